@@ -1,0 +1,43 @@
+"""Continual Collaborative Distillation for RecBole: a large teacher and a compact student that evolve together."""
+
+from recbole_ccd.errors import CCDError, ConfigError, DataError, ModelError, RunError
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BlockStream",
+    "CCDConfig",
+    "CCDError",
+    "ConfigError",
+    "DataError",
+    "IncrementalDataset",
+    "ModelError",
+    "RunError",
+    "StreamResult",
+    "TeacherEnsemble",
+    "create_strategy",
+    "create_stream",
+    "grow",
+    "run_ccd",
+]
+
+_HOMES = {
+    "BlockStream": "recbole_ccd.data.stream",
+    "CCDConfig": "recbole_ccd.config",
+    "IncrementalDataset": "recbole_ccd.data.dataset",
+    "StreamResult": "recbole_ccd.evaluation.result",
+    "TeacherEnsemble": "recbole_ccd.model.teacher",
+    "create_strategy": "recbole_ccd.quick_start",
+    "create_stream": "recbole_ccd.quick_start",
+    "grow": "recbole_ccd.model.growth",
+    "run_ccd": "recbole_ccd.quick_start",
+}
+
+
+def __getattr__(name: str) -> object:
+    # importing RecBole takes seconds; `python run_ccd.py --help` and the errors need none of it
+    if name in _HOMES:
+        from importlib import import_module
+
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'recbole_ccd' has no attribute '{name}'")

@@ -1,0 +1,53 @@
+"""``python -m recbole_ccd``, the same as ``run_ccd.py``."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Sequence
+
+USAGE = """usage: run_ccd.py [--key=value ...]
+
+  --model=LightGCN       the student: any RecBole general recommender with user and item embeddings
+  --strategy=ccd         how it follows the stream
+  --dataset=ml-100k      a RecBole data set; --data_path=DIR is the folder that holds <dataset>/
+  --config_files=a.yaml  property files, separated by spaces
+  --run_dir=DIR          where the run is kept (default saved/<dataset>-<model>-<strategy>-<seed>-<time>)
+  --seed=2020 --epochs=100 --teacher_models=[LightGCN,MultiVAE] ...
+                         every other key of RecBole and of recbole_ccd's properties/*.yaml
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs from the command line.
+
+    Args:
+        argv: arguments without the program's name; default those of the process.
+
+    Returns:
+        The exit code: 0, 2 for bad input, 130 when interrupted.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if {"-h", "--help"} & set(arguments):
+        print(USAGE, end="")
+        return 0
+    # torch and RecBole take seconds to import, which a request for help need not wait for
+    from recbole_ccd.errors import CCDError
+    from recbole_ccd.quick_start import run_ccd
+
+    # RecBole 1.2.1 and torch's CSR tensors warn about themselves at every use
+    warnings.filterwarnings("ignore", category=FutureWarning, module="recbole")
+    warnings.filterwarnings("ignore", message="Sparse CSR tensor support")
+    try:
+        run_ccd(argv=arguments)
+    except CCDError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,150 @@
+"""What there is to choose from: models, strategies, presets, and the keys each of them knows."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import importlib
+import inspect
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import recbole
+from recbole.model.abstract_recommender import AbstractRecommender
+from recbole.utils import ModelType, get_model
+
+from recbole_ccd.config_sources import merged, one_line, read_yaml
+from recbole_ccd.errors import ConfigError
+
+DEFAULT_MODEL = "LightGCN"
+DEFAULT_DATASET = "ml-100k"
+METHOD_NAME = "CCD"
+
+# our replacements of RecBole's classes of the same name
+_OWN_MODELS = {"LightGCN": "recbole_ccd.model.lightgcn"}
+_ACCEPTED_TYPES = (ModelType.GENERAL, ModelType.TRADITIONAL)
+
+
+def properties_dir() -> Path:
+    """Our YAML files: inside the package when installed, beside it in a working tree."""
+    inside = Path(__file__).parent / "properties"
+    return inside if inside.is_dir() else Path(__file__).parent.parent / "properties"
+
+
+def names_of(kind: str) -> list[str]:
+    """Names of the files in a folder of our properties, for example the strategies."""
+    return sorted(path.stem for path in (properties_dir() / kind).glob("*.yaml"))
+
+
+@functools.cache
+def yaml_keys(path: Path) -> frozenset[str]:
+    """The keys of a properties file; none if there is no such file."""
+    return frozenset(read_yaml(path)) if path.is_file() else frozenset()
+
+
+def recbole_properties_dir() -> Path:
+    """RecBole's YAML files."""
+    return Path(recbole.__file__).parent / "properties"
+
+
+@functools.cache
+def general_keys() -> frozenset[str]:
+    """Keys of RecBole's and our ``overall.yaml`` and of RecBole's data set sample."""
+    theirs = recbole_properties_dir()
+    files = (theirs / "overall.yaml", theirs / "dataset" / "sample.yaml", properties_dir() / "overall.yaml")
+    return frozenset().union(*map(yaml_keys, files))
+
+
+def model_keys(model: str) -> frozenset[str]:
+    """The keys that only the model named ``model`` has, such as ``n_layers``."""
+    return frozenset().union(*map(yaml_keys, _model_files(model))) - general_keys()
+
+
+def model_defaults(model: str) -> dict[str, Any]:
+    """RecBole's and our defaults of the :func:`model_keys`."""
+    values = merged(*(read_yaml(path) for path in _model_files(model) if path.is_file()))
+    return {key: value for key, value in values.items() if key not in general_keys()}
+
+
+def _model_files(model: str) -> list[Path]:
+    return [folder / "model" / f"{model}.yaml" for folder in (recbole_properties_dir(), properties_dir())]
+
+
+@functools.cache
+def all_model_keys() -> frozenset[str]:
+    """The union of :func:`model_keys` over all general models."""
+    return frozenset().union(*map(model_keys, general_models()))
+
+
+@functools.cache
+def strategy_keys() -> frozenset[str]:
+    """The keys of all strategies, so that one file can serve several that are compared."""
+    folder = properties_dir() / "strategy"
+    return (
+        frozenset().union(*(yaml_keys(folder / f"{name}.yaml") for name in names_of("strategy")))
+        - all_model_keys()
+    )
+
+
+@functools.cache
+def general_models() -> tuple[str, ...]:
+    """Names of RecBole's general recommenders."""
+    package = importlib.import_module("recbole.model.general_recommender")
+    classes = (value for value in vars(package).values() if inspect.isclass(value))
+    return tuple(sorted(c.__name__ for c in classes if issubclass(c, AbstractRecommender)))
+
+
+def model_class(name: object, source: str) -> type[AbstractRecommender]:
+    """The class of a model, ours before RecBole's.
+
+    Args:
+        name: the model's name, or its class, which is checked and returned.
+        source: where the name was given, for messages.
+
+    Raises:
+        ConfigError: If there is no such model, or it is not a general (or traditional) recommender.
+    """
+    if inspect.isclass(name):
+        found = name
+    elif not isinstance(name, str):
+        raise ConfigError(
+            f"model is {one_line(repr(name))} ({source}), which is no name; give a model's name"
+        )
+    elif name in _OWN_MODELS:
+        found = getattr(importlib.import_module(_OWN_MODELS[name]), name)
+    else:
+        try:
+            found = get_model(name)
+        except (ValueError, AttributeError, ImportError):
+            close = nearest(name, general_models())
+            raise ConfigError(
+                f"unknown model '{one_line(name)}' ({source}); did you mean '{close}'?"
+            ) from None
+    kind = getattr(found, "type", None)
+    if kind not in _ACCEPTED_TYPES:
+        shown = kind.name.lower() if isinstance(kind, ModelType) else "unknown"
+        raise ConfigError(
+            f"model '{found.__name__}' ({source}) is a {shown} model, which cannot follow a stream of "
+            f"interactions; choose a general recommender such as {DEFAULT_MODEL}"
+        )
+    return found
+
+
+def choose(key: str, value: object, source: str) -> str:
+    """Checks that ``value`` names one of our files for ``key`` ("strategy" or "preset").
+
+    Raises:
+        ConfigError: If there is no such file.
+    """
+    known = names_of(key)
+    if isinstance(value, str) and value in known:
+        return value
+    listed = ", ".join(known) or "none is installed, leave it out"
+    raise ConfigError(f"unknown {key} {one_line(repr(value))} ({source}); choose one of: {listed}")
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The known word that is most like ``word``."""
+    by_lower = {entry.lower(): entry for entry in sorted(known)}
+    return by_lower[difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.0)[0]]

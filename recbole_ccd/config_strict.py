@@ -1,0 +1,124 @@
+"""Strictness about keys: each must be known to what it is meant for, the student or the teacher."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+from recbole.utils import training_arguments
+
+from recbole_ccd.config_catalogue import (
+    all_model_keys,
+    general_models,
+    model_defaults,
+    model_keys,
+    nearest,
+)
+from recbole_ccd.config_checks import CHECKS, NESTED_CHECKS, STAGE_KEYS, STAGES, check_value, like
+from recbole_ccd.config_sources import Layer, one_line
+from recbole_ccd.errors import ConfigError
+
+
+def check_keys(layer: Layer, known: Collection[str], student: str, teachers: Sequence[str]) -> None:
+    """Checks that every key of a source is known, and every key in a dictionary whose keys are fixed.
+
+    Args:
+        layer: the source.
+        known: keys that the run knows.
+        student: name of the student's model.
+        teachers: names of the teacher's models, to tell where else a key may belong.
+
+    Raises:
+        ConfigError: If a key is unknown; the message names the nearest known one.
+    """
+    for key, value in layer.values.items():
+        if key not in known:
+            raise ConfigError(_unknown(key, layer.source, known, student, teachers))
+        fixed = NESTED_CHECKS.get(key)
+        for part in value if fixed and isinstance(value, Mapping) else ():
+            if part not in fixed:
+                raise ConfigError(
+                    f"unknown key '{one_line(f'{key}.{part}')}' ({layer.source}); did you mean "
+                    f"'{key}.{nearest(str(part), fixed)}'?"
+                )
+
+
+def _unknown(key: str, source: str, known: Collection[str], student: str, teachers: Sequence[str]) -> str:
+    start = f"unknown key '{one_line(key)}' ({source})"
+    near = f"the nearest known key is '{nearest(key, known)}'"
+    if key == "config_files":
+        return f"{start}: files are named on the command line or in config_file_list; move it there"
+    for model in teachers:
+        if key in model_keys(model):
+            return f"{start}: {student} has no such key, {near}, but teacher member {model} has it; put it under teacher_args"
+    if key in all_model_keys():
+        owner = next(model for model in general_models() if key in model_keys(model))
+        return f"{start}: it belongs to {owner}, not to {student}, and {near}; correct or remove it"
+    return f"{start}; did you mean '{nearest(key, known)}'?"
+
+
+def member_keys(model: str) -> frozenset[str]:
+    """The keys that ``teacher_args`` may set for a member: its model's and those of its training."""
+    staged = {f"{stage}_{key}" for stage in STAGES for key in STAGE_KEYS}
+    return model_keys(model) | frozenset(training_arguments) | staged
+
+
+def teacher_settings(
+    members: Sequence[str],
+    args: Mapping[str, Any],
+    layers: Sequence[Layer],
+    source_of: Callable[[str], str],
+) -> dict[str, Any]:
+    """Checks ``teacher_args``.
+
+    Args:
+        members: names of the teacher's models.
+        args: its settings; a key that is a member's name holds settings for that model only.
+        layers: the user's sources.
+        source_of: where a dotted key was set.
+
+    Returns:
+        The settings that concern a member. Defaults that no member knows are left out.
+
+    Raises:
+        ConfigError: If no member knows a key that the user set, or a value is impossible.
+    """
+    kept: dict[str, Any] = {}
+    for key, value in args.items():
+        path = f"teacher_args.{key}"
+        if key in members:
+            if not isinstance(value, Mapping):
+                raise ConfigError(
+                    f"{path} is {one_line(repr(value))} ({source_of(path)}); give settings of {key} as a dictionary"
+                )
+            groups = [([key], f"{path}.{part}", part, entry) for part, entry in value.items()]
+        else:
+            groups = [(list(members), path, key, value)]
+        users = any(layer.holds(path) for layer in layers)
+        fits = [_check_member_setting(*group, source_of, strict=users) for group in groups]
+        if all(fits):
+            kept[key] = value
+    return kept
+
+
+def _check_member_setting(
+    members: Sequence[str],
+    path: str,
+    key: str,
+    value: Any,
+    source_of: Callable[[str], str],
+    *,
+    strict: bool,
+) -> bool:
+    """Whether some member knows the key; ``strict`` makes it an error if none does."""
+    knowing = [model for model in members if key in member_keys(model)]
+    if not knowing and strict:
+        known = frozenset(members).union(*map(member_keys, members))
+        raise ConfigError(
+            f"unknown key '{one_line(path)}' ({source_of(path)}): no teacher member ({', '.join(dict.fromkeys(members))}) "
+            f"has it; did you mean '{nearest(key, known)}'?"
+        )
+    for model in dict.fromkeys(knowing):
+        check = CHECKS.get(key) or like(model_defaults(model).get(key))
+        check_value(path, value, check, source_of(path))
+    return bool(knowing)

@@ -1,0 +1,199 @@
+"""The whole stream as one RecBole data set, with ids in order of arrival."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import torch
+from recbole.data.dataset import Dataset
+from recbole.data.interaction import Interaction
+
+from recbole_ccd.data.cut import (
+    DROPPED,
+    PARTS,
+    blocks_by_boundary,
+    blocks_by_ratio,
+    raw_time,
+    split_parts,
+)
+from recbole_ccd.errors import DataError
+from recbole_ccd.seeding import numpy_generator
+
+if TYPE_CHECKING:
+    from recbole_ccd.config import CCDConfig
+
+_PART_NAME = re.compile(r"(?P<block>.+)\.(?P<part>train|valid|test)")
+
+
+class IncrementalDataset(Dataset):
+    """A RecBole data set that is a stream of blocks.
+
+    The stream comes from one ``.inter`` file with times, cut by ``block_ratios`` or
+    ``block_boundaries`` after RecBole's own filtering, or from the files that ``benchmark_filename``
+    names: one per block, or a ``.train``/``.valid``/``.test`` triple per block.
+
+    Rows are kept in order of arrival and ids are given in that order, so that what is known after a
+    block is always a *prefix* of the id space. A view (:meth:`view`) shows some rows and the prefix
+    known at one moment; models and samplers built on it never see a later id.
+
+    Attributes:
+        block_of_row: block index of each row of ``inter_feat``, shape ``(n,)``.
+        part_of_row: ``TRAIN``, ``VALID`` or ``TEST`` of each row, shape ``(n,)``.
+        n_blocks: the number of blocks.
+    """
+
+    def __init__(self, config: CCDConfig) -> None:
+        """Loads, filters, cuts and numbers the stream.
+
+        Args:
+            config: the run's configuration.
+
+        Raises:
+            DataError: a file is missing or cannot be cut into the blocks asked for.
+        """
+        self._known: dict[str, int] = {}
+        self._check_files(config)
+        super().__init__(config)
+        self._change_feat_format()
+
+    @staticmethod
+    def _check_files(config: CCDConfig) -> None:
+        folder, name = config["data_path"], config["dataset"]
+        wanted = [f"{name}.{suffix}.inter" for suffix in config["benchmark_filename"] or []] or [f"{name}.inter"]
+        if not os.path.isdir(folder):
+            raise DataError(f"{folder}: no such folder; point data_path at the folder that holds '{name}/'")
+        for file in wanted:
+            if not os.path.isfile(os.path.join(folder, file)):
+                raise DataError(
+                    f"{os.path.join(folder, file)}: no such file; put it there or correct data_path, "
+                    "dataset or benchmark_filename"
+                )
+
+    def _remap_ID_all(self) -> None:
+        # RecBole numbers tokens in the order in which they stand in inter_feat, so arrival order is all it takes
+        self._arrange_by_arrival()
+        super()._remap_ID_all()
+
+    def _arrange_by_arrival(self) -> None:
+        feat = self.inter_feat
+        missing = feat[[self.uid_field, self.iid_field]].isnull().any(axis=1)
+        if missing.any():
+            raise DataError(
+                f"{self.dataset_name}: {int(missing.sum())} interactions lack {self.uid_field} or "
+                f"{self.iid_field} (first in data row {int(np.argmax(missing)) + 1}); remove them"
+            )
+        blocks, parts = self._cut_files() if self.benchmark_filename_list else self._cut_time_line()
+        order = np.lexsort((self._arrival_times(), blocks))
+        order = order[parts[order] != DROPPED]
+        self.inter_feat = feat.iloc[order].reset_index(drop=True)
+        self.block_of_row, self.part_of_row = blocks[order], parts[order]
+        self.n_blocks = int(blocks.max()) + 1
+
+    def _arrival_times(self) -> np.ndarray:
+        if self.benchmark_filename_list:
+            return np.arange(len(self.inter_feat))
+        return self.inter_feat[self.time_field].to_numpy(dtype=np.float64)
+
+    def _cut_time_line(self) -> tuple[np.ndarray, np.ndarray]:
+        if self.time_field not in self.inter_feat:
+            raise DataError(
+                f"{self.dataset_name}.inter: no column '{self.time_field}' to cut the stream by; set TIME_FIELD "
+                "and load_col, or name one file per block in benchmark_filename"
+            )
+        times = self._arrival_times()
+        if not np.isfinite(times).all():
+            row = int(np.argmin(np.isfinite(times))) + 1
+            raise DataError(f"{self.dataset_name}.inter: '{self.time_field}' of data row {row} is not a number")
+        boundaries = self.config["block_boundaries"]
+        if boundaries:
+            blocks, n_blocks, key = blocks_by_boundary(times, boundaries), len(boundaries) + 1, "block_boundaries"
+        else:
+            ratios = self.config["block_ratios"]
+            blocks, n_blocks, key = blocks_by_ratio(times, ratios), len(ratios), "block_ratios"
+        counts = np.bincount(blocks, minlength=n_blocks)
+        if (counts == 0).any():
+            shown = f" (boundaries {[raw_time(b) for b in boundaries]})" if boundaries else ""
+            raise DataError(
+                f"{self.dataset_name}: block {int(np.argmin(counts))} holds no interaction, times run from "
+                f"{times.min():.0f} to {times.max():.0f}{shown}; change {key}"
+            )
+        return blocks, self._split(blocks, np.full(len(blocks), DROPPED, dtype=np.int8))
+
+    def _cut_files(self) -> tuple[np.ndarray, np.ndarray]:
+        matches = [_PART_NAME.fullmatch(name) for name in self.benchmark_filename_list]
+        names = [m["block"] if m else name for m, name in zip(matches, self.benchmark_filename_list, strict=True)]
+        index = {name: i for i, name in enumerate(dict.fromkeys(names))}
+        blocks = np.repeat([index[name] for name in names], self.file_size_list)
+        given = [PARTS.index(m["part"]) if m else DROPPED for m in matches]
+        parts = np.repeat(np.array(given, dtype=np.int8), self.file_size_list)
+        return blocks, self._split(blocks, parts)
+
+    def _split(self, blocks: np.ndarray, parts: np.ndarray) -> np.ndarray:
+        """Splits the blocks whose rows come without a part."""
+        users = pd.factorize(self.inter_feat[self.uid_field])[0]
+        items = pd.factorize(self.inter_feat[self.iid_field])[0]
+        for block in np.unique(blocks[parts == DROPPED]):
+            rows = np.flatnonzero(blocks == block)
+            rng = numpy_generator(self.config["seed"], "split", int(block))
+            parts[rows] = split_parts(users[rows], items[rows], self.config["eval_args"]["split"]["RS"], rng)
+        return parts
+
+    def num(self, field: str) -> int:
+        """The number of ids of a field that this view knows, [PAD] included."""
+        return self._known[field] if field in self._known else super().num(field)
+
+    def view(self, rows: np.ndarray, n_users: int, n_items: int) -> IncrementalDataset:
+        """Some rows of the stream, seen when only a prefix of the ids was known.
+
+        Args:
+            rows: indices into the stream's rows, in the order wanted.
+            n_users: known users, [PAD] included.
+            n_items: known items, [PAD] included.
+
+        Returns:
+            A data set that shares the stream's vocabulary and features but not its rows.
+        """
+        index = torch.as_tensor(rows, dtype=torch.int64)
+        view = self.copy(Interaction({k: v[index] for k, v in self.inter_feat.interaction.items()}))
+        view._known = {self.uid_field: n_users, self.iid_field: n_items}
+        return view
+
+    def get_user_feature(self) -> Interaction:
+        """Features of the known users."""
+        return super().get_user_feature()[: self.user_num]
+
+    def get_item_feature(self) -> Interaction:
+        """Features of the known items."""
+        return super().get_item_feature()[: self.item_num]
+
+    def build(self) -> list[Dataset]:
+        """Not how a stream is used.
+
+        Raises:
+            DataError: always; a stream is divided by :class:`~recbole_ccd.data.stream.BlockStream`.
+        """
+        raise DataError("a stream is not one train/valid/test split; use recbole_ccd.create_stream(config)")
+
+    def _history_matrix(
+        self, row: str, value_field: str | None = None, max_history_len: int | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """RecBole's padded history, in order of arrival and without its loop over interactions."""
+        by_user = row == "user"
+        keys = self.inter_feat[self.uid_field if by_user else self.iid_field].numpy()
+        others = self.inter_feat[self.iid_field if by_user else self.uid_field].numpy()
+        values = np.ones(len(keys)) if value_field is None else self.inter_feat[value_field].numpy()
+        n_rows = self.user_num if by_user else self.item_num
+        length = np.bincount(keys, minlength=n_rows)
+        width = max(int(length.max(initial=0)), 1)
+        width = width if max_history_len is None else min(width, max_history_len)
+        order = np.argsort(keys, kind="stable")
+        column = np.arange(len(keys)) - np.repeat(np.cumsum(length) - length, length)
+        kept = column < width
+        ids, weights = np.zeros((n_rows, width), dtype=np.int64), np.zeros((n_rows, width), dtype=np.float32)
+        ids[keys[order][kept], column[kept]] = others[order][kept]
+        weights[keys[order][kept], column[kept]] = values[order][kept]
+        return torch.from_numpy(ids), torch.from_numpy(weights), torch.from_numpy(np.minimum(length, width))

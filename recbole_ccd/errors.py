@@ -1,0 +1,26 @@
+"""The errors a user can cause. Each carries one line that names the place and the remedy.
+
+``run_ccd.py`` prints that line and exits with code 2; from Python they are ordinary exceptions.
+"""
+
+from __future__ import annotations
+
+
+class CCDError(Exception):
+    """Base class of every error that bad input can cause."""
+
+
+class ConfigError(CCDError):
+    """A key or a value of the configuration is unknown or impossible."""
+
+
+class DataError(CCDError):
+    """A data file, or the stream cut from it, cannot be used."""
+
+
+class ModelError(CCDError):
+    """A model lacks what its role in the stream needs."""
+
+
+class RunError(CCDError):
+    """A run directory cannot be used, or training went wrong beyond repair."""

@@ -1,0 +1,287 @@
+"""What a run over a stream measured: ``StreamResult``, and result.json format 1 that other programs read."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from torch import nn
+
+from recbole_ccd.errors import RunError
+from recbole_ccd.evaluation.summary import check_triangle, summarise
+
+FORMAT = 1
+ROLES = ("student", "teacher")
+_HEAD = ("dataset", "model", "strategy", "seed")
+_DOCUMENT = {
+    "n_blocks": int,
+    "primary_metric": str,
+    "metrics": dict,
+    "new_users": dict,
+    "new_items": dict,
+    "known": list,
+    "sizes": dict,
+    "stages": list,
+    "config": dict,
+}
+
+Metrics = Mapping[str, float]
+
+
+class ResultConfig(Protocol):
+    """What a result reads from the configuration; ``CCDConfig`` has it."""
+
+    primary_metric: str
+
+    def __getitem__(self, key: str) -> Any: ...
+
+    def metric_names(self) -> list[str]:
+        """The metrics, such as ``recall@20``."""
+        ...
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every key, in values that JSON can hold."""
+        ...
+
+
+class StreamResult:
+    """Collects a run's measurements, in order, and writes them as result.json format 1.
+
+    Args:
+        config: Gives ``dataset``, ``model``, ``strategy`` and ``seed``, the metrics' names, and itself as a
+            dict, in which ``la_include_base`` (default True: the base block counts in LA and RA) and
+            ``ra_include_current`` (default False: RA leaves the current block out) are looked up.
+        n_blocks: K + 1, the blocks of the stream, base block included.
+        known: ``{"users": n, "items": n}`` per block: how many are known after it, without the padding entry.
+
+    Raises:
+        ValueError: If ``known`` has not one entry per block.
+    """
+
+    def __init__(self, config: ResultConfig, n_blocks: int, known: Sequence[Mapping[str, int]]) -> None:
+        if len(known) != n_blocks:
+            raise ValueError(f"known has {len(known)} entries for {n_blocks} blocks")
+        self.head = {key: config[key] for key in _HEAD}
+        self.metric_names = list(config.metric_names())
+        self.primary_metric = config.primary_metric
+        self.n_blocks = n_blocks
+        self.known = [{"users": int(k["users"]), "items": int(k["items"])} for k in known]
+        self.sizes: dict[str, dict[str, int]] = {}
+        self.stages: list[dict[str, Any]] = []
+        self._config = config.to_dict()
+        self.include_base: bool = self._config.get("la_include_base", True)
+        self.include_current: bool = self._config.get("ra_include_current", False)
+        self._rows: dict[str, list[list[dict[str, float]]]] = {}
+        self._new: dict[str, dict[str, dict[int, dict[str, float]]]] = {"users": {}, "items": {}}
+
+    @property
+    def roles(self) -> list[str]:
+        """The roles that have rows, the student first."""
+        return [role for role in ROLES if self._rows.get(role)]
+
+    def n_rows(self, role: str) -> int:
+        """How many blocks the role has been evaluated after."""
+        return len(self._rows.get(role, []))
+
+    def add_row(self, role: str, block: int, per_block: Sequence[Metrics]) -> None:
+        """Record row k of R: the model after block k on the test parts of blocks 0..k.
+
+        Args:
+            role: ``student`` or ``teacher``.
+            block: k; rows come in order, from 0.
+            per_block: k + 1 dictionaries of every metric.
+
+        Raises:
+            ValueError: If the role is unknown, the row is out of order or of the wrong length, or a metric is
+                missing or not finite.
+        """
+        _check_role(role)
+        expected = self.n_rows(role)
+        if block != expected or block >= self.n_blocks:
+            raise ValueError(f"{role}: row {block} came where row {expected} of {self.n_blocks} was due")
+        if len(per_block) != block + 1:
+            raise ValueError(f"{role}: row {block} has {len(per_block)} entries instead of {block + 1}")
+        row = [self._values(entry) for entry in per_block]
+        self._rows.setdefault(role, []).append(row)
+
+    def add_new_entities(self, role: str, block: int, users: Metrics | None, items: Metrics | None) -> None:
+        """Record the metrics over the users and over the test items that are new in a block.
+
+        Args:
+            role: ``student`` or ``teacher``.
+            block: The block, whose row may come before or after.
+            users: Every metric over the new users; None if there are none.
+            items: Every metric over the new items; None if there are none.
+
+        Raises:
+            ValueError: If the role or the block is unknown, or a metric is missing or not finite.
+        """
+        _check_role(role)
+        if not 0 <= block < self.n_blocks:
+            raise ValueError(f"{role}: there is no block {block} among {self.n_blocks}")
+        for kind, metrics in (("users", users), ("items", items)):
+            if metrics is not None:
+                self._new[kind].setdefault(role, {})[block] = self._values(metrics)
+
+    def add_stage(self, block: int, stage: str, member: int | None, epochs: int, seconds: float) -> None:
+        """Record a finished stage of training, with the process's peak resident memory so far, in MB.
+
+        Args:
+            block: The block it belongs to.
+            stage: ``base``, ``student_generation``, ``student_update`` or ``teacher_update``.
+            member: The teacher member trained; None for the student.
+            epochs: Epochs run.
+            seconds: Wall-clock time.
+        """
+        self.stages.append(
+            {
+                "block": int(block),
+                "stage": stage,
+                "member": member,
+                "epochs": int(epochs),
+                "seconds": round(float(seconds), 3),
+                "peak_rss_mb": peak_rss_mb(),
+            }
+        )
+
+    def set_size(self, role: str, model: nn.Module) -> None:
+        """Record how large a model is: all parameters, frozen ones too, and the bytes of its state dict.
+
+        Raises:
+            ValueError: If the role is unknown.
+        """
+        _check_role(role)
+        self.sizes[role] = {
+            "parameters": sum(parameter.numel() for parameter in model.parameters()),
+            "bytes": sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values()),
+        }
+
+    def summary(self, role: str, metric: str) -> dict[str, Any]:
+        """R, LA, RA, H, BWT and forgetting of one role under one metric (see ``summary.summarise``).
+
+        Raises:
+            KeyError: If the role has no rows or the metric was not measured.
+        """
+        matrix = [[entry[metric] for entry in row] for row in self._rows[role]]
+        return summarise(matrix, self.include_base, self.include_current)
+
+    def new_entities(self, kind: str, role: str, metric: str) -> list[float | None]:
+        """One metric over the new ``users`` or ``items`` (kind), per row; None where not measured."""
+        per_block = self._new[kind].get(role, {})
+        return [per_block[k][metric] if k in per_block else None for k in range(self.n_rows(role))]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The document of result.json, format 1: plain values only, roles without rows left out."""
+        return {
+            "format": FORMAT,
+            **self.head,
+            "n_blocks": self.n_blocks,
+            "primary_metric": self.primary_metric,
+            "metrics": {m: {role: self.summary(role, m) for role in self.roles} for m in self.metric_names},
+            "new_users": self._new_document("users"),
+            "new_items": self._new_document("items"),
+            "known": [dict(entry) for entry in self.known],
+            "sizes": {role: dict(size) for role, size in self.sizes.items()},
+            "stages": [dict(stage) for stage in self.stages],
+            "config": self._config,
+        }
+
+    @classmethod
+    def from_dict(cls, document: Any) -> StreamResult:
+        """Read back what ``to_dict`` gave, whole or of an unfinished run.
+
+        Args:
+            document: The parsed result.json. LA, RA and H are computed anew from R.
+
+        Returns:
+            A result that equals the one written and can be added to.
+
+        Raises:
+            RunError: If the document is not of format 1 or its shapes do not fit.
+        """
+        _check_document(document)
+        try:
+            result = cls(_StoredConfig(document), document["n_blocks"], document["known"])
+            for role in ROLES:
+                result._read_role(document, role)
+            result.sizes = {role: dict(size) for role, size in document["sizes"].items()}
+            result.stages = [dict(stage) for stage in document["stages"]]
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+            raise RunError(f"result.json does not fit format {FORMAT} ({error}); start anew") from error
+        return result
+
+    def _read_role(self, document: Mapping[str, Any], role: str) -> None:
+        metrics = document["metrics"]
+        matrices = {m: metrics[m][role]["R"] for m in self.metric_names if role in metrics[m]}
+        if not matrices:
+            return
+        for matrix in matrices.values():
+            check_triangle(matrix)
+        if len({len(matrix) for matrix in matrices.values()}) > 1:
+            raise ValueError(f"{role}: R has more rows under one metric than under another")
+        for k in range(len(matrices[self.primary_metric])):
+            self.add_row(role, k, [{m: R[k][j] for m, R in matrices.items()} for j in range(k + 1)])
+            new = [self._read_new(document[kind], role, k) for kind in ("new_users", "new_items")]
+            self.add_new_entities(role, k, *new)
+
+    def _read_new(self, new: Mapping[str, Any], role: str, block: int) -> dict[str, float] | None:
+        values = {m: new[m][role][block] for m in self.metric_names}
+        return None if None in values.values() else values
+
+    def _new_document(self, kind: str) -> dict[str, Any]:
+        return {m: {role: self.new_entities(kind, role, m) for role in self.roles} for m in self.metric_names}
+
+    def _values(self, metrics: Metrics) -> dict[str, float]:
+        missing = [name for name in self.metric_names if name not in metrics]
+        if missing:
+            raise ValueError(f"metrics are missing: {', '.join(missing)}")
+        values = {name: float(metrics[name]) for name in self.metric_names}
+        if not all(map(math.isfinite, values.values())):
+            raise ValueError(f"metrics are not finite: {values}")
+        return values
+
+
+class _StoredConfig:
+    """The configuration as a result.json tells it."""
+
+    def __init__(self, document: Mapping[str, Any]) -> None:
+        self._document = document
+        self.primary_metric: str = document["primary_metric"]
+
+    def __getitem__(self, key: str) -> Any:
+        return self._document[key]
+
+    def metric_names(self) -> list[str]:
+        # The primary metric first: a file with sorted keys has lost the order of the configuration.
+        return sorted(self._document["metrics"], key=lambda name: name != self.primary_metric)
+
+    def to_dict(self) -> dict[str, Any]:
+        return self._document["config"]
+
+
+def peak_rss_mb() -> float | None:
+    """This process's largest resident memory so far, in MB (10**6 bytes); None if unknown."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6, 1)
+
+
+def _check_role(role: str) -> None:
+    if role not in ROLES:
+        raise ValueError(f"unknown role {role!r}; the roles are {', '.join(ROLES)}")
+
+
+def _check_document(document: Any) -> None:
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise RunError(f"this is no result.json of format {FORMAT}; give the result of a run of this version")
+    wrong = [key for key, kind in _DOCUMENT.items() if not isinstance(document.get(key), kind)]
+    wrong += [key for key in _HEAD if key not in document]
+    if wrong:
+        raise RunError(
+            f"result.json lacks {', '.join(wrong)}, or holds something else there; start the run anew"
+        )

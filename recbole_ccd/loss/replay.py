@@ -1,0 +1,49 @@
+"""Replay of forgotten pairs with soft labels."""
+
+import math
+
+from torch import Tensor
+from torch.nn import functional
+
+
+def replay_loss(scores: Tensor, labels: Tensor) -> Tensor:
+    r"""Binary cross-entropy of live scores with the proxies' soft labels.
+
+    .. math:: L = -\sum_{(u,i)} \bigl[ y_{ui} \log\sigma(s_{ui}) + (1 - y_{ui}) \log(1 - \sigma(s_{ui})) \bigr]
+
+    Source: proxy-guided replay of CCD, Lee et al., KDD 2024 (arXiv 2405.19046).
+
+    Args:
+        scores: (P,) scores, before the sigmoid, of the replayed pairs.
+        labels: (P,) labels in [0, 1], the proxies' :math:`\sigma(s)`.
+
+    Returns:
+        Scalar sum over the pairs; 0 when there is none.
+
+    Raises:
+        ValueError: If the shapes differ.
+    """
+    if scores.shape != labels.shape:
+        raise ValueError(f"scores {tuple(scores.shape)} and labels {tuple(labels.shape)} differ in shape")
+    return functional.binary_cross_entropy_with_logits(scores, labels, reduction="sum")
+
+
+def annealed(weight: float, epoch: int, decay: float) -> float:
+    r"""Weight of the replay loss in an epoch, :math:`\lambda e^{-t / \tau}`.
+
+    Source: CCD, Lee et al., KDD 2024 (arXiv 2405.19046).
+
+    Args:
+        weight: Weight :math:`\lambda` in epoch 0.
+        epoch: Epoch t, from 0.
+        decay: Time constant :math:`\tau` in epochs; infinity keeps the weight.
+
+    Returns:
+        The weight.
+
+    Raises:
+        ValueError: If ``decay`` is not positive.
+    """
+    if decay <= 0:
+        raise ValueError(f"decay must be positive, got {decay}")
+    return weight * math.exp(-epoch / decay)

@@ -1,0 +1,111 @@
+"""Growing a model to what is known now: rebuild it on the block's view, copy what it had learned."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from recbole.model.abstract_recommender import GeneralRecommender
+from recbole.utils import ModelType
+from torch import Tensor
+
+from recbole_ccd.data.stream import Block
+from recbole_ccd.errors import ModelError
+from recbole_ccd.model.history import use_history
+from recbole_ccd.model.initialization import initialize_new_entities
+from recbole_ccd.model.scoring import is_autoencoder
+
+if TYPE_CHECKING:
+    from recbole_ccd.config import CCDConfig
+
+# models with a training loop of their own (pre-training, clustering between epochs) that a stage cannot extend
+OWN_LOOP = ("NCL", "RaCT", "NAIS", "DiffRec", "LDiffRec")
+# models whose parameters belong to rows of a fixed matrix, not to ids
+NOT_BY_ID = ("SpectralCF", "LINE", "NNCF", "GCMC")
+
+
+def check_growable(config: CCDConfig, role: str) -> None:
+    """Refuses a model that cannot follow a stream, before anything runs.
+
+    Args:
+        config: the model's configuration.
+        role: ``student`` or ``teacher``, for the message.
+
+    Raises:
+        ModelError: the model has no parameters to grow, or a training loop that cannot be extended.
+    """
+    name = config["model"]
+    if config["MODEL_TYPE"] != ModelType.GENERAL:
+        raise ModelError(f"model: {name} has nothing to grow by gradient steps; as {role} take LightGCN, BPR, …")
+    if name in OWN_LOOP or name in NOT_BY_ID:
+        why = "has a training loop of its own" if name in OWN_LOOP else "has parameters that are not per id"
+        raise ModelError(f"model: {name} {why} and cannot be grown; as {role} take LightGCN, BPR, NGCF, MultiVAE, …")
+
+
+def build(config: CCDConfig, block: Block) -> GeneralRecommender:
+    """A fresh model of the size known at a block.
+
+    Args:
+        config: the model's configuration.
+        block: gives the known prefix and the rows the model is built on.
+
+    Returns:
+        The model on the configured device; auto-encoders read the block's rows.
+    """
+    model = config.model_class(config, block.model_data(config)).to(config["device"])
+    set_inference_history(model, block, config)
+    return model
+
+
+def set_inference_history(model: GeneralRecommender, block: Block, config: CCDConfig) -> None:
+    """Gives an auto-encoder the rows it predicts from; other models are left alone.
+
+    With ``graph: cumulative`` these are all interactions so far: like a graph, they serve prediction only.
+    """
+    if is_autoencoder(model):
+        use_history(model, block.train_so_far if config["graph"] == "cumulative" else block.train_matrix)
+
+
+def copy_prefix(target: dict[str, Tensor], source: dict[str, Tensor]) -> None:
+    """Copies every source tensor into the leading corner of the target tensor of its name.
+
+    Ids are a prefix, so whatever dimension a parameter grew in, its old part is the leading one.
+
+    Args:
+        target: state of the grown model, changed in place.
+        source: state of the smaller one.
+
+    Raises:
+        ModelError: a tensor has shrunk or changed its number of dimensions.
+    """
+    for name, old in source.items():
+        new = target[name]
+        if new.dim() != old.dim() or any(n < o for n, o in zip(new.shape, old.shape, strict=True)):
+            raise ModelError(f"'{name}' went from {tuple(old.shape)} to {tuple(new.shape)}; this model cannot be grown")
+        with torch.no_grad():
+            new[tuple(slice(0, size) for size in old.shape)].copy_(old)
+
+
+def grow(model: GeneralRecommender, config: CCDConfig, block: Block, initialize: bool = True) -> GeneralRecommender:
+    """The model at the size of a block, its parameters for old ids bit-identical.
+
+    Args:
+        model: a model of an earlier prefix; left as it is.
+        config: its configuration.
+        block: the block that has arrived.
+        initialize: whether new rows of embeddings start from their neighbourhood (CCD, section 4.3.1)
+            instead of at random.
+
+    Returns:
+        A new model.
+    """
+    grown = build(config, block)
+    copy_prefix(grown.state_dict(), model.state_dict())
+    if initialize:
+        initialize_new_entities(
+            grown,
+            block,
+            n_popular=config["n_popular_neighbors"],
+            two_hop=config["new_entity_initialization"] == "two_hop",
+        )
+    return grown

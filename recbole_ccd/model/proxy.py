@@ -1,0 +1,40 @@
+"""Stability and plasticity proxies: frozen moving averages of the distilled students (CCD, section 4.3.2)."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from recbole.model.abstract_recommender import GeneralRecommender
+
+from recbole_ccd.model.scoring import clear_cache
+
+
+def update_proxy(proxy: GeneralRecommender | None, student: GeneralRecommender, keep: float) -> GeneralRecommender:
+    """Moves a proxy towards the newly distilled student.
+
+    On the shared prefix ``proxy ← keep·proxy + (1 - keep)·student``; rows the proxy does not have yet
+    are the student's. Without a proxy the result is the student itself, frozen.
+
+    Args:
+        proxy: the proxy of the block before, or None at the first.
+        student: the distilled student, of the same or a larger prefix; left as it is.
+        keep: the share that stays; near 1 for stability, near 0 for plasticity.
+
+    Returns:
+        A frozen model of the student's size, with the student's graph.
+    """
+    clear_cache(student)
+    # graphs and other constants are shared, not copied (and torch cannot copy a CSR tensor)
+    constants = {id(value): value for name, value in vars(student).items() if not name.startswith("_")}
+    moved = copy.deepcopy(student, constants).requires_grad_(False)
+    moved.eval()
+    if proxy is None:
+        return moved
+    state = moved.state_dict()
+    with torch.no_grad():
+        for name, old in proxy.state_dict().items():
+            if old.is_floating_point():
+                shared = state[name][tuple(slice(0, size) for size in old.shape)]
+                shared.mul_(1 - keep).add_(old, alpha=keep)
+    return moved

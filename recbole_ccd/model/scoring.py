@@ -1,0 +1,112 @@
+"""How a RecBole model scores, in the three forms the stages need: factors, rows and pairs.
+
+Most general recommenders score by an inner product; for them a batch of rows is one matrix product
+and a list of pairs a few dot products, without the model's own per-call overhead. The others fall
+back on ``full_sort_predict`` and ``predict``.
+"""
+
+from __future__ import annotations
+
+import torch
+from recbole.data.interaction import Interaction
+from recbole.model.abstract_recommender import AutoEncoderMixin, GeneralRecommender
+from recbole.model.general_recommender import BPR, DMF, ENMF, NGCF, SGL, LightGCN, NeuMF
+from recbole.utils import ModelType
+from torch import Tensor
+
+# pairs scored in one go where a model can only score pairs
+PAIR_BATCH = 1 << 18
+
+
+def is_autoencoder(model: GeneralRecommender) -> bool:
+    """Whether the model reads users' rows of interactions (RecBole's ``AutoEncoderMixin``)."""
+    return isinstance(model, AutoEncoderMixin)
+
+
+def factors(model: GeneralRecommender, layer: str = "final") -> tuple[Tensor, Tensor] | None:
+    """User and item vectors whose inner product is the model's score.
+
+    Args:
+        model: any RecBole general recommender.
+        layer: ``final``, or ``ego`` for the parameters before any propagation.
+
+    Returns:
+        Differentiable tensors of shape ``(n_users, dim)`` and ``(n_items, dim)``, or None when the model
+        does not score by an inner product.
+    """
+    if isinstance(model, BPR) or (layer == "ego" and isinstance(model, LightGCN | SGL | NGCF)):
+        return model.user_embedding.weight, model.item_embedding.weight
+    if isinstance(model, LightGCN | NGCF):
+        return model()
+    if isinstance(model, SGL):
+        return model(model.train_graph)
+    if isinstance(model, ENMF):
+        return model.user_embedding.weight * model.H_i.weight, model.item_embedding.weight
+    return None
+
+
+def has_factors(model_class: type[GeneralRecommender]) -> bool:
+    """Whether models of this class score by an inner product :func:`factors` knows."""
+    return issubclass(model_class, BPR | LightGCN | NGCF | SGL | ENMF)
+
+
+def clear_cache(model: GeneralRecommender) -> None:
+    """Drops what the model cached for prediction; needed whenever its weights changed.
+
+    RecBole's graph models and DMF keep such tensors under ``other_parameter_name``; for its
+    traditional models these are what was fitted, and stay.
+    """
+    if model.type == ModelType.GENERAL:
+        for name in getattr(model, "other_parameter_name", []):
+            setattr(model, name, None)
+
+
+def score_rows(model: GeneralRecommender, users: Tensor) -> Tensor:
+    """Scores of all items for some users.
+
+    Without gradients, graph models propagate once and answer from their cache until
+    :func:`clear_cache` or a change of mode.
+
+    Args:
+        model: any RecBole general recommender.
+        users: ids, shape ``(B,)``.
+
+    Returns:
+        Shape ``(B, n_items)``, the [PAD] column included.
+    """
+    if isinstance(model, BPR | ENMF) or (torch.is_grad_enabled() and has_factors(type(model))):
+        user_vectors, item_vectors = factors(model)
+        return user_vectors[users] @ item_vectors.T
+    if not _is_pairwise(model):
+        return model.full_sort_predict(Interaction({model.USER_ID: users})).view(len(users), -1)
+    step = max(PAIR_BATCH // model.n_items, 1)
+    return torch.cat([_rows_by_pairs(model, part) for part in users.split(step)])
+
+
+def _is_pairwise(model: GeneralRecommender) -> bool:
+    return type(model).full_sort_predict is GeneralRecommender.full_sort_predict
+
+
+def _rows_by_pairs(model: GeneralRecommender, users: Tensor) -> Tensor:
+    items = torch.arange(model.n_items, device=users.device)
+    scores = score_pairs(model, users.repeat_interleave(model.n_items), items.repeat(len(users)))
+    return scores.view(len(users), model.n_items)
+
+
+def score_pairs(model: GeneralRecommender, users: Tensor, items: Tensor) -> Tensor:
+    """Scores of given pairs, before any final sigmoid where the model has one.
+
+    Args:
+        model: any RecBole general recommender.
+        users: ids, shape ``(P,)``.
+        items: ids, shape ``(P,)``.
+
+    Returns:
+        Shape ``(P,)``, differentiable.
+    """
+    vectors = factors(model)
+    if vectors is not None:
+        return (vectors[0][users] * vectors[1][items]).sum(dim=1)
+    if isinstance(model, NeuMF | DMF):
+        return model(users, items)
+    return model.predict(Interaction({model.USER_ID: users, model.ITEM_ID: items}))

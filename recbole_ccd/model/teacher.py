@@ -1,0 +1,59 @@
+"""The teacher system: an ensemble of large models that ranks by mean reciprocal-power rank."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from recbole.data.interaction import Interaction
+from recbole.model.abstract_recommender import GeneralRecommender
+from recbole.utils import InputType
+from torch import Tensor, nn
+
+from recbole_ccd.model.scoring import clear_cache, score_rows
+from recbole_ccd.ranking.rank import ensemble_scores
+
+if TYPE_CHECKING:
+    from recbole_ccd.config import CCDConfig
+    from recbole_ccd.data.dataset import IncrementalDataset
+
+
+class TeacherEnsemble(GeneralRecommender):
+    """An ensemble of RecBole models as one RecBole model (CCD, section 5.1; METHOD: roles).
+
+    The score of a user and an item is the mean over members of ``rank^-exponent``, with the rank from
+    1 among the known items. Members may be of different classes; each is trained by itself.
+    """
+
+    input_type = InputType.PAIRWISE
+
+    def __init__(
+        self, config: CCDConfig, dataset: IncrementalDataset, members: Sequence[GeneralRecommender]
+    ) -> None:
+        """Puts members together.
+
+        Args:
+            config: the run's configuration, for ``ensemble_exponent``.
+            dataset: a view that knows what the members know.
+            members: models of the same known prefix.
+        """
+        super().__init__(config, dataset)
+        self.exponent = config["ensemble_exponent"]
+        self.members = nn.ModuleList(members)
+
+    def full_sort_predict(self, interaction: Interaction) -> Tensor:
+        """Ensemble scores of all items, shape ``(B * n_items,)``; the [PAD] column is -inf."""
+        users = interaction[self.USER_ID]
+        member_scores = (score_rows(member, users) for member in self.members)
+        return ensemble_scores(member_scores, self.exponent).view(-1)
+
+    def predict(self, interaction: Interaction) -> Tensor:
+        """Ensemble scores of given pairs, shape ``(B,)``; each needs the ranks of the user's whole row."""
+        users, items = interaction[self.USER_ID], interaction[self.ITEM_ID]
+        return self.full_sort_predict(interaction).view(len(users), -1).gather(1, items.unsqueeze(1)).squeeze(1)
+
+    def train(self, mode: bool = True) -> TeacherEnsemble:
+        """Switches the members' mode and drops what they cached."""
+        for member in self.members:
+            clear_cache(member)
+        return super().train(mode)

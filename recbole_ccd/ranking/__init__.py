@@ -1,0 +1,19 @@
+"""Who ranks where: batches of users × items are scored, reduced to ids or ranks, and dropped."""
+
+from recbole_ccd.ranking.rank import ensemble_scores, ranks, ranks_of
+from recbole_ccd.ranking.replay import draw_replay, merge_pairs
+from recbole_ccd.ranking.topk import ScoreFn, mask_rows, top_k, top_users
+from recbole_ccd.ranking.uninteresting import UninterestingSampler
+
+__all__ = [
+    "ScoreFn",
+    "UninterestingSampler",
+    "draw_replay",
+    "ensemble_scores",
+    "mask_rows",
+    "merge_pairs",
+    "ranks",
+    "ranks_of",
+    "top_k",
+    "top_users",
+]

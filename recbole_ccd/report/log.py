@@ -1,0 +1,120 @@
+"""One run's log: RecBole's colours on the console, plain text in the run directory."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import sys
+from types import TracebackType
+
+import colorlog
+from recbole.utils.logger import log_colors_config
+from tqdm import tqdm
+
+from recbole_ccd.errors import ConfigError, RunError
+
+EPOCH_LOGGER = "recbole_ccd.epoch"
+"""Name of the logger of per-epoch lines."""
+
+# The formats of recbole.utils.logger.init_logger.
+_CONSOLE_FORMAT = "%(log_color)s%(asctime)-15s %(levelname)s  %(message)s"
+_CONSOLE_DATE = "%d %b %H:%M"
+_FILE_FORMAT = "%(asctime)-15s %(levelname)s  %(message)s"
+_FILE_DATE = "%a %d %b %Y %H:%M:%S"
+_ANSI = re.compile(r"\x1B(?:[@-Z\\-_]|\[[0-?]*[ -/]*[@-~])")
+_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+
+
+class RunLog:
+    """Sends what is logged while it is entered to the console and to a file.
+
+    RecBole's ``init_logger`` chooses its own file below ``./log`` and keeps the first one for good; this one
+    adds two handlers to the root logger and on leaving removes exactly those and restores the root's level.
+
+    Records of the logger ``recbole_ccd.epoch`` reach the console only if ``show_epochs``; they are always in
+    the file, as is every record from INFO on. The file is appended to.
+
+    Args:
+        path: The log file; its folder must exist.
+        level: The console's level, in RecBole's words (its key ``state``): DEBUG, INFO, WARNING, ERROR,
+            CRITICAL.
+        show_epochs: Whether per-epoch lines are shown on the console.
+
+    Raises:
+        ConfigError: If the level is unknown.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], level: str = "INFO", show_epochs: bool = False) -> None:
+        if level.upper() not in _LEVELS:
+            raise ConfigError(f"state: {level!r} is no log level; give one of {', '.join(_LEVELS)}")
+        self._path = path
+        self._level = logging.getLevelName(level.upper())
+        self._show_epochs = show_epochs
+        self._handlers: list[logging.Handler] = []
+        self._root_level = logging.NOTSET
+
+    def __enter__(self) -> RunLog:
+        """Add the handlers.
+
+        Raises:
+            RunError: If the file cannot be opened.
+        """
+        file_level = min(self._level, logging.INFO)
+        self._handlers = [self._file_handler(file_level), self._console_handler()]
+        root = logging.getLogger()
+        self._root_level = root.level
+        root.setLevel(file_level)
+        for handler in self._handlers:
+            root.addHandler(handler)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Remove the handlers, close the file and restore the root logger's level."""
+        root = logging.getLogger()
+        for handler in self._handlers:
+            root.removeHandler(handler)
+            handler.close()
+        self._handlers = []
+        root.setLevel(self._root_level)
+
+    def _file_handler(self, level: int) -> logging.Handler:
+        try:
+            handler = logging.FileHandler(self._path, encoding="utf-8")
+        except OSError as error:
+            raise RunError(
+                f"{self._path} cannot be written ({error.strerror}); give another --run_dir"
+            ) from error
+        handler.setLevel(level)
+        handler.setFormatter(_PlainFormatter(_FILE_FORMAT, _FILE_DATE))
+        return handler
+
+    def _console_handler(self) -> logging.Handler:
+        handler = _ConsoleHandler(sys.stderr)
+        handler.setLevel(self._level)
+        handler.setFormatter(
+            colorlog.ColoredFormatter(_CONSOLE_FORMAT, _CONSOLE_DATE, log_colors=log_colors_config)
+        )
+        if not self._show_epochs:
+            handler.addFilter(lambda record: record.name != EPOCH_LOGGER)
+        return handler
+
+
+class _ConsoleHandler(logging.StreamHandler):
+    """Writes around progress bars instead of through them."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            tqdm.write(self.format(record), file=self.stream)
+            self.flush()
+        except Exception:
+            self.handleError(record)
+
+
+class _PlainFormatter(logging.Formatter):
+    """Leaves colours out of the text only; RecBole's filter changes the record for all handlers."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return _ANSI.sub("", super().format(record))

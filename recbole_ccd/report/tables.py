@@ -1,0 +1,178 @@
+"""The tables a run prints: one after each block, and one at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from tabulate import tabulate
+
+from recbole_ccd.data.stream import Block
+from recbole_ccd.evaluation.result import StreamResult
+from recbole_ccd.evaluation.summary import definitions
+
+_SHORT = {"student": "S", "teacher": "T"}
+_MEGABYTE = 1e6
+
+
+def stream_table(stream: Iterable[Block]) -> str:
+    """The blocks of a stream and what arrives with each; printed before anything is trained.
+
+    Args:
+        stream: The blocks.
+
+    Returns:
+        A table of interactions per part, known users and items, and how many of them are new.
+    """
+    rows = [
+        [
+            block.index,
+            *(len(part) for part in (block.train, block.valid, block.test)),
+            block.n_users - 1,
+            block.n_users - block.n_old_users,
+            block.n_items - 1,
+            block.n_items - block.n_old_items,
+        ]
+        for block in stream
+    ]
+    header = ["block", "train", "valid", "test", "users", "new", "items", "new"]
+    return f"The stream\n{_table(rows, header)}"
+
+
+def block_table(result: StreamResult, block: int) -> str:
+    """What is known after a block, in the primary metric.
+
+    Args:
+        result: A result with the rows of this block; a role without it is left out.
+        block: The block k.
+
+    Returns:
+        A title, a table and what its columns mean: per role R[k][0..k], LA, RA, H-mean, and the metric over
+        new users and new items; ``-`` where a value does not exist. At most 110 columns wide for six blocks.
+
+    Raises:
+        ValueError: If no role has a row for the block.
+    """
+    roles = [role for role in result.roles if result.n_rows(role) > block]
+    if not roles:
+        raise ValueError(f"there is no row for block {block} yet")
+    tests = [f"B{j}" for j in range(block + 1)]
+    known = result.known[block]
+    title = (
+        f"{result.head['strategy']}: {result.primary_metric} after block {block} of "
+        f"0..{result.n_blocks - 1}, {known['users']} users and {known['items']} items known"
+    )
+    header = ["", *tests, "LA", "RA", "H", "new users", "new items"]
+    table = _table([_block_row(result, role, block) for role in roles], header)
+    return f"{title}\n{table}\n{_block_legend(result, block)}"
+
+
+def final_table(result: StreamResult) -> str:
+    """The whole stream: student and teacher side by side, every metric, sizes, and what each column means.
+
+    Args:
+        result: A result with at least one row.
+
+    Returns:
+        Up to three tables and the definitions, at most 110 columns wide.
+
+    Raises:
+        ValueError: If the result has no rows.
+    """
+    if not result.roles:
+        raise ValueError("the result has no rows yet")
+    head = result.head
+    title = f"{head['strategy']} with {head['model']} on {head['dataset']}, seed {head['seed']}"
+    parts = [
+        f"{title}: {result.primary_metric} after each block",
+        _stream_table(result),
+        "After the last block",
+        _metric_table(result),
+        _size_table(result),
+        _legend(result),
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _block_row(result: StreamResult, role: str, block: int) -> list[Any]:
+    metric = result.primary_metric
+    summary = result.summary(role, metric)
+    averages = [summary[key][block] for key in ("LA", "RA", "H")]
+    new = [result.new_entities(kind, role, metric)[block] for kind in ("users", "items")]
+    return [role, *summary["R"][block], *averages, *new]
+
+
+def _block_legend(result: StreamResult, block: int) -> str:
+    first, last = int(not result.include_base), block - int(not result.include_current)
+    retained = f"mean of B{first}..B{last}" if block and first <= last else "none yet"
+    return (
+        f"Bj: block j's test part; LA: mean of R[i][i], {first} <= i <= {block}; RA: {retained}; "
+        "H: their harmonic mean;\nnew users, new items: those that first appear in this block"
+    )
+
+
+def _stream_table(result: StreamResult) -> str:
+    metric = result.primary_metric
+    header = ["block", "users", "items"]
+    columns: list[Sequence[Any]] = [
+        range(result.n_blocks),
+        [known["users"] for known in result.known],
+        [known["items"] for known in result.known],
+    ]
+    for role in result.roles:
+        summary = result.summary(role, metric)
+        header += [f"{name} {_SHORT[role]}" for name in ("R[k][k]", "LA", "RA", "H")]
+        columns += [[row[-1] for row in summary["R"]], summary["LA"], summary["RA"], summary["H"]]
+    n_rows = max(result.n_rows(role) for role in result.roles)
+    rows = [[column[k] if k < len(column) else None for column in columns] for k in range(n_rows)]
+    return _table(rows, header)
+
+
+def _metric_table(result: StreamResult) -> str:
+    header = ["metric"]
+    for role in result.roles:
+        header += [f"{name} {_SHORT[role]}" for name in ("H", "BWT", "forgetting")]
+    rows = []
+    for metric in result.metric_names:
+        row: list[Any] = [metric]
+        for role in result.roles:
+            summary = result.summary(role, metric)
+            row += [summary["H"][-1], summary["BWT"], summary["forgetting"]]
+        rows.append(row)
+    return _table(rows, header)
+
+
+def _size_table(result: StreamResult) -> str:
+    rows: list[list[Any]] = [
+        [role, f"{size['parameters']:,}", f"{size['bytes'] / _MEGABYTE:,.2f}"]
+        for role, size in result.sizes.items()
+    ]
+    if {"student", "teacher"} <= result.sizes.keys():
+        ratios = [_ratio(result, "parameters"), _ratio(result, "bytes")]
+        rows.append(["teacher : student", *ratios])
+    return _table(rows, ["size", "parameters", "MB"], numbers=False) if rows else ""
+
+
+def _ratio(result: StreamResult, key: str) -> str:
+    student = result.sizes["student"][key]
+    return f"{result.sizes['teacher'][key] / student:.1f} : 1" if student else "-"
+
+
+def _legend(result: StreamResult) -> str:
+    lines = definitions(result.include_base, result.include_current)
+    shown = ("R", "LA", "RA", "H", "BWT", "forgetting")
+    marks = ", ".join(f"{_SHORT[role]}: {role}" for role in result.roles)
+    sizes = "size: all parameters, frozen ones too; MB (10^6 bytes) of the state dict" if result.sizes else ""
+    return "\n".join([marks, *(f"{name}: {lines[name]}" for name in shown), *([sizes] if sizes else [])])
+
+
+def _table(rows: Iterable[Sequence[Any]], header: Sequence[str], numbers: bool = True) -> str:
+    return tabulate(
+        rows,
+        header,
+        tablefmt="simple",
+        floatfmt=".4f",
+        missingval="-",
+        colalign=["left", *["right"] * (len(header) - 1)],
+        disable_numparse=not numbers,
+    )

@@ -1,0 +1,304 @@
+"""Files that are whole or absent: the run directory, its tensors and its documents."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import re
+import uuid
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+import yaml
+from torch import Tensor
+
+from recbole_ccd.errors import RunError
+
+_UNREADABLE = (
+    OSError,
+    RuntimeError,
+    EOFError,
+    ValueError,
+    KeyError,
+    pickle.UnpicklingError,
+    zipfile.BadZipFile,
+)
+
+
+@contextmanager
+def _replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    target = Path(path)
+    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        with open(temporary, "xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+        _sync_folder(target.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    # Without this a power cut can undo the renaming. Windows opens no folders, and needs no such thing.
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def atomic_write(path: str | os.PathLike[str], data: bytes | str) -> None:
+    """Write a file so that at any moment, power cut included, the path holds the old content or the new.
+
+    Args:
+        path: The file; its folder must exist.
+        data: The content; text is written as UTF-8.
+
+    Raises:
+        OSError: If the file cannot be written; nothing is left behind then.
+    """
+    with _replacing(path) as file:
+        file.write(data.encode() if isinstance(data, str) else data)
+
+
+def save_tensors(path: str | os.PathLike[str], tensors: Mapping[str, Tensor]) -> None:
+    """Save named tensors atomically, such as a state dict.
+
+    Tensors are saved from the CPU and detached; of a view only what it shows is saved.
+
+    Args:
+        path: The file; its folder must exist.
+        tensors: A flat mapping of names to tensors of any shape.
+
+    Raises:
+        TypeError: If a name is no string or a value no tensor.
+        OSError: If the file cannot be written; nothing is left behind then.
+    """
+    wrong = [name for name, value in tensors.items() if not _is_entry(name, value)]
+    if wrong:
+        raise TypeError(f"only named tensors can be saved, and these are none: {', '.join(map(str, wrong))}")
+    with _replacing(path) as file:
+        torch.save({name: _compact(tensor) for name, tensor in tensors.items()}, file)
+
+
+def load_tensors(path: str | os.PathLike[str]) -> dict[str, Tensor]:
+    """Read what ``save_tensors`` wrote, onto the CPU, after verifying the file's checksums.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The named tensors.
+
+    Raises:
+        RunError: If the file is missing, damaged, or holds anything but named tensors.
+    """
+    if not Path(path).is_file():
+        raise RunError(f"{path} is missing; start the run anew or give another --run_dir")
+    try:
+        # torch.load does not look at the checksums that torch.save writes.
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+        loaded = None if damaged else torch.load(path, map_location="cpu", weights_only=True)
+    except _UNREADABLE as error:
+        raise RunError(
+            f"{path} cannot be read ({_first_line(error)}); delete it and start the run anew"
+        ) from error
+    if not isinstance(loaded, dict) or not all(_is_entry(*entry) for entry in loaded.items()):
+        raise RunError(f"{path} is damaged or holds no named tensors; delete it and start the run anew")
+    return loaded
+
+
+class RunDirectory:
+    """The folder of one run: its configuration, result, log and checkpoints.
+
+    Args:
+        path: The folder. Nothing is created or checked here: see ``create`` and ``open``.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+
+    @classmethod
+    def create(cls, path: str | os.PathLike[str]) -> RunDirectory:
+        """Make a new run directory, with its parents and an empty ``checkpoints/``.
+
+        Args:
+            path: A folder that does not exist yet, or is empty.
+
+        Returns:
+            The directory, ready to be written to.
+
+        Raises:
+            RunError: If the folder is not empty, is no folder, or cannot be written to.
+        """
+        run = cls(path)
+        try:
+            run.path.mkdir(parents=True, exist_ok=True)
+            occupied = any(run.path.iterdir())
+        except OSError as error:
+            raise RunError(
+                f"{run.path} cannot be created ({error.strerror}); give another --run_dir"
+            ) from error
+        if occupied:
+            raise RunError(
+                f"{run.path} exists and is not empty; give another --run_dir, or --resume={run.path}"
+            )
+        try:
+            run.checkpoints.mkdir()
+        except OSError as error:
+            raise RunError(
+                f"{run.path} is not writable ({error.strerror}); give another --run_dir"
+            ) from error
+        return run
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> RunDirectory:
+        """Open an existing run directory.
+
+        Args:
+            path: A folder that ``create`` made and ``write_config`` wrote to.
+
+        Returns:
+            The directory.
+
+        Raises:
+            RunError: If there is no ``config.yaml`` in it.
+        """
+        run = cls(path)
+        if not run.config.is_file():
+            raise RunError(
+                f"{run.path} is not a run directory: it holds no config.yaml; give the one of a run"
+            )
+        run.checkpoints.mkdir(exist_ok=True)
+        return run
+
+    @property
+    def config(self) -> Path:
+        """``config.yaml``: every key the run was started with."""
+        return self.path / "config.yaml"
+
+    @property
+    def result(self) -> Path:
+        """``result.json``: what the run measured, in result format 1."""
+        return self.path / "result.json"
+
+    @property
+    def log(self) -> Path:
+        """``run.log``: every record, colours stripped."""
+        return self.path / "run.log"
+
+    @property
+    def checkpoints(self) -> Path:
+        """``checkpoints/``: tensors per stage."""
+        return self.path / "checkpoints"
+
+    def write_json(self, name: str, obj: Any) -> None:
+        """Write a JSON document atomically, keys sorted, so that equal content gives equal bytes.
+
+        Args:
+            name: The file's name within the directory.
+            obj: Plain lists, dicts with string keys, strings, numbers, booleans and None.
+
+        Raises:
+            ValueError: If a number is NaN or infinite.
+            TypeError: If a value has no JSON form.
+        """
+        text = json.dumps(obj, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False)
+        atomic_write(self.path / name, text + "\n")
+
+    def save_models(self, states: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """Write ``checkpoints/<name>.pt`` for each model, replacing the one of the block before.
+
+        Args:
+            states: State dict by the model's name.
+        """
+        for name, state in states.items():
+            save_tensors(self.checkpoints / f"{name}.pt", state)
+
+    def read_json(self, name: str) -> Any:
+        """Read a JSON document of this directory.
+
+        Raises:
+            RunError: If it is missing or not JSON.
+        """
+        return self._read(self.path / name, json.loads)
+
+    def write_config(self, config: Mapping[str, Any]) -> None:
+        """Write ``config.yaml`` atomically, keys in the order given.
+
+        Args:
+            config: Plain values only.
+
+        Raises:
+            yaml.YAMLError: If a value has no plain YAML form.
+        """
+        atomic_write(self.config, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
+
+    def read_config(self) -> dict[str, Any]:
+        """Read ``config.yaml``.
+
+        Raises:
+            RunError: If it is missing or not a mapping.
+        """
+        config = self._read(self.config, yaml.safe_load)
+        if not isinstance(config, dict):
+            raise RunError(f"{self.config} is not a mapping of keys to values; start the run anew")
+        return config
+
+    @staticmethod
+    def _read(path: Path, parse: Any) -> Any:
+        try:
+            return parse(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            raise RunError(f"{path} cannot be read ({_first_line(error)}); start the run anew") from error
+
+
+def default_run_directory(
+    dataset: str, model: str, strategy: str, seed: int, root: str | os.PathLike[str] = "saved"
+) -> Path:
+    """The name a run directory gets when the user gives none. Creates nothing.
+
+    Args:
+        dataset: Name of the data set.
+        model: Name of the student.
+        strategy: Name of the strategy, or a comma list.
+        seed: The run's seed.
+        root: The folder it lies in.
+
+    Returns:
+        ``root/<dataset>-<model>-<strategy>-<seed>-<time>``, the time to the microsecond; no such path exists
+        yet.
+    """
+    words = [re.sub(r"[^\w.+-]+", "_", str(word)) for word in (dataset, model, strategy, seed)]
+    while True:
+        now = datetime.now().strftime("%Y%m%d-%H%M%S-%f")
+        path = Path(root) / "-".join([*words, now])
+        if not path.exists():
+            return path
+
+
+def _is_entry(name: Any, value: Any) -> bool:
+    return isinstance(name, str) and isinstance(value, Tensor)
+
+
+def _compact(tensor: Tensor) -> Tensor:
+    tensor = tensor.detach().cpu()
+    if tensor.layout is not torch.strided:
+        return tensor
+    # torch.save writes the whole storage behind a view.
+    shown = tensor.numel() * tensor.element_size()
+    return tensor if tensor.untyped_storage().nbytes() == shown else tensor.clone()
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

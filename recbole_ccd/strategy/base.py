@@ -1,0 +1,176 @@
+"""The block loop: follow each block, evaluate on everything seen so far, keep the run directory up to date."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from logging import getLogger
+from time import perf_counter
+from typing import TYPE_CHECKING, ClassVar, TypeVar
+
+from recbole.model.abstract_recommender import GeneralRecommender
+from recbole.utils import set_color
+
+from recbole_ccd.data.stream import Block, BlockStream
+from recbole_ccd.evaluation.full_sort import FullSortEvaluator
+from recbole_ccd.evaluation.result import StreamResult
+from recbole_ccd.model.scoring import clear_cache
+from recbole_ccd.report.tables import block_table, final_table
+from recbole_ccd.seeding import derive_seed, seed_stage
+from recbole_ccd.trainer.base import StageTrainer, make_trainer
+
+if TYPE_CHECKING:
+    from recbole_ccd.config import CCDConfig
+    from recbole_ccd.state import RunDirectory
+
+AnyTrainer = TypeVar("AnyTrainer", bound=StageTrainer)
+
+
+class Stage:
+    """One stage of one block, while it runs.
+
+    Attributes:
+        config: the configuration of the model trained, with the stage's own training keys.
+        seed: seed of everything drawn in the stage.
+        label: what logs and bars call it.
+        epochs: epochs trained so far.
+    """
+
+    def __init__(self, config: CCDConfig, block: Block, seed: int, label: str) -> None:
+        """Made by :meth:`Strategy.stage`."""
+        self.config, self.seed, self.label = config, seed, label
+        self._block = block
+        self._trainers: list[StageTrainer] = []
+
+    @property
+    def epochs(self) -> int:
+        """Epochs trained in this stage."""
+        return sum(trainer.epochs_run for trainer in self._trainers)
+
+    def trainer(self, kind: type[AnyTrainer], model: GeneralRecommender) -> AnyTrainer:
+        """A trainer of this stage for a model, placed at the block."""
+        trainer = make_trainer(kind, self.config, model).at_block(self._block, self.label, self.seed)
+        self._trainers.append(trainer)
+        return trainer
+
+
+class Strategy(ABC):
+    """How a model follows a stream.
+
+    A subclass says what happens when a block arrives (:meth:`follow`); this class does the rest: the
+    loop, evaluation after every block, tables, result.json and checkpoints.
+
+    Attributes:
+        student: the deployed model after the last block followed.
+        teacher: the teacher system, or None where the strategy has none.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self, config: CCDConfig, run_directory: RunDirectory | None = None) -> None:
+        """Prepares the strategy; nothing is trained yet.
+
+        Args:
+            config: the run's configuration.
+            run_directory: where results go; None keeps them in memory.
+        """
+        self.config, self.run_directory = config, run_directory
+        self.student: GeneralRecommender | None = None
+        self.teacher: GeneralRecommender | None = None
+        self.logger = getLogger("recbole_ccd")
+        self._evaluator = FullSortEvaluator(config)
+
+    @abstractmethod
+    def check(self, stream: BlockStream) -> None:
+        """Refuses what cannot work, before anything is trained.
+
+        Raises:
+            ModelError: a model lacks what its role needs.
+        """
+
+    @abstractmethod
+    def follow(self, block: Block) -> None:
+        """Learns a block; afterwards ``student`` and ``teacher`` are those of the block."""
+
+    def models(self) -> Mapping[str, GeneralRecommender]:
+        """The models to keep in the run directory, by file name."""
+        return {"student": self.student}
+
+    def run(self, stream: BlockStream) -> StreamResult:
+        """Follows the whole stream.
+
+        Args:
+            stream: the blocks.
+
+        Returns:
+            What was measured: the R matrices of every metric and all that follows from them.
+        """
+        self.check(stream)
+        known = [{"users": block.n_users - 1, "items": block.n_items - 1} for block in stream]
+        self.result = StreamResult(self.config, len(stream), known)
+        for block in stream:
+            self.logger.info(set_color(f"block {block.index} of {len(stream) - 1}", "green") + f": {block}")
+            self.follow(block)
+            self._evaluate(stream, block)
+            self._save(stream, block)
+            self.logger.info("\n%s", block_table(self.result, block.index))
+        self.logger.info("\n%s", final_table(self.result))
+        return self.result
+
+    @contextmanager
+    def stage(
+        self, name: str, block: Block, config: CCDConfig, member: int | None = None, piece: int | None = None
+    ) -> Iterator[Stage]:
+        """Opens a stage: seeds it, times it and records it.
+
+        Whatever is built or drawn inside depends on the run's seed, the block, the stage, the member and
+        the piece alone.
+
+        Args:
+            name: one of the configuration's stages.
+            block: the block (or the piece of it) learned.
+            config: the configuration of the model trained.
+            member: which member of the teacher, where it is one.
+            piece: which piece of the block, where it arrives in several.
+        """
+        purpose = (name, block.index, "-" if member is None else member, piece or 0)
+        seed_stage(self.config["seed"], self.config["reproducibility"], *purpose)
+        suffix = "" if member is None else f" member {member} ({config['model']})"
+        suffix += "" if piece is None else f" part {piece + 1}"
+        label = f"block {block.index} {name}{suffix}"
+        stage = Stage(config.for_stage(name), block, derive_seed(self.config["seed"], *purpose), label)
+        start = perf_counter()
+        yield stage
+        seconds = perf_counter() - start
+        self.result.add_stage(block.index, name, member, stage.epochs, seconds)
+        self.logger.info(f"{set_color(label, 'cyan')}: {stage.epochs} epochs, {seconds:.1f}s")
+
+    def _evaluate(self, stream: BlockStream, block: Block) -> None:
+        for role, model in (("student", self.student), ("teacher", self.teacher)):
+            if model is None:
+                continue
+            clear_cache(model)
+            row = [self._measure(role, model, stream[j], block) for j in range(block.index + 1)]
+            self.result.add_row(role, block.index, row)
+            users = self._measure(role, model, block, block, users_from=block.n_old_users)
+            items = self._measure(role, model, block, block, items_from=block.n_old_items)
+            self.result.add_new_entities(role, block.index, users, items)
+            self.result.set_size(role, model)
+
+    def _measure(
+        self, role: str, model: GeneralRecommender, tested: Block, now: Block, **only: int
+    ) -> dict[str, float] | None:
+        loader = tested.test_loader(self.config, known_at=now, **only)
+        if loader is None:
+            return None
+        label = f"block {now.index} {role} on block {tested.index}"
+        bar = f"Evaluate {label}" if self.config["show_progress"] else None
+        return self._evaluator.evaluate(model, loader, bar, label, train_data=now.train)
+
+    def _save(self, stream: BlockStream, block: Block) -> None:
+        if self.run_directory is None:
+            return
+        self.run_directory.save_models({name: model.state_dict() for name, model in self.models().items()})
+        self.run_directory.write_json("vocabulary.json", stream.vocabulary(block))
+        self.run_directory.write_json("result.json", self.result.to_dict())

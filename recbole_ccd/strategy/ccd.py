@@ -1,0 +1,171 @@
+"""Continual Collaborative Distillation (Lee, Kang, Kweon, Yu, KDD 2024), as the paper's algorithm reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import torch
+from recbole.model.abstract_recommender import GeneralRecommender
+
+from recbole_ccd.data.stream import Block, BlockStream
+from recbole_ccd.errors import ModelError
+from recbole_ccd.model.growth import build, check_growable, grow
+from recbole_ccd.model.initialization import embedding_tables
+from recbole_ccd.model.proxy import update_proxy
+from recbole_ccd.model.scoring import clear_cache, score_rows
+from recbole_ccd.model.teacher import TeacherEnsemble
+from recbole_ccd.ranking.topk import top_k, top_users
+from recbole_ccd.strategy.base import Strategy
+from recbole_ccd.trainer.base import StageTrainer
+from recbole_ccd.trainer.distillation import DistillationTrainer, TeacherKnowledge, pairs_matrix
+from recbole_ccd.trainer.replay import ReplaySource
+from recbole_ccd.trainer.student_update import StudentUpdateTrainer
+from recbole_ccd.trainer.teacher_update import TeacherUpdateTrainer
+
+if TYPE_CHECKING:
+    from recbole_ccd.config import CCDConfig
+    from recbole_ccd.state import RunDirectory
+
+
+class CCD(Strategy):
+    """A large teacher and a compact student that evolve together.
+
+    Base block: train the teacher, distil the student. Then, for each block: distil a fresh student from
+    the teacher of the block before (stage 1), update it on the block with replay from its proxies
+    (stage 2), and update the teacher with replay from the student side (stage 3).
+    """
+
+    name = "ccd"
+
+    def __init__(self, config: CCDConfig, run_directory: RunDirectory | None = None) -> None:
+        """See :class:`~recbole_ccd.strategy.base.Strategy`."""
+        super().__init__(config, run_directory)
+        self.members = [config.for_member(m) for m in range(len(config["teacher_models"]))]
+        self.stability: GeneralRecommender | None = None
+        self.plasticity: GeneralRecommender | None = None
+
+    def check(self, stream: BlockStream) -> None:
+        """Refuses models that cannot play their role.
+
+        Raises:
+            ModelError: the student has no user and item embeddings, or a model cannot be grown.
+        """
+        check_growable(self.config, "student")
+        for config in self.members:
+            check_growable(config, "teacher")
+        student = build(self.config, stream[0])
+        if not embedding_tables(student, stream[0].n_users, stream[0].n_items):
+            raise ModelError(
+                f"model: {self.config['model']} has no user and item embeddings, which the student needs; "
+                "take LightGCN, BPR, NGCF, SGL, NeuMF or ENMF (it can be a member of the teacher)"
+            )
+
+    def models(self) -> Mapping[str, GeneralRecommender]:
+        """Student, proxies and the teacher's members."""
+        proxies = {"stability": self.stability, "plasticity": self.plasticity}
+        members = {f"teacher-{m}": member for m, member in enumerate(self.teacher.members)}
+        return {"student": self.student, **{n: p for n, p in proxies.items() if p is not None}, **members}
+
+    def follow(self, block: Block) -> None:
+        """Base training and distillation on block 0; the three stages on every other block."""
+        if block.index == 0:
+            self.teacher = self.train_base_teacher(block)
+            self.student = self.generate_student(block)
+            return
+        if block.index > 1:
+            self.student = self.generate_student(block.previous)
+        self.stability = update_proxy(self.stability, self.student, self.config.per_block("stability_ema", block.index))
+        self.plasticity = update_proxy(self.plasticity, self.student, self.config.per_block("plasticity_ema", block.index))
+        pieces = block.parts(self.config["student_updates_per_block"])
+        for number, piece in enumerate(pieces):
+            self.student = self.update_student(piece, number if len(pieces) > 1 else None)
+        self.teacher = self.update_teacher(block)
+
+    def train_base_teacher(self, block: Block) -> TeacherEnsemble:
+        """Trains every member on the base block with its own loss."""
+        members = []
+        for m, config in enumerate(self.members):
+            with self.stage("base", block, config, member=m) as stage:
+                member = build(stage.config, block)
+                stage.trainer(StageTrainer, member).run(self.config["show_progress"])
+                members.append(member)
+        return self._ensemble(members, block)
+
+    def generate_student(self, block: Block) -> GeneralRecommender:
+        """Stage 1: a fresh student learns from the block and from the teacher's rankings."""
+        with self.stage("student_generation", block, self.config) as stage:
+            student = build(stage.config, block)
+            trainer = stage.trainer(DistillationTrainer, student).learn_from(self.ask_teacher(block))
+            trainer.run(self.config["show_progress"])
+        return student
+
+    def update_student(self, block: Block, piece: int | None = None) -> GeneralRecommender:
+        """Stage 2: the student grows and learns what has arrived, replaying what its proxies remember."""
+        with self.stage("student_update", block, self.config, piece=piece) as stage:
+            student = grow(self.student, stage.config, block, self._initialize)
+            trainer = stage.trainer(StudentUpdateTrainer, student)
+            trainer.replay_from(
+                self._proxies("student", block),
+                rank_with=self.student if self.config["replay_rank_student"] == "distilled" else None,
+            )
+            trainer.without(self._top_items([self.teacher, *self._student_side()], block))
+            trainer.run(self.config["show_progress"])
+        return student
+
+    def update_teacher(self, block: Block) -> TeacherEnsemble:
+        """Stage 3: every member grows and learns the block, its past and the student side's knowledge."""
+        sources = [*self._proxies("teacher", block), self._source("teacher", "student", self.student, block)]
+        members = []
+        for m, (config, old) in enumerate(zip(self.members, self.teacher.members, strict=True)):
+            with self.stage("teacher_update", block, config, member=m) as stage:
+                member = grow(old, stage.config, block, self._initialize)
+                trainer = stage.trainer(TeacherUpdateTrainer, member).replay_from(sources).retain(frozen=old)
+                trainer.run(self.config["show_progress"])
+                members.append(member)
+        return self._ensemble(members, block)
+
+    def ask_teacher(self, block: Block) -> TeacherKnowledge:
+        """The teacher's top lists for a block, and what is neither negative nor uninteresting there."""
+        k, seen = self.config["distill_top_k"], block.train_matrix
+        self.teacher.eval()
+        users = torch.arange(1, block.n_users, device=self.config["device"])
+        return TeacherKnowledge(
+            top_items=self._top_list(self.teacher, block, k),
+            top_users=top_users(self._scores(self.teacher), users, block.n_items, k, seen),
+            excluded=self._top_items([self.teacher, *self._student_side()], block),
+        )
+
+    @property
+    def _initialize(self) -> bool:
+        return self.config["new_entity_initialization"] != "random"
+
+    def _ensemble(self, members: list[GeneralRecommender], block: Block) -> TeacherEnsemble:
+        return TeacherEnsemble(self.config, block.train, members).to(self.config["device"])
+
+    def _student_side(self) -> list[GeneralRecommender]:
+        return [model for model in (self.stability, self.plasticity, self.student) if model is not None]
+
+    def _proxies(self, role: str, block: Block) -> list[ReplaySource]:
+        proxies = {"stability": self.stability, "plasticity": self.plasticity}
+        return [self._source(role, name, proxy, block) for name, proxy in proxies.items()]
+
+    def _source(self, role: str, name: str, model: GeneralRecommender, block: Block) -> ReplaySource:
+        return ReplaySource(name, model, self.config.per_block(f"{role}_replay_{name}", block.index))
+
+    def _top_items(self, models: list[GeneralRecommender], block: Block) -> torch.Tensor:
+        """The models' top items as one matrix of the block's size; the models may know less."""
+        k = self.config["exclusion_top_k"]
+        lists = [self._top_list(model, block, k) for model in models]
+        return pairs_matrix([ids.cpu() for ids in lists], block.n_users, block.n_items)
+
+    def _top_list(self, model: GeneralRecommender, block: Block, k: int) -> torch.Tensor:
+        """Each known user's top items outside the block's train part, row = user id, 0-padded."""
+        clear_cache(model)
+        model.eval()
+        users = torch.arange(model.n_users, device=self.config["device"])
+        return top_k(self._scores(model), users, k, block.train_matrix[: model.n_users, : model.n_items])
+
+    @staticmethod
+    def _scores(model: GeneralRecommender):  # noqa: ANN205 (a closure of ScoreFn)
+        return lambda users: score_rows(model, users).clone()

@@ -1,0 +1,211 @@
+"""What all stages share: RecBole's training loop with the best weights kept in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from logging import getLogger
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
+from recbole.data.interaction import Interaction
+from recbole.model.abstract_recommender import GeneralRecommender
+from recbole.trainer import Trainer
+from recbole.utils import get_trainer, set_color
+from torch import Tensor
+from tqdm import tqdm
+
+from recbole_ccd.compat import relocate_tensorboard
+from recbole_ccd.data.stream import Block
+from recbole_ccd.errors import RunError
+from recbole_ccd.model.growth import set_inference_history
+from recbole_ccd.model.history import use_history
+from recbole_ccd.model.scoring import clear_cache, is_autoencoder, score_rows
+from recbole_ccd.seeding import derive_seed
+
+if TYPE_CHECKING:
+    from recbole_ccd.config import CCDConfig
+
+Batch = tuple[Interaction, Any, Tensor, Tensor]
+
+
+class StageTrainer(Trainer):
+    """A RecBole trainer for one stage of one block.
+
+    Used like any RecBole trainer (``fit``, ``evaluate``), after :meth:`at_block` has told it where in
+    the stream it works. ``fit`` leaves the model with the weights of the best validated epoch, or of the
+    last one when there is nothing to validate on. Subclasses add to the loss of each batch
+    (:meth:`extra_losses`), or passes of their own (:meth:`before_epoch`, :meth:`after_epoch`).
+
+    Attributes:
+        block: the block being learned.
+        label: what logs, bars and error messages call this stage.
+        epochs_run: epochs of the last ``fit``.
+    """
+
+    stage = "base"
+
+    def __init__(self, config: CCDConfig, model: GeneralRecommender) -> None:
+        """A trainer for one fit.
+
+        Args:
+            config: the stage's configuration (``config.for_stage(...)``).
+            model: the model to train.
+        """
+        super().__init__(config, model)
+        # a logger of its own, so that the log can tell epoch lines from the rest
+        self.logger = getLogger("recbole_ccd.epoch")
+        self.block: Block | None = None
+        self.seed, self.label = config["seed"], self.stage
+        self.epochs_run = 0
+        self._best_state: dict[str, Tensor] | None = None
+
+    def at_block(self, block: Block, label: str, seed: int) -> StageTrainer:
+        """Places the stage in the stream.
+
+        Args:
+            block: the block to learn, or the piece of it that has arrived.
+            label: name for logs and bars.
+            seed: seed of everything this stage draws.
+        """
+        self.block, self.label, self.seed = block, label, seed
+        folder = Path(self.config["run_dir"] or self.checkpoint_dir) / "tensorboard"
+        relocate_tensorboard(self, folder / label.replace(" ", "-"))
+        return self
+
+    def run(self, show_progress: bool) -> None:
+        """Trains on the block with its own loaders and early stopping.
+
+        Args:
+            show_progress: whether to draw progress bars.
+
+        Raises:
+            RunError: the loss became NaN.
+        """
+        seed = derive_seed(self.seed, "loader")
+        train_data = self.block.train_loader(self.config, seed, self.excluded(), self.visited_users())
+        try:
+            self.fit(train_data, self.block.valid_loader(self.config), show_progress=show_progress)
+        except ValueError as error:
+            if "nan" not in str(error):
+                raise
+            key = f"{self.stage}_learning_rate"
+            raise RunError(f"{self.label}: the training loss became NaN in epoch {self.epochs_run}; lower {key}") from None
+
+    def excluded(self) -> Any:  # noqa: ANN401
+        """Pairs that are no negatives beside the positives; None for none."""
+        return None
+
+    def visited_users(self) -> Tensor | None:
+        """Users that a model training on whole rows visits; None for those of the block."""
+        return None
+
+    def fit(self, *args: Any, **kwargs: Any) -> tuple[float, dict | None]:  # noqa: ANN401
+        """RecBole's ``fit``, after which the model holds the best weights; nothing is written to disk."""
+        self.epochs_run = 0
+        result = super().fit(*args, **kwargs)
+        if self._best_state is not None:
+            self.model.load_state_dict(self._best_state)
+        self._best_state = None
+        clear_cache(self.model)
+        self.model.eval()
+        self._read_inference_rows()
+        self.tensorboard.close()
+        return result
+
+    def _save_checkpoint(self, epoch: int, verbose: bool = True, **kwargs: Any) -> None:  # noqa: ANN401
+        # RecBole pickles its Config into a file here; the weights are all that is needed
+        self._best_state = {name: value.clone() for name, value in self.model.state_dict().items()}
+
+    def _train_epoch(
+        self,
+        train_data: AbstractDataLoader,
+        epoch_idx: int,
+        loss_func: Callable[[Interaction], Any] | None = None,
+        show_progress: bool = False,
+    ) -> float | tuple[float, ...]:
+        if self.epochs_run == epoch_idx:
+            self.epochs_run += 1
+            clear_cache(self.model)
+            self.before_epoch(epoch_idx)
+        if is_autoencoder(self.model):
+            use_history(self.model, self.training_rows())
+        batches = self.bar(train_data, epoch_idx) if show_progress else train_data
+        loss = super()._train_epoch(batches, epoch_idx, loss_func=self._with_extra(loss_func))
+        self.after_epoch(epoch_idx, show_progress)
+        return loss
+
+    def _with_extra(self, loss_func: Callable[[Interaction], Any] | None) -> Callable[[Interaction], Any]:
+        base = loss_func or self.model.calculate_loss
+
+        def losses(interaction: Interaction) -> Any:  # noqa: ANN401
+            first, extra = base(interaction), self.extra_losses(interaction)
+            return (*(first if isinstance(first, tuple) else (first.sum(),)), *extra) if extra else first
+
+        return losses
+
+    def bar(self, batches: Any, epoch_idx: int, what: str = "") -> Iterable:  # noqa: ANN401
+        """RecBole's progress bar, with block and stage before the epoch."""
+        desc = set_color(f"{self.label}{what} epoch {epoch_idx}", "pink")
+        return tqdm(batches, total=len(batches), ncols=100, desc=desc, leave=False)
+
+    def step(self, loss: Tensor) -> None:
+        """One optimizer step of a pass outside RecBole's epoch.
+
+        Raises:
+            RunError: the loss is NaN.
+        """
+        if torch.isnan(loss):
+            raise ValueError("Training loss is nan")
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+
+    def training_rows(self) -> Any:  # noqa: ANN401
+        """What an auto-encoder reads and reconstructs, users × items."""
+        return self.block.train_matrix
+
+    def _read_inference_rows(self) -> None:
+        if self.block is not None:
+            set_inference_history(self.model, self.block, self.config)
+
+    def before_epoch(self, epoch_idx: int) -> None:
+        """Called once before each epoch."""
+
+    def after_epoch(self, epoch_idx: int, show_progress: bool) -> None:
+        """Called after the epoch's batches, before validation."""
+
+    def extra_losses(self, interaction: Interaction) -> tuple[Tensor, ...]:
+        """Terms added to the model's own loss on each batch, already weighted."""
+        return ()
+
+    def evaluate(self, eval_data: AbstractDataLoader, load_best_model: bool = False, **kwargs: Any) -> dict | None:  # noqa: ANN401
+        """RecBole's ``evaluate`` on the current weights (best weights are restored by ``fit``)."""
+        clear_cache(self.model)
+        self._read_inference_rows()
+        return super().evaluate(eval_data, load_best_model=False, **kwargs)
+
+    def _full_sort_batch_eval(self, batched_data: Batch) -> tuple[Interaction, Tensor, Tensor, Tensor]:
+        interaction, history, positive_u, positive_i = batched_data
+        scores = score_rows(self.model, interaction.to(self.device)[self.model.USER_ID]).clone()
+        scores[:, 0] = -torch.inf
+        scores[history] = -torch.inf
+        return interaction, scores, positive_u, positive_i
+
+
+def make_trainer(stage: type[StageTrainer], config: CCDConfig, model: GeneralRecommender) -> StageTrainer:
+    """The trainer of a stage for a model, on top of the model's own RecBole trainer where it has one.
+
+    RecVAE, for one, alternates between encoder and decoder epochs in ``RecVAETrainer``; the stage then
+    extends that loop instead of RecBole's plain one.
+
+    Args:
+        stage: the stage's trainer class.
+        config: the stage's configuration.
+        model: the model to train.
+    """
+    own = get_trainer(config["MODEL_TYPE"], config["model"])
+    if own is Trainer:
+        return stage(config, model)
+    return type(f"{own.__name__}For{stage.__name__}", (own, stage), {})(config, model)

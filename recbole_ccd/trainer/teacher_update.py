@@ -1,0 +1,57 @@
+"""Stage 3: a member of the teacher learns the block, its own past and the student side (CCD, section 4.4)."""
+
+from __future__ import annotations
+
+import torch
+from recbole.data.interaction import Interaction
+from recbole.model.abstract_recommender import GeneralRecommender
+from scipy.sparse import csr_matrix
+from torch import Tensor
+
+from recbole_ccd.model.scoring import is_autoencoder
+from recbole_ccd.seeding import derive_seed
+from recbole_ccd.trainer.replay import ReplayTrainer
+from recbole_ccd.trainer.retention import make_retention
+
+
+class TeacherUpdateTrainer(ReplayTrainer):
+    """Continual update of one member: base loss, retention terms, and knowledge of the student side.
+
+    Members with scores of pairs replay in a pass of their own; auto-encoders read and reconstruct the
+    replayed pairs as interactions of value ``pseudo_interaction_value``.
+    """
+
+    stage = "teacher_update"
+    role = "teacher"
+
+    def retain(self, frozen: GeneralRecommender) -> TeacherUpdateTrainer:
+        """Sets what must not be forgotten; :meth:`at_block` comes first.
+
+        Args:
+            frozen: the member before the block.
+        """
+        self._retention = make_retention(self.config, self.block, frozen, self.model, derive_seed(self.seed, "retain"))
+        parameters = self._retention.parameters()
+        if parameters:
+            self.optimizer.add_param_group({"params": parameters})
+        return self
+
+    def extra_losses(self, interaction: Interaction) -> tuple[Tensor, ...]:
+        """The retention terms."""
+        return self._retention.losses(interaction)
+
+    def visited_users(self) -> Tensor | None:
+        """For auto-encoders everybody known, since replay gives old users rows too."""
+        return torch.arange(1, self.block.n_users) if is_autoencoder(self.model) else None
+
+    def training_rows(self) -> csr_matrix:
+        """The block's interactions and, with less weight, the replayed pairs."""
+        users, items, _ = (part.cpu().numpy() for part in self.pairs)
+        value = torch.full((len(users),), self.config["pseudo_interaction_value"]).numpy()
+        own = self.block.train_matrix
+        return (own + csr_matrix((value, (users, items)), shape=own.shape)).tocsr()
+
+    def after_epoch(self, epoch_idx: int, show_progress: bool) -> None:
+        """The replay pass of members other than auto-encoders."""
+        if not is_autoencoder(self.model):
+            super().after_epoch(epoch_idx, show_progress)

@@ -1,0 +1,8 @@
+"""Runs recbole_ccd from a checkout: ``python run_ccd.py --key=value ...``."""
+
+import sys
+
+from recbole_ccd.__main__ import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,94 @@
+"""The contrastive loss against hand arithmetic and a naive loop."""
+
+import math
+
+import pytest
+import torch
+
+from recbole_ccd.loss import contrastive_loss
+
+
+def naive(anchors, candidates, rows, cols, temperature, weights):
+    total, active = candidates.sum() * 0.0, 0
+    for b in range(len(anchors)):
+        positives = [c for r, c in zip(rows.tolist(), cols.tolist(), strict=True) if r == b]
+        if not positives:
+            continue
+        log_softmax = torch.log_softmax(torch.stack([anchors[b] @ e / temperature for e in candidates]), 0)
+        loss = -torch.stack([log_softmax[p] for p in positives]).mean()
+        total = total + (loss if weights is None else weights[b] * loss)
+        active += 1
+    return total / max(active, 1)
+
+
+@pytest.fixture
+def case():
+    generator = torch.Generator().manual_seed(1)
+    anchors = torch.randn(7, 4, generator=generator, dtype=torch.float64)
+    candidates = torch.randn(9, 4, generator=generator, dtype=torch.float64)
+    rows = torch.tensor([0, 5, 0, 0, 2, 2, 6, 5])
+    cols = torch.tensor([1, 0, 8, 3, 4, 4, 2, 7])
+    weights = torch.rand(7, generator=generator, dtype=torch.float64)
+    return anchors, candidates, rows, cols, weights
+
+
+def test_hand_arithmetic():
+    # h.e / tau = log 3, 0, 0 for h = (2 log 3), e = (1, 0, 0), tau = 2; softmax 3/5, 1/5, 1/5. Positives 0 and 1:
+    # L = -(log 0.6 + log 0.2) / 2 = (0.510826 + 1.609438) / 2 = 1.060132.
+    anchors, candidates = torch.tensor([[2 * math.log(3.0)]]), torch.tensor([[1.0], [0.0], [0.0]])
+    loss = contrastive_loss(anchors, candidates, torch.tensor([0, 0]), torch.tensor([0, 1]), 2.0)
+    assert loss.item() == pytest.approx(1.060132, abs=1e-6)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_equals_naive_with_gradients(case, weighted):
+    anchors, candidates, rows, cols, weights = case
+    results = []
+    for function in (contrastive_loss, naive):
+        live = candidates.clone().requires_grad_()
+        weight = weights.clone().requires_grad_() if weighted else None
+        loss = function(anchors, live, rows, cols, 0.7, weight)
+        (3.0 * loss).backward()
+        results.append((loss.detach(), live.grad, weight.grad if weighted else None))
+    torch.testing.assert_close(results[0], results[1])
+
+
+def test_gradcheck(case):
+    anchors, candidates, rows, cols, weights = case
+    candidates.requires_grad_()
+    weights.requires_grad_()
+    assert torch.autograd.gradcheck(
+        lambda e, w: contrastive_loss(anchors, e, rows, cols, 1.3, w), (candidates, weights)
+    )
+
+
+def test_anchors_are_constants(case):
+    anchors, candidates, rows, cols, _ = case
+    anchors.requires_grad_()
+    candidates.requires_grad_()
+    contrastive_loss(anchors, candidates, rows, cols, 5.0).backward()
+    assert anchors.grad is None and candidates.grad is not None
+
+
+def test_no_positives_gives_zero_with_a_gradient(case):
+    anchors, candidates, _, _, weights = case
+    candidates.requires_grad_()
+    none = torch.zeros(0, dtype=torch.int64)
+    loss = contrastive_loss(anchors, candidates, none, none, 5.0, weights)
+    loss.backward()
+    assert loss.item() == 0.0 and not candidates.grad.any()
+
+
+def test_large_products_are_stable():
+    candidates = torch.tensor([[1e3], [-1e3]], requires_grad=True)
+    loss = contrastive_loss(torch.tensor([[1e3]]), candidates, torch.tensor([0]), torch.tensor([0]), 1.0)
+    loss.backward()
+    assert loss.item() == pytest.approx(0.0) and candidates.grad.isfinite().all()
+
+
+def test_arguments_are_checked(case):
+    anchors, candidates, rows, cols, _ = case
+    with pytest.raises(ValueError, match="temperature"):
+        contrastive_loss(anchors, candidates, rows, cols, 0.0)
+    with pytest.raises(ValueError, match="do not fit"):
+        contrastive_loss(anchors[:, :2], candidates, rows, cols, 1.0)

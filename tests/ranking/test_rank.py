@@ -1,0 +1,115 @@
+"""Ranks and the ensemble of ranks against counting by hand."""
+
+import pytest
+import torch
+
+from recbole_ccd.ranking import ensemble_scores, ranks, ranks_of
+
+
+def naive_ranks(scores):
+    result = torch.zeros(scores.shape)
+    for row, out in zip(scores.tolist(), result, strict=True):
+        order = sorted(range(1, len(row)), key=lambda i: (-row[i], i))
+        for place, item in enumerate(order, start=1):
+            out[item] = place
+        out[0] = len(row)
+    return result
+
+
+def naive_ranks_of(scores, items):
+    return torch.tensor(
+        [
+            [0.0 if i == 0 else 1.0 + sum(s > row[i] for s in row[1:]) for i in wanted]
+            for row, wanted in zip(scores.tolist(), items.tolist(), strict=True)
+        ]
+    )
+
+
+def coarse_scores(n_rows, n, seed):
+    """Few distinct values, so that there are many ties."""
+    return torch.randint(-4, 5, (n_rows, n), generator=torch.Generator().manual_seed(seed)).float()
+
+
+def test_ranks_by_hand():
+    scores = torch.tensor([[9.0, 1.0, 3.0, 3.0, 2.0]])
+    assert ranks(scores).tolist() == [[5.0, 4.0, 1.0, 2.0, 3.0]]
+    assert ranks_of(scores, torch.tensor([[1, 2, 3, 4, 0]])).tolist() == [[4.0, 1.0, 1.0, 3.0, 0.0]]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_ranks_equal_naive(seed):
+    scores = coarse_scores(6, 40, seed)
+    assert torch.equal(ranks(scores), naive_ranks(scores))
+    continuous = torch.randn(6, 40, generator=torch.Generator().manual_seed(seed))
+    assert torch.equal(ranks(continuous), naive_ranks(continuous))
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("n_wanted", [1, 7, 60])
+def test_ranks_of_equal_naive(seed, n_wanted):
+    generator = torch.Generator().manual_seed(seed)
+    items = torch.randint(0, 40, (6, n_wanted), generator=generator)
+    for scores in (coarse_scores(6, 40, seed), torch.randn(6, 40, generator=generator)):
+        assert torch.equal(ranks_of(scores, items), naive_ranks_of(scores, items))
+
+
+def test_ranks_of_agree_with_ranks_without_ties():
+    generator = torch.Generator().manual_seed(3)
+    scores = torch.randn(5, 200, generator=generator)
+    items = torch.randint(1, 200, (5, 30), generator=generator)
+    assert torch.equal(ranks_of(scores, items), ranks(scores).gather(1, items))
+
+
+def test_all_tied_and_infinite():
+    scores = torch.zeros(1, 5)
+    assert ranks(scores).tolist() == [[5.0, 1.0, 2.0, 3.0, 4.0]]
+    assert ranks_of(scores, torch.tensor([[4, 1]])).tolist() == [[1.0, 1.0]]
+    scores = torch.tensor([[torch.inf, -torch.inf, 1.0, torch.inf]])
+    assert ranks_of(scores, torch.tensor([[1, 2, 3]])).tolist() == [[3.0, 2.0, 1.0]]
+
+
+def test_padding_score_does_not_matter():
+    for pad in (torch.nan, torch.inf, -torch.inf):
+        scores = torch.tensor([[pad, 2.0, 3.0]])
+        assert ranks(scores).tolist() == [[3.0, 2.0, 1.0]]
+        assert ranks_of(scores, torch.tensor([[0, 1, 0]])).tolist() == [[0.0, 2.0, 0.0]]
+
+
+def test_no_items_wanted_and_no_rows():
+    assert ranks_of(torch.zeros(2, 5), torch.zeros(2, 0, dtype=torch.int64)).shape == (2, 0)
+    assert ranks_of(torch.zeros(0, 5), torch.zeros(0, 3, dtype=torch.int64)).shape == (0, 3)
+    assert ranks(torch.zeros(0, 5)).shape == (0, 5)
+
+
+def test_ensemble_by_hand():
+    # Ranks 1, 2 and 2, 1 with exponent 1: (1 + 1/2) / 2 = 0.75 for both; the third is last twice, 1/3.
+    first, second = torch.tensor([[0.0, 5.0, 4.0, 1.0]]), torch.tensor([[0.0, 1.0, 2.0, 0.5]])
+    scores = ensemble_scores([first, second], exponent=1.0)
+    assert scores[0, 0].item() == -torch.inf
+    torch.testing.assert_close(scores[0, 1:], torch.tensor([0.75, 0.75, 1 / 3]))
+
+
+def test_ensemble_equals_naive():
+    members = [coarse_scores(4, 25, seed) for seed in range(3)]
+    expected = torch.stack([naive_ranks(m) ** -0.05 for m in members]).mean(0)
+    expected[:, 0] = -torch.inf
+    torch.testing.assert_close(ensemble_scores(members), expected)
+
+
+def test_ensemble_holds_one_member_at_a_time():
+    alive = []
+
+    def members():
+        for seed in range(3):
+            alive.append(seed)
+            yield coarse_scores(2, 6, seed)
+
+    iterator = members()
+    assert not alive
+    ensemble_scores(iterator)
+    assert alive == [0, 1, 2]
+
+
+def test_ensemble_needs_a_member():
+    with pytest.raises(ValueError, match="member"):
+        ensemble_scores([])
