@@ -15,7 +15,7 @@ SETTINGS = {f"{PROPERTIES}.{name}".rstrip("."): f"properties/{name}".rstrip("/")
 setup(
     name="recbole_ccd",
     version="0.1.0",
-    description="Continual collaborative distillation for RecBole: a compact recommender that follows a stream",
+    description="Continual collaborative distillation for RecBole",
     license="MIT",
     python_requires=">=3.10,<3.12",  # ray, which RecBole imports, has no wheel for 3.12 and newer
     packages=[*find_packages(include=["recbole_ccd", "recbole_ccd.*"]), *SETTINGS],
@@ -36,6 +36,6 @@ setup(
         "colorlog",
         "colorama",
     ],
-    extras_require={"test": ["pytest", "ruff", "hypothesis"]},
+    extras_require={"test": ["pytest", "ruff"]},
     entry_points={"console_scripts": ["run_ccd=recbole_ccd.__main__:main"]},
 )

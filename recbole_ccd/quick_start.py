@@ -72,7 +72,9 @@ def run_ccd(
     run_directory.write_config(config.to_dict())
     with RunLog(run_directory.log, config["state"], config["show_epochs"]):
         logger = getLogger("recbole_ccd")
-        logger.info("%s on %s, strategy %s, in %s", config["model"], config["dataset"], config["strategy"], where)
+        logger.info(
+            "%s on %s, strategy %s, in %s", config["model"], config["dataset"], config["strategy"], where
+        )
         logger.info("\n%s", stream_table(stream))
         result = create_strategy(config, run_directory).run(stream)
         logger.info("result: %s", run_directory.result)

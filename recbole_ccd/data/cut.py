@@ -32,9 +32,7 @@ def blocks_by_ratio(times: np.ndarray, ratios: Sequence[float]) -> np.ndarray:
     return np.searchsorted(ordered[np.minimum(cuts, len(times) - 1)], times, side="right")
 
 
-def blocks_by_boundary(
-    times: np.ndarray, boundaries: Sequence[float | str | datetime.date]
-) -> np.ndarray:
+def blocks_by_boundary(times: np.ndarray, boundaries: Sequence[float | str | datetime.date]) -> np.ndarray:
     """Assigns rows to blocks by given moments; a row at a boundary belongs to the later block.
 
     Args:

@@ -41,7 +41,9 @@ def csr_rows(matrix: csr_matrix, rows: np.ndarray) -> tuple[np.ndarray, np.ndarr
 class ActiveUserDataLoader(UserDataLoader):
     """RecBole's ``UserDataLoader`` over the users who interact in the block, not over every id."""
 
-    def __init__(self, config: CCDConfig, dataset: IncrementalDataset, users: torch.Tensor | None = None) -> None:
+    def __init__(
+        self, config: CCDConfig, dataset: IncrementalDataset, users: torch.Tensor | None = None
+    ) -> None:
         """Lists the users.
 
         Args:

@@ -63,7 +63,9 @@ class IncrementalDataset(Dataset):
     @staticmethod
     def _check_files(config: CCDConfig) -> None:
         folder, name = config["data_path"], config["dataset"]
-        wanted = [f"{name}.{suffix}.inter" for suffix in config["benchmark_filename"] or []] or [f"{name}.inter"]
+        wanted = [f"{name}.{suffix}.inter" for suffix in config["benchmark_filename"] or []] or [
+            f"{name}.inter"
+        ]
         if not os.path.isdir(folder):
             raise DataError(f"{folder}: no such folder; point data_path at the folder that holds '{name}/'")
         for file in wanted:
@@ -107,10 +109,16 @@ class IncrementalDataset(Dataset):
         times = self._arrival_times()
         if not np.isfinite(times).all():
             row = int(np.argmin(np.isfinite(times))) + 1
-            raise DataError(f"{self.dataset_name}.inter: '{self.time_field}' of data row {row} is not a number")
+            raise DataError(
+                f"{self.dataset_name}.inter: '{self.time_field}' of data row {row} is not a number"
+            )
         boundaries = self.config["block_boundaries"]
         if boundaries:
-            blocks, n_blocks, key = blocks_by_boundary(times, boundaries), len(boundaries) + 1, "block_boundaries"
+            blocks, n_blocks, key = (
+                blocks_by_boundary(times, boundaries),
+                len(boundaries) + 1,
+                "block_boundaries",
+            )
         else:
             ratios = self.config["block_ratios"]
             blocks, n_blocks, key = blocks_by_ratio(times, ratios), len(ratios), "block_ratios"
@@ -125,7 +133,9 @@ class IncrementalDataset(Dataset):
 
     def _cut_files(self) -> tuple[np.ndarray, np.ndarray]:
         matches = [_PART_NAME.fullmatch(name) for name in self.benchmark_filename_list]
-        names = [m["block"] if m else name for m, name in zip(matches, self.benchmark_filename_list, strict=True)]
+        names = [
+            m["block"] if m else name for m, name in zip(matches, self.benchmark_filename_list, strict=True)
+        ]
         index = {name: i for i, name in enumerate(dict.fromkeys(names))}
         blocks = np.repeat([index[name] for name in names], self.file_size_list)
         given = [PARTS.index(m["part"]) if m else DROPPED for m in matches]

@@ -7,17 +7,17 @@ from scipy.sparse import csr_matrix, triu
 def similarity_graph(matrix: csr_matrix, mean_degree: float, block_rows: int = 1024) -> csr_matrix:
     r"""Graph of the most similar pairs of rows of a binary interaction matrix.
 
-    The similarity of two rows is the cosine of their interaction vectors, :math:`o_{ij} / \sqrt{d_i d_j}` with the
-    overlap :math:`o` and the numbers of interactions :math:`d`. The most similar pairs become edges, as many as
-    give the rows with interactions the wanted mean degree; rows that share nothing are never joined. Pairs that
-    tie at the threshold are taken in the order of their ids until the budget is used up, so that the result is
-    symmetric and the same for every ``block_rows``.
+    The similarity of two rows is the cosine of their interaction vectors, :math:`o_{ij} / \sqrt{d_i d_j}`
+    with the overlap :math:`o` and the numbers of interactions :math:`d`. The most similar pairs become edges,
+    as many as give the rows with interactions the wanted mean degree; rows that share nothing are never
+    joined. Pairs that tie at the threshold are taken in the order of their ids until the budget is used up,
+    so that the result is symmetric and the same for every ``block_rows``.
 
     Source: the user-user and item-item neighbours of LWC-KD, Wang et al., CIKM 2021.
 
     Args:
-        matrix: (n, m) interactions, n rows to compare; stored values other than 0 count as 1. Pass the transpose to
-            compare columns.
+        matrix: (n, m) interactions, n rows to compare; stored values other than 0 count as 1. Pass the
+            transpose to compare columns.
         mean_degree: Wanted mean number of neighbours of a row that has interactions.
         block_rows: Rows whose similarities are computed at a time.
 

@@ -148,7 +148,9 @@ class Block:
             args = config["train_neg_sample_args"]
             sampler = None
             if args["distribution"] != "none":
-                sampler = KnownItemSampler(self.train_matrix, args["distribution"], args["alpha"], exclude, seed)
+                sampler = KnownItemSampler(
+                    self.train_matrix, args["distribution"], args["alpha"], exclude, seed
+                )
             loader = TrainDataLoader(config, self.train, sampler, shuffle=config["shuffle"])
         loader.generator.manual_seed(seed)
         return loader
@@ -183,7 +185,9 @@ class Block:
         rows = rows[(users >= users_from) & (items >= items_from)]
         return self._eval_loader(config, rows, self._history((TRAIN, VALID), config, known_at), known_at)
 
-    def _history(self, parts: tuple[int, ...], config: CCDConfig, known_at: Block | None = None) -> csr_matrix:
+    def _history(
+        self, parts: tuple[int, ...], config: CCDConfig, known_at: Block | None = None
+    ) -> csr_matrix:
         rows = [self._rows[part] for part in parts]
         if config["mask_history"] == "all":
             last = (known_at or self).index
@@ -212,7 +216,11 @@ class Block:
         for number, piece in enumerate(pieces):
             last = number == len(pieces) - 1
             known = (self.n_users, self.n_items) if last else self._stream.known_with(piece, old)
-            rows = {TRAIN: piece, VALID: self._stream.only_known(self._rows[VALID], known), TEST: self._rows[TEST][:0]}
+            rows = {
+                TRAIN: piece,
+                VALID: self._stream.only_known(self._rows[VALID], known),
+                TEST: self._rows[TEST][:0],
+            }
             arrived = np.concatenate(pieces[: number + 1])
             parts.append(Block(self._stream, self.index, rows, known, old, arrived))
             old = known
@@ -240,7 +248,10 @@ class BlockStream:
         self._users = dataset.inter_feat[dataset.uid_field].numpy()
         self._items = dataset.inter_feat[dataset.iid_field].numpy()
         self._rows = [
-            {part: np.flatnonzero((dataset.block_of_row == k) & (dataset.part_of_row == part)) for part in (0, 1, 2)}
+            {
+                part: np.flatnonzero((dataset.block_of_row == k) & (dataset.part_of_row == part))
+                for part in (0, 1, 2)
+            }
             for k in range(dataset.n_blocks)
         ]
         self._check_parts()
@@ -262,7 +273,9 @@ class BlockStream:
     def _check_catalogue(self) -> None:
         items, k = self[0].n_items - 1, max(self.config["topk"])
         if k > items:
-            raise DataError(f"topk: {k} is more than the {items} items known in block 0; lower topk (and valid_metric)")
+            raise DataError(
+                f"topk: {k} is more than the {items} items known in block 0; lower topk (and valid_metric)"
+            )
 
     def __len__(self) -> int:
         """The number of blocks."""
@@ -278,7 +291,10 @@ class BlockStream:
 
     def vocabulary(self, block: Block) -> dict[str, list[str]]:
         """Tokens of the ids known at a block, in order of id, the first being [PAD]."""
-        fields = {"users": (self.dataset.uid_field, block.n_users), "items": (self.dataset.iid_field, block.n_items)}
+        fields = {
+            "users": (self.dataset.uid_field, block.n_users),
+            "items": (self.dataset.iid_field, block.n_items),
+        }
         return {
             name: [str(token) for token in self.dataset.field2id_token[field][:known]]
             for name, (field, known) in fields.items()

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 # On a CPU a tile of rows is worked on while it is still in the cache.
-_TILE_ELEMENTS = 1 << 18
+_TILE_ELEMENTS = 1 << 20
 
 
 def list_wise_loss(interesting: Tensor, uninteresting_lse: Tensor, valid: Tensor | None = None) -> Tensor:

@@ -14,8 +14,8 @@ def output_kl(frozen_scores: Tensor, live_scores: Tensor) -> Tensor:
     (arXiv 2405.19046).
 
     Args:
-        frozen_scores: (B, n) scores before the update, taken as constants. An item at ``-inf`` has probability
-            0 and does not count.
+        frozen_scores: (B, n) scores before the update, taken as constants. An item at ``-inf`` has
+            probability 0 and does not count.
         live_scores: (B, n) live scores of the same items.
 
     Returns:

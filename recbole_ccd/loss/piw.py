@@ -61,8 +61,9 @@ def cluster_loss(assignment: Tensor) -> Tensor:
 class ImitationWeight(nn.Module):
     """Weight of each user's distillation terms, learned from how far the user has moved.
 
-    A two-layer perceptron with a softplus output reads the squared change of the user's soft assignment to the
-    item clusters; the weights are scaled to mean 1 within the batch, so that they share out and do not shrink.
+    A two-layer perceptron with a softplus output reads the squared change of the user's soft assignment to
+    the item clusters; the weights are scaled to mean 1 within the batch, so that they share out and do not
+    shrink.
 
     Source: PIW, Wang et al., "Structure Aware Incremental Learning with Personalized Imitation Weights for
     Recommender Systems", AAAI 2023.

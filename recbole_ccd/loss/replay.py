@@ -9,7 +9,8 @@ from torch.nn import functional
 def replay_loss(scores: Tensor, labels: Tensor) -> Tensor:
     r"""Binary cross-entropy of live scores with the proxies' soft labels.
 
-    .. math:: L = -\sum_{(u,i)} \bigl[ y_{ui} \log\sigma(s_{ui}) + (1 - y_{ui}) \log(1 - \sigma(s_{ui})) \bigr]
+    .. math:: L = -\sum_{(u,i)} \bigl[ y_{ui} \log\sigma(s_{ui}) +
+              (1 - y_{ui}) \log(1 - \sigma(s_{ui})) \bigr]
 
     Source: proxy-guided replay of CCD, Lee et al., KDD 2024 (arXiv 2405.19046).
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 # models with a training loop of their own (pre-training, clustering between epochs) that a stage cannot extend
 OWN_LOOP = ("NCL", "RaCT", "NAIS", "DiffRec", "LDiffRec")
+# models that are solved in closed form though RecBole lists them among the trained ones
+CLOSED_FORM = ("NCEPLRec",)
 # models whose parameters belong to rows of a fixed matrix, not to ids
 NOT_BY_ID = ("SpectralCF", "LINE", "NNCF", "GCMC")
 
@@ -35,11 +37,15 @@ def check_growable(config: CCDConfig, role: str) -> None:
         ModelError: the model has no parameters to grow, or a training loop that cannot be extended.
     """
     name = config["model"]
-    if config["MODEL_TYPE"] != ModelType.GENERAL:
-        raise ModelError(f"model: {name} has nothing to grow by gradient steps; as {role} take LightGCN, BPR, …")
+    if config["MODEL_TYPE"] != ModelType.GENERAL or name in CLOSED_FORM:
+        raise ModelError(
+            f"model: {name} has nothing to grow by gradient steps; as {role} take LightGCN, BPR, …"
+        )
     if name in OWN_LOOP or name in NOT_BY_ID:
         why = "has a training loop of its own" if name in OWN_LOOP else "has parameters that are not per id"
-        raise ModelError(f"model: {name} {why} and cannot be grown; as {role} take LightGCN, BPR, NGCF, MultiVAE, …")
+        raise ModelError(
+            f"model: {name} {why} and cannot be grown; as {role} take LightGCN, BPR, NGCF, MultiVAE, …"
+        )
 
 
 def build(config: CCDConfig, block: Block) -> GeneralRecommender:
@@ -81,12 +87,16 @@ def copy_prefix(target: dict[str, Tensor], source: dict[str, Tensor]) -> None:
     for name, old in source.items():
         new = target[name]
         if new.dim() != old.dim() or any(n < o for n, o in zip(new.shape, old.shape, strict=True)):
-            raise ModelError(f"'{name}' went from {tuple(old.shape)} to {tuple(new.shape)}; this model cannot be grown")
+            raise ModelError(
+                f"'{name}' went from {tuple(old.shape)} to {tuple(new.shape)}; this model cannot be grown"
+            )
         with torch.no_grad():
             new[tuple(slice(0, size) for size in old.shape)].copy_(old)
 
 
-def grow(model: GeneralRecommender, config: CCDConfig, block: Block, initialize: bool = True) -> GeneralRecommender:
+def grow(
+    model: GeneralRecommender, config: CCDConfig, block: Block, initialize: bool = True
+) -> GeneralRecommender:
     """The model at the size of a block, its parameters for old ids bit-identical.
 
     Args:

@@ -29,7 +29,9 @@ class PaddedRows:
             device: where the rows are wanted.
         """
         self._start = torch.from_numpy(matrix.indptr.astype(np.int64))
-        self._values = torch.cat([torch.from_numpy(values), torch.zeros(1, dtype=torch.from_numpy(values).dtype)])
+        self._values = torch.cat(
+            [torch.from_numpy(values), torch.zeros(1, dtype=torch.from_numpy(values).dtype)]
+        )
         self._columns = torch.arange(width)
         self._device = device
         self.shape = (matrix.shape[0], width)

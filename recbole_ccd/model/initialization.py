@@ -36,7 +36,9 @@ def embedding_tables(model: nn.Module, n_users: int, n_items: int) -> list[tuple
     return pairs
 
 
-def initialize_new_entities(model: nn.Module, block: Block, n_popular: int = 20, two_hop: bool = True) -> None:
+def initialize_new_entities(
+    model: nn.Module, block: Block, n_popular: int = 20, two_hop: bool = True
+) -> None:
     """Starts the rows of new users and items from what is known about their neighbours.
 
     For a new user ``u``: ``e_u = ½·mean(e_i: i in N_u, known before) + ½·mean(e_v: v in P_u)`` with

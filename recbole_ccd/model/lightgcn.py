@@ -15,12 +15,12 @@ class _SymmetricProduct(torch.autograd.Function):
     """``A @ x`` for a constant symmetric ``A``: the gradient of ``x`` is the same product."""
 
     @staticmethod
-    def forward(ctx: Any, adjacency: Tensor, x: Tensor) -> Tensor:  # noqa: ANN401 (torch gives ctx no type)
+    def forward(ctx: Any, adjacency: Tensor, x: Tensor) -> Tensor:
         ctx.adjacency = adjacency
         return adjacency @ x
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor]:  # noqa: ANN401
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor]:
         return None, ctx.adjacency @ grad
 
 

@@ -10,7 +10,9 @@ from recbole.model.abstract_recommender import GeneralRecommender
 from recbole_ccd.model.scoring import clear_cache
 
 
-def update_proxy(proxy: GeneralRecommender | None, student: GeneralRecommender, keep: float) -> GeneralRecommender:
+def update_proxy(
+    proxy: GeneralRecommender | None, student: GeneralRecommender, keep: float
+) -> GeneralRecommender:
     """Moves a proxy towards the newly distilled student.
 
     On the shared prefix ``proxy ← keep·proxy + (1 - keep)·student``; rows the proxy does not have yet

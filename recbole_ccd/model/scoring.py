@@ -56,7 +56,8 @@ def clear_cache(model: GeneralRecommender) -> None:
     RecBole's graph models and DMF keep such tensors under ``other_parameter_name``; for its
     traditional models these are what was fitted, and stay.
     """
-    if model.type == ModelType.GENERAL:
+    # of the class: SGL keeps a setting of its own under the same name
+    if type(model).type == ModelType.GENERAL:
         for name in getattr(model, "other_parameter_name", []):
             setattr(model, name, None)
 
@@ -78,7 +79,7 @@ def score_rows(model: GeneralRecommender, users: Tensor) -> Tensor:
         user_vectors, item_vectors = factors(model)
         return user_vectors[users] @ item_vectors.T
     if not _is_pairwise(model):
-        return model.full_sort_predict(Interaction({model.USER_ID: users})).view(len(users), -1)
+        return model.full_sort_predict(Interaction({model.USER_ID: users})).view(len(users), model.n_items)
     step = max(PAIR_BATCH // model.n_items, 1)
     return torch.cat([_rows_by_pairs(model, part) for part in users.split(step)])
 

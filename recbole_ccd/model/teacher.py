@@ -50,7 +50,9 @@ class TeacherEnsemble(GeneralRecommender):
     def predict(self, interaction: Interaction) -> Tensor:
         """Ensemble scores of given pairs, shape ``(B,)``; each needs the ranks of the user's whole row."""
         users, items = interaction[self.USER_ID], interaction[self.ITEM_ID]
-        return self.full_sort_predict(interaction).view(len(users), -1).gather(1, items.unsqueeze(1)).squeeze(1)
+        return (
+            self.full_sort_predict(interaction).view(len(users), -1).gather(1, items.unsqueeze(1)).squeeze(1)
+        )
 
     def train(self, mode: bool = True) -> TeacherEnsemble:
         """Switches the members' mode and drops what they cached."""

@@ -32,7 +32,9 @@ def ranks_of(scores: Tensor, items: Tensor) -> Tensor:
     """
     wanted, order = scores.gather(1, items).masked_fill_(items == 0, -torch.inf).sort(dim=1)
     # Each score falls between two wanted ones: counting those is cheaper than sorting all scores.
-    above = _counts(torch.searchsorted(wanted, scores[:, 1:].contiguous(), out_int32=True), items.shape[1] + 1)
+    above = _counts(
+        torch.searchsorted(wanted, scores[:, 1:].contiguous(), out_int32=True), items.shape[1] + 1
+    )
     higher = above.flip(1).cumsum(1).flip(1)[:, 1:].to(torch.float32)
     return torch.empty_like(higher).scatter_(1, order, higher + 1.0).masked_fill_(items == 0, 0.0)
 
@@ -62,6 +64,8 @@ def ensemble_scores(member_scores: Iterable[Tensor], exponent: float = 0.05) -> 
             total = _by_rank(scores, table)
         else:
             total += _by_rank(scores, table)
+        # Released before the next member's scores are asked for.
+        del scores
         members += 1
     if total is None:
         raise ValueError("an ensemble needs at least one member")

@@ -14,8 +14,8 @@ def draw_replay(
 ) -> Tensor:
     r"""Draw n items per row without replacement, forgotten ones more likely.
 
-    An item is drawn with probability :math:`\propto e^{\varepsilon (r_{now} - r_{proxy})}`, then the next among
-    the rest, and so on. The top n of the log-weights plus Gumbel noise have exactly this distribution.
+    An item is drawn with probability :math:`\propto e^{\varepsilon (r_{now} - r_{proxy})}`, then the next
+    among the rest, and so on. The top n of the log-weights plus Gumbel noise have exactly this distribution.
 
     Source: proxy-guided replay of CCD, Lee et al., KDD 2024 (arXiv 2405.19046); Gumbel top-k, Kool et al.,
     "Stochastic Beams and Where to Find Them", ICML 2019.

@@ -8,7 +8,7 @@ from scipy.sparse import csr_matrix
 from torch import Tensor
 
 ScoreFn = Callable[[Tensor], Tensor]
-"""Users (B,) to a fresh tensor of scores (B, n_items), column 0 being [PAD]; the receiver may overwrite it."""
+"""Users (B,) to fresh scores (B, n_items) that the receiver may overwrite; column 0 is [PAD]."""
 
 
 def mask_rows(scores: Tensor, users: Tensor, matrix: csr_matrix, value: float) -> None:
@@ -16,12 +16,14 @@ def mask_rows(scores: Tensor, users: Tensor, matrix: csr_matrix, value: float) -
 
     Args:
         scores: (B, n) scores, overwritten.
-        users: (B,) row of the matrix for each row of the scores; a row the matrix lacks leaves the scores alone.
+        users: (B,) row of the matrix for each row of the scores; a row the matrix lacks leaves the scores
+            alone.
         matrix: Non-zeros to set; it may have fewer rows and fewer columns than there are users and items.
         value: The value to write.
 
     Raises:
-        ValueError: If the number of users is not the number of rows, or the matrix has more columns than scores.
+        ValueError: If the number of users is not the number of rows, or the matrix has more columns than
+            scores.
     """
     if users.shape != scores.shape[:1]:
         raise ValueError(f"{tuple(users.shape)} users for {tuple(scores.shape)} scores")
@@ -45,8 +47,8 @@ def top_k(
         batch_size: Users scored at a time; memory is batch_size × n_items scores.
 
     Returns:
-        (n, k) int64 item ids, best first, never [PAD]; 0 fills up the rows of users with fewer candidates, among
-        which an item scored ``-inf`` does not count.
+        (n, k) int64 item ids, best first, never [PAD]; 0 fills up the rows of users with fewer candidates,
+        among which an item scored ``-inf`` does not count.
 
     Raises:
         ValueError: If k is negative.

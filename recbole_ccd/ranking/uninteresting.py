@@ -7,10 +7,11 @@ from torch import Tensor
 class UninterestingSampler:
     r"""Uniform samples without replacement of most of a catalogue, in little state and few passes.
 
-    All rows share one random permutation of the columns, and each row has a random offset into it: the row takes
-    the first ``n_samples`` eligible columns in circular order from its offset. For any single row that is a uniform
-    sample of the eligible columns; the samples of two rows are not independent, since only the offsets differ.
-    The state is O(n_columns + n_rows), a mask costs a few passes over (B, n_columns), and no row is remembered.
+    All rows share one random permutation of the columns, and each row has a random offset into it: the row
+    takes the first ``n_samples`` eligible columns in circular order from its offset. For any single row that
+    is a uniform sample of the eligible columns; the samples of two rows are not independent, since only the
+    offsets differ. The state is O(n_columns + n_rows), a mask costs a few passes over (B, n_columns), and no
+    row is remembered.
 
     Source: the set Z of RRD, Kang et al., CIKM 2020, redrawn every few epochs in CCD, Lee et al., KDD 2024.
 
@@ -106,7 +107,8 @@ class UninterestingSampler:
         places = torch.cat([positions.new_zeros(1), positions]).to(narrow)
         result = places >= starts[:, None].to(narrow)
         result ^= places >= ends[:, None].to(narrow)
-        result ^= wrapped[:, None]
+        # As bytes: torch has no fast kernel for the broadcast of bools.
+        result.view(torch.uint8).bitwise_xor_(wrapped[:, None].view(torch.uint8))
         return result
 
     def _window_lengths(
@@ -124,7 +126,8 @@ class UninterestingSampler:
         counts = torch.bincount(row, minlength=n_batch)
         order = torch.arange(len(keys), device=keys.device) - (counts.cumsum(0) - counts)[row]
         dropped = (length - counts - self.n_samples).clamp(min=0)
-        # The j-th ineligible position from the end lies in the dropped window exactly if fewer than ``dropped``
-        # eligible ones come after it; that number grows with j, so the ones inside are the first ones.
+        # The j-th ineligible position from the end lies in the dropped window exactly if fewer than
+        # ``dropped`` eligible ones come after it; that number grows with j, so the ones inside are the first
+        # ones.
         inside = from_end - order < dropped[row]
         return length - dropped - torch.bincount(row[inside], minlength=n_batch)

@@ -75,8 +75,12 @@ class CCD(Strategy):
             return
         if block.index > 1:
             self.student = self.generate_student(block.previous)
-        self.stability = update_proxy(self.stability, self.student, self.config.per_block("stability_ema", block.index))
-        self.plasticity = update_proxy(self.plasticity, self.student, self.config.per_block("plasticity_ema", block.index))
+        self.stability = update_proxy(
+            self.stability, self.student, self.config.per_block("stability_ema", block.index)
+        )
+        self.plasticity = update_proxy(
+            self.plasticity, self.student, self.config.per_block("plasticity_ema", block.index)
+        )
         pieces = block.parts(self.config["student_updates_per_block"])
         for number, piece in enumerate(pieces):
             self.student = self.update_student(piece, number if len(pieces) > 1 else None)
@@ -167,5 +171,5 @@ class CCD(Strategy):
         return top_k(self._scores(model), users, k, block.train_matrix[: model.n_users, : model.n_items])
 
     @staticmethod
-    def _scores(model: GeneralRecommender):  # noqa: ANN205 (a closure of ScoreFn)
+    def _scores(model: GeneralRecommender):
         return lambda users: score_rows(model, users).clone()

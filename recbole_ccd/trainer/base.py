@@ -91,9 +91,11 @@ class StageTrainer(Trainer):
             if "nan" not in str(error):
                 raise
             key = f"{self.stage}_learning_rate"
-            raise RunError(f"{self.label}: the training loss became NaN in epoch {self.epochs_run}; lower {key}") from None
+            raise RunError(
+                f"{self.label}: the training loss became NaN in epoch {self.epochs_run}; lower {key}"
+            ) from None
 
-    def excluded(self) -> Any:  # noqa: ANN401
+    def excluded(self) -> Any:
         """Pairs that are no negatives beside the positives; None for none."""
         return None
 
@@ -101,7 +103,7 @@ class StageTrainer(Trainer):
         """Users that a model training on whole rows visits; None for those of the block."""
         return None
 
-    def fit(self, *args: Any, **kwargs: Any) -> tuple[float, dict | None]:  # noqa: ANN401
+    def fit(self, *args: Any, **kwargs: Any) -> tuple[float, dict | None]:
         """RecBole's ``fit``, after which the model holds the best weights; nothing is written to disk."""
         self.epochs_run = 0
         result = super().fit(*args, **kwargs)
@@ -114,7 +116,7 @@ class StageTrainer(Trainer):
         self.tensorboard.close()
         return result
 
-    def _save_checkpoint(self, epoch: int, verbose: bool = True, **kwargs: Any) -> None:  # noqa: ANN401
+    def _save_checkpoint(self, epoch: int, verbose: bool = True, **kwargs: Any) -> None:
         # RecBole pickles its Config into a file here; the weights are all that is needed
         self._best_state = {name: value.clone() for name, value in self.model.state_dict().items()}
 
@@ -128,24 +130,27 @@ class StageTrainer(Trainer):
         if self.epochs_run == epoch_idx:
             self.epochs_run += 1
             clear_cache(self.model)
+            # what is drawn before an epoch must not depend on whether a validation has just taken place
+            self._read_inference_rows()
             self.before_epoch(epoch_idx)
         if is_autoencoder(self.model):
             use_history(self.model, self.training_rows())
         batches = self.bar(train_data, epoch_idx) if show_progress else train_data
         loss = super()._train_epoch(batches, epoch_idx, loss_func=self._with_extra(loss_func))
         self.after_epoch(epoch_idx, show_progress)
-        return loss
+        # a trainer with a loop of its own, RecBole's RecVAETrainer, adds up plain numbers
+        return sum(loss) if loss_func is not None and isinstance(loss, tuple) else loss
 
     def _with_extra(self, loss_func: Callable[[Interaction], Any] | None) -> Callable[[Interaction], Any]:
         base = loss_func or self.model.calculate_loss
 
-        def losses(interaction: Interaction) -> Any:  # noqa: ANN401
+        def losses(interaction: Interaction) -> Any:
             first, extra = base(interaction), self.extra_losses(interaction)
             return (*(first if isinstance(first, tuple) else (first.sum(),)), *extra) if extra else first
 
         return losses
 
-    def bar(self, batches: Any, epoch_idx: int, what: str = "") -> Iterable:  # noqa: ANN401
+    def bar(self, batches: Any, epoch_idx: int, what: str = "") -> Iterable:
         """RecBole's progress bar, with block and stage before the epoch."""
         desc = set_color(f"{self.label}{what} epoch {epoch_idx}", "pink")
         return tqdm(batches, total=len(batches), ncols=100, desc=desc, leave=False)
@@ -154,7 +159,7 @@ class StageTrainer(Trainer):
         """One optimizer step of a pass outside RecBole's epoch.
 
         Raises:
-            RunError: the loss is NaN.
+            ValueError: the loss is NaN; :meth:`run` makes a RunError of it.
         """
         if torch.isnan(loss):
             raise ValueError("Training loss is nan")
@@ -162,7 +167,7 @@ class StageTrainer(Trainer):
         loss.backward()
         self.optimizer.step()
 
-    def training_rows(self) -> Any:  # noqa: ANN401
+    def training_rows(self) -> Any:
         """What an auto-encoder reads and reconstructs, users × items."""
         return self.block.train_matrix
 
@@ -180,7 +185,9 @@ class StageTrainer(Trainer):
         """Terms added to the model's own loss on each batch, already weighted."""
         return ()
 
-    def evaluate(self, eval_data: AbstractDataLoader, load_best_model: bool = False, **kwargs: Any) -> dict | None:  # noqa: ANN401
+    def evaluate(
+        self, eval_data: AbstractDataLoader, load_best_model: bool = False, **kwargs: Any
+    ) -> dict | None:
         """RecBole's ``evaluate`` on the current weights (best weights are restored by ``fit``)."""
         clear_cache(self.model)
         self._read_inference_rows()

@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 from recbole.data.interaction import Interaction
-from recbole.model.abstract_recommender import GeneralRecommender
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from recbole_ccd.data.dataloader import csr_rows
-from recbole_ccd.loss.listwise import list_wise_loss, relaxed_ranking_loss
+from recbole_ccd.loss.listwise import list_wise_loss, masked_log_sum_exp, relaxed_ranking_loss
 from recbole_ccd.model.scoring import factors, has_factors, score_pairs
 from recbole_ccd.ranking.uninteresting import UninterestingSampler
 from recbole_ccd.seeding import torch_generator
 from recbole_ccd.trainer.base import StageTrainer
-
-if TYPE_CHECKING:
-    from recbole_ccd.config import CCDConfig
-
 
 @dataclass
 class TeacherKnowledge:
@@ -103,7 +96,10 @@ class DistillationTrainer(StageTrainer):
         if not self._items.weight:
             return
         size = self.config["train_batch_size"]
-        order = torch.randperm(self.block.n_items - 1, generator=torch_generator(self.seed, "items", epoch_idx)) + 1
+        order = (
+            torch.randperm(self.block.n_items - 1, generator=torch_generator(self.seed, "items", epoch_idx))
+            + 1
+        )
         batches = order.split(size)
         for items in self.bar(batches, epoch_idx, ", items") if show_progress else batches:
             self.step(self._list_wise(self._items, items.to(self.device)) / size)
@@ -121,7 +117,10 @@ class DistillationTrainer(StageTrainer):
         vectors = factors(self.model, self.config["distill_layer"])
         row_vectors, column_vectors = reversed(vectors) if side.swapped else vectors
         scores = row_vectors[rows] @ column_vectors.T
-        return side.weight * relaxed_ranking_loss(scores, interesting, mask, self.config["distill_score_max"]).sum()
+        return (
+            side.weight
+            * relaxed_ranking_loss(scores, interesting, mask, self.config["distill_score_max"]).sum()
+        )
 
     def _pairwise(self, side: _Side, rows: Tensor, interesting: Tensor, mask: Tensor) -> Tensor:
         """The same loss for a model that can only score pairs, on a few shared uninteresting columns."""
@@ -130,13 +129,15 @@ class DistillationTrainer(StageTrainer):
         columns = torch.cat([interesting, shared.to(rows.device).expand(len(rows), -1)], dim=1)
         pair_rows = rows.repeat_interleave(columns.shape[1])
         pair = (columns.flatten(), pair_rows) if side.swapped else (pair_rows, columns.flatten())
-        scores = score_pairs(self.model, *pair).view(columns.shape).clamp(max=self.config["distill_score_max"])
+        scores = (
+            score_pairs(self.model, *pair).view(columns.shape).clamp(max=self.config["distill_score_max"])
+        )
         listed, others = scores.split([interesting.shape[1], len(shared)], dim=1)
         usable = mask.gather(1, columns[:, interesting.shape[1] :])
-        lse = torch.logsumexp(others.masked_fill(~usable, -1e9), dim=1)
         # the sample stands for all uninteresting columns
         scale = mask.sum(dim=1) / usable.sum(dim=1).clamp(min=1)
-        return list_wise_loss(listed, lse + torch.log(scale.clamp(min=1)), interesting > 0)
+        lse = masked_log_sum_exp(others, usable) + torch.log(scale)
+        return list_wise_loss(listed, lse, interesting > 0)
 
 
 def pairs_matrix(lists: list[Tensor], n_users: int, n_items: int) -> csr_matrix:
@@ -148,7 +149,10 @@ def pairs_matrix(lists: list[Tensor], n_users: int, n_items: int) -> csr_matrix:
         n_items: columns of the result.
     """
     rows = [torch.arange(len(ids)).repeat_interleave(ids.shape[1]) for ids in lists]
-    row, col = (torch.cat(parts).numpy() if parts else np.zeros(0, dtype=np.int64) for parts in (rows, [i.flatten() for i in lists]))
+    row, col = (
+        torch.cat(parts).numpy() if parts else np.zeros(0, dtype=np.int64)
+        for parts in (rows, [i.flatten() for i in lists])
+    )
     kept = (col > 0) & (row > 0)
     data = np.ones(int(kept.sum()), dtype=np.float32)
     matrix = csr_matrix((data, (row[kept], col[kept])), shape=(n_users, n_items))

@@ -1,4 +1,4 @@
-"""Proxy-guided replay: what a frozen model ranks high and the live one has begun to rank low (CCD, section 4.3.2)."""
+"""Proxy-guided replay: what a frozen model ranks high and the live one now low (CCD, section 4.3.2)."""
 
 from __future__ import annotations
 
@@ -138,7 +138,9 @@ class ReplayTrainer(StageTrainer):
 
     role = "student"
 
-    def replay_from(self, sources: Sequence[ReplaySource], rank_with: GeneralRecommender | None = None) -> ReplayTrainer:
+    def replay_from(
+        self, sources: Sequence[ReplaySource], rank_with: GeneralRecommender | None = None
+    ) -> ReplayTrainer:
         """Sets what is replayed; :meth:`at_block` comes first.
 
         Args:
@@ -148,7 +150,9 @@ class ReplayTrainer(StageTrainer):
         block, config = self.block, self.config
         candidates = config.per_block(f"{self.role}_replay_candidates", block.index)
         temperature, seed = config["replay_temperature"], derive_seed(self.seed, "draws")
-        self._replay = ProxyReplay(sources, block.recent_train_matrix, candidates, temperature, seed, self.device)
+        self._replay = ProxyReplay(
+            sources, block.recent_train_matrix, candidates, temperature, seed, self.device
+        )
         self._rank_with = rank_with or self.model
         return self
 
@@ -161,10 +165,14 @@ class ReplayTrainer(StageTrainer):
 
     def after_epoch(self, epoch_idx: int, show_progress: bool) -> None:
         """The replay pass."""
-        weight = annealed(self.config[f"{self.role}_replay_weight"], epoch_idx, self.config[f"{self.role}_replay_decay"])
+        weight = annealed(
+            self.config[f"{self.role}_replay_weight"], epoch_idx, self.config[f"{self.role}_replay_decay"]
+        )
         if weight == 0 or not len(self.pairs[0]):
             return
-        loader = ReplayDataLoader(self.config, self.block.train, self.pairs, derive_seed(self.seed, "pass", epoch_idx))
+        loader = ReplayDataLoader(
+            self.config, self.block.train, self.pairs, derive_seed(self.seed, "pass", epoch_idx)
+        )
         scale = weight / self.config["train_batch_size"]
         for batch in self.bar(loader, epoch_idx, ", replay") if show_progress else loader:
             batch = batch.to(self.device)

@@ -1,4 +1,4 @@
-"""What a teacher member must not forget: continual-learning terms for each kind of member (CCD, section 4.4)."""
+"""What a teacher member must not forget: terms for each kind of member (CCD, section 4.4)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,14 @@ from recbole_ccd.loss.output_kl import output_kl, pairwise_kl
 from recbole_ccd.loss.piw import ImitationWeight, cluster_loss, soft_assignment
 from recbole_ccd.model.history import reading
 from recbole_ccd.model.lightgcn import LightGCN
-from recbole_ccd.model.scoring import clear_cache, factors, has_factors, is_autoencoder, score_pairs, score_rows
+from recbole_ccd.model.scoring import (
+    clear_cache,
+    factors,
+    has_factors,
+    is_autoencoder,
+    score_pairs,
+    score_rows,
+)
 from recbole_ccd.seeding import derive_seed, torch_generator
 
 if TYPE_CHECKING:
@@ -62,6 +69,10 @@ class Retention(ABC):
         """Distinct users of a batch who were known before the block."""
         users = torch.unique(interaction[self.live.USER_ID])
         return users[users < self.frozen.n_users]
+
+    def _nothing(self) -> tuple[Tensor]:
+        # RecBole adds up the batches' terms one by one, so every batch must have as many
+        return (torch.zeros((), device=self.live.device),)
 
     def positives(self, matrix: csr_matrix, ids: Tensor) -> tuple[Tensor, Tensor]:
         """Nonzeros of some rows as (position in ``ids``, column) tensors."""
@@ -126,7 +137,10 @@ class ContrastiveRetention(Retention):
             weights = self._imitation(old_users, new_users)
             term = self._imitation.clustering(live[0][1][items])
             clustering = (self.config["piw_weight"] / len(interaction) * term,)
-        distances = [self._layer_loss(old, new, users, items, weights) for old, new in zip(self._old_layers, live, strict=True)]
+        distances = [
+            self._layer_loss(old, new, users, items, weights)
+            for old, new in zip(self._old_layers, live, strict=True)
+        ]
         return (self.config["lwc_kd_weight"] * sum(distances) / len(live), *clustering)
 
     def _earlier_items(self, interaction: Interaction) -> Tensor:
@@ -138,7 +152,12 @@ class ContrastiveRetention(Retention):
         return items[items < self.frozen.n_items]
 
     def _layer_loss(
-        self, old: tuple[Tensor, Tensor], new: tuple[Tensor, Tensor], users: Tensor, items: Tensor, weights: Tensor | None
+        self,
+        old: tuple[Tensor, Tensor],
+        new: tuple[Tensor, Tensor],
+        users: Tensor,
+        items: Tensor,
+        weights: Tensor | None,
     ) -> Tensor:
         total = new[0].new_zeros(())
         for anchor, ids in enumerate((users, items)):
@@ -167,7 +186,9 @@ class _Imitation(nn.Module):
         self.weight = ImitationWeight(len(centers), generator=generator)
 
     def forward(self, old_users: Tensor, new_users: Tensor) -> Tensor:
-        assignments = (soft_assignment(x, self.centers, self.degrees_of_freedom) for x in (old_users, new_users))
+        assignments = (
+            soft_assignment(x, self.centers, self.degrees_of_freedom) for x in (old_users, new_users)
+        )
         return self.weight(*assignments)
 
     def clustering(self, items: Tensor) -> Tensor:
@@ -181,7 +202,7 @@ class OutputRetention(Retention):
         """The weighted divergence of the batch's earlier users."""
         users = self.earlier_users(interaction)
         if not len(users):
-            return ()
+            return self._nothing()
         with torch.no_grad(), reading(self.frozen, self.earlier):
             frozen = score_rows(self.frozen, users)
         with reading(self.live, self.earlier):
@@ -197,7 +218,7 @@ class PairRetention(Retention):
         users = self.earlier_users(interaction)
         rows, items = self.positives(self.earlier, users)
         if not len(items):
-            return ()
+            return self._nothing()
         with torch.no_grad():
             frozen = score_pairs(self.frozen, users[rows], items)
         live = score_pairs(self.live, users[rows], items)

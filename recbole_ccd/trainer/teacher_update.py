@@ -30,7 +30,9 @@ class TeacherUpdateTrainer(ReplayTrainer):
         Args:
             frozen: the member before the block.
         """
-        self._retention = make_retention(self.config, self.block, frozen, self.model, derive_seed(self.seed, "retain"))
+        self._retention = make_retention(
+            self.config, self.block, frozen, self.model, derive_seed(self.seed, "retain")
+        )
         parameters = self._retention.parameters()
         if parameters:
             self.optimizer.add_param_group({"params": parameters})

@@ -33,7 +33,12 @@ def test_a_row_at_a_boundary_belongs_to_the_later_block():
 
 @pytest.mark.parametrize(
     ("moment", "seconds"),
-    [(12.5, 12.5), ("1970-01-02", 86400.0), ("1970-01-01 01:00:00", 3600.0), ("1970-01-01T01:00:00+01:00", 0.0)],
+    [
+        (12.5, 12.5),
+        ("1970-01-02", 86400.0),
+        ("1970-01-01 01:00:00", 3600.0),
+        ("1970-01-01T01:00:00+01:00", 0.0),
+    ],
 )
 def test_dates_are_seconds_since_1970_utc(moment, seconds):
     assert raw_time(moment) == seconds
@@ -77,5 +82,7 @@ def test_the_split_is_random_but_reproducible():
 
 
 def test_a_zero_ratio_gives_an_empty_part():
-    parts = split_parts(np.zeros(20, dtype=int), np.zeros(20, dtype=int), [0.9, 0.0, 0.1], np.random.default_rng(0))
+    parts = split_parts(
+        np.zeros(20, dtype=int), np.zeros(20, dtype=int), [0.9, 0.0, 0.1], np.random.default_rng(0)
+    )
     assert VALID not in parts and np.sum(parts == TEST) == 2

@@ -59,7 +59,9 @@ def test_all_tied():
 
 
 def test_repeated_and_explicit_zero_entries_do_not_count():
-    matrix = csr_matrix((np.array([1.0, 1.0, 0.0, 1.0, 3.0]), ([0, 0, 1, 1, 2], [0, 0, 0, 1, 1])), shape=(3, 2))
+    matrix = csr_matrix(
+        (np.array([1.0, 1.0, 0.0, 1.0, 3.0]), ([0, 0, 1, 1, 2], [0, 0, 0, 1, 1])), shape=(3, 2)
+    )
     before = matrix.copy()
     assert [*zip(*similarity_graph(matrix, 10).nonzero(), strict=True)] == [(1, 2), (2, 1)]
     assert np.array_equal(matrix.data, before.data)

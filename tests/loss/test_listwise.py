@@ -61,7 +61,9 @@ def test_hand_arithmetic_of_full_rows():
 def test_clamp_by_hand():
     # Both scores clamp to 1: L = -log(e / (e + e)) = log 2, and neither has a gradient.
     scores = torch.tensor([[0.0, 5.0, 3.0]], requires_grad=True)
-    loss = relaxed_ranking_loss(scores, torch.tensor([[1]]), torch.tensor([[False, False, True]]), score_max=1.0)
+    loss = relaxed_ranking_loss(
+        scores, torch.tensor([[1]]), torch.tensor([[False, False, True]]), score_max=1.0
+    )
     loss.sum().backward()
     assert loss.item() == pytest.approx(0.693147, abs=1e-6)
     assert scores.grad.tolist() == [[0.0, 0.0, 0.0]]
@@ -181,7 +183,9 @@ def test_relaxed_takes_columns_of_a_wider_matrix():
 
 def test_empty_batch():
     scores = torch.zeros(0, 5, requires_grad=True)
-    loss = relaxed_ranking_loss(scores, torch.zeros(0, 3, dtype=torch.int64), torch.zeros(0, 5, dtype=torch.bool))
+    loss = relaxed_ranking_loss(
+        scores, torch.zeros(0, 3, dtype=torch.int64), torch.zeros(0, 5, dtype=torch.bool)
+    )
     loss.sum().backward()
     assert loss.shape == (0,)
 

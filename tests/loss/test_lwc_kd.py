@@ -33,8 +33,8 @@ def case():
 
 
 def test_hand_arithmetic():
-    # h.e / tau = log 3, 0, 0 for h = (2 log 3), e = (1, 0, 0), tau = 2; softmax 3/5, 1/5, 1/5. Positives 0 and 1:
-    # L = -(log 0.6 + log 0.2) / 2 = (0.510826 + 1.609438) / 2 = 1.060132.
+    # h.e / tau = log 3, 0, 0 for h = (2 log 3), e = (1, 0, 0), tau = 2; softmax 3/5, 1/5, 1/5. Positives 0
+    # and 1: L = -(log 0.6 + log 0.2) / 2 = (0.510826 + 1.609438) / 2 = 1.060132.
     anchors, candidates = torch.tensor([[2 * math.log(3.0)]]), torch.tensor([[1.0], [0.0], [0.0]])
     loss = contrastive_loss(anchors, candidates, torch.tensor([0, 0]), torch.tensor([0, 1]), 2.0)
     assert loss.item() == pytest.approx(1.060132, abs=1e-6)
@@ -60,6 +60,19 @@ def test_gradcheck(case):
     assert torch.autograd.gradcheck(
         lambda e, w: contrastive_loss(anchors, e, rows, cols, 1.3, w), (candidates, weights)
     )
+
+
+def test_more_anchors_than_a_tile_holds():
+    generator = torch.Generator().manual_seed(2)
+    anchors, candidates = (torch.randn(n, 3, generator=generator, dtype=torch.float64) for n in (300, 11))
+    rows, cols = torch.arange(300), torch.arange(300) % 11
+    results = []
+    for function in (contrastive_loss, naive):
+        live = candidates.clone().requires_grad_()
+        loss = function(anchors, live, rows, cols, 0.5, None)
+        loss.backward()
+        results.append((loss.detach(), live.grad))
+    torch.testing.assert_close(results[0], results[1])
 
 
 def test_anchors_are_constants(case):

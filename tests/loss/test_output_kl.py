@@ -60,7 +60,10 @@ def test_pairwise_kl_equals_naive_with_gradient():
 
 
 def test_extreme_scores_stay_finite():
-    frozen, live = torch.tensor([500.0, -500.0, 500.0]), torch.tensor([-500.0, 500.0, 500.0], requires_grad=True)
+    frozen, live = (
+        torch.tensor([500.0, -500.0, 500.0]),
+        torch.tensor([-500.0, 500.0, 500.0], requires_grad=True),
+    )
     loss = pairwise_kl(frozen, live)
     loss.backward()
     assert loss.item() == pytest.approx(1000 / 3)

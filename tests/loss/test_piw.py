@@ -97,9 +97,15 @@ def test_imitation_weights():
 
 def test_imitation_weights_formula():
     model = ImitationWeight(3, hidden=4, generator=torch.Generator().manual_seed(5))
-    old, new = torch.tensor([[0.2, 0.3, 0.5], [1.0, 0.0, 0.0]]), torch.tensor([[0.5, 0.3, 0.2], [0.0, 0.0, 1.0]])
+    old, new = (
+        torch.tensor([[0.2, 0.3, 0.5], [1.0, 0.0, 0.0]]),
+        torch.tensor([[0.5, 0.3, 0.2], [0.0, 0.0, 1.0]]),
+    )
     (w1, b1), (w2, b2) = [(layer.weight, layer.bias) for layer in (model.hidden, model.output)]
-    raw = [torch.log1p(torch.exp(w2[0] @ torch.relu(w1 @ (b - a) ** 2 + b1) + b2[0])) for a, b in zip(old, new)]
+    raw = [
+        torch.log1p(torch.exp(w2[0] @ torch.relu(w1 @ (b - a) ** 2 + b1) + b2[0]))
+        for a, b in zip(old, new, strict=True)
+    ]
     expected = torch.stack(raw) / torch.stack(raw).mean()
     torch.testing.assert_close(model(old, new), expected)
 

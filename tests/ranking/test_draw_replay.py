@@ -22,7 +22,8 @@ def inclusion_probabilities(weights, n):
 
 
 def test_enumeration_by_hand():
-    # Weights 1, 1, 2 and two draws. Item 2 first: 1/2; else 1/2 and then 2/3: 1/2 + 1/3 = 5/6; the others share 7/6.
+    # Weights 1, 1, 2 and two draws. Item 2 first: 1/2; else 1/2 and then 2/3: 1/2 + 1/3 = 5/6; the others
+    # share 7/6.
     torch.testing.assert_close(
         inclusion_probabilities([1.0, 1.0, 2.0], 2), torch.tensor([7 / 12, 7 / 12, 5 / 6]).double()
     )
@@ -115,7 +116,9 @@ def test_merge_equals_naive():
 
 def test_merge_of_nothing():
     none = torch.zeros(0, dtype=torch.int64)
-    merged = merge_pairs([none, torch.tensor([3])], [none, torch.tensor([0])], [torch.zeros(0), torch.ones(1)])
+    merged = merge_pairs(
+        [none, torch.tensor([3])], [none, torch.tensor([0])], [torch.zeros(0), torch.ones(1)]
+    )
     assert [len(part) for part in merged] == [0, 0, 0]
     with pytest.raises(ValueError, match="source"):
         merge_pairs([], [], [])

@@ -1,5 +1,7 @@
 """Ranks and the ensemble of ranks against counting by hand."""
 
+import weakref
+
 import pytest
 import torch
 
@@ -97,17 +99,18 @@ def test_ensemble_equals_naive():
 
 
 def test_ensemble_holds_one_member_at_a_time():
-    alive = []
+    past = []
 
     def members():
         for seed in range(3):
-            alive.append(seed)
-            yield coarse_scores(2, 6, seed)
+            assert all(reference() is None for reference in past)
+            scores = coarse_scores(2, 6, seed)
+            past.append(weakref.ref(scores))
+            yield scores
+            del scores
 
-    iterator = members()
-    assert not alive
-    ensemble_scores(iterator)
-    assert alive == [0, 1, 2]
+    ensemble_scores(members())
+    assert len(past) == 3
 
 
 def test_ensemble_needs_a_member():

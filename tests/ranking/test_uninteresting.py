@@ -40,7 +40,9 @@ def test_equals_the_walk_around_the_circle(n_samples, n_pairs):
         rows = torch.randperm(40, generator=torch.Generator().manual_seed(seed))[:16]
         pairs = random_pairs(16, 21, n_pairs, seed)
         mask = subject.mask(rows, *pairs)
-        assert torch.equal(mask, naive_mask(subject, rows, set(zip(*(p.tolist() for p in pairs), strict=True))))
+        assert torch.equal(
+            mask, naive_mask(subject, rows, set(zip(*(p.tolist() for p in pairs), strict=True)))
+        )
 
 
 def test_sizes_and_exclusions_on_a_large_catalogue():

@@ -6,15 +6,16 @@ import difflib
 import functools
 import importlib
 import inspect
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import recbole
 from recbole.model.abstract_recommender import AbstractRecommender
 from recbole.utils import ModelType, get_model
 
-from recbole_ccd.config_sources import merged, one_line, read_yaml
+from recbole_ccd.config.sources import merged, one_line, read_yaml
 from recbole_ccd.errors import ConfigError
 
 DEFAULT_MODEL = "LightGCN"
@@ -28,8 +29,9 @@ _ACCEPTED_TYPES = (ModelType.GENERAL, ModelType.TRADITIONAL)
 
 def properties_dir() -> Path:
     """Our YAML files: inside the package when installed, beside it in a working tree."""
-    inside = Path(__file__).parent / "properties"
-    return inside if inside.is_dir() else Path(__file__).parent.parent / "properties"
+    package = Path(__file__).parent.parent
+    inside = package / "properties"
+    return inside if inside.is_dir() else package.parent / "properties"
 
 
 def names_of(kind: str) -> list[str]:
@@ -38,9 +40,14 @@ def names_of(kind: str) -> list[str]:
 
 
 @functools.cache
+def properties(path: Path) -> Mapping[str, Any]:
+    """A properties file, RecBole's or ours, read once per process; empty if there is no such file."""
+    return MappingProxyType(read_yaml(path) if path.is_file() else {})
+
+
 def yaml_keys(path: Path) -> frozenset[str]:
     """The keys of a properties file; none if there is no such file."""
-    return frozenset(read_yaml(path)) if path.is_file() else frozenset()
+    return frozenset(properties(path))
 
 
 def recbole_properties_dir() -> Path:
@@ -48,7 +55,6 @@ def recbole_properties_dir() -> Path:
     return Path(recbole.__file__).parent / "properties"
 
 
-@functools.cache
 def general_keys() -> frozenset[str]:
     """Keys of RecBole's and our ``overall.yaml`` and of RecBole's data set sample."""
     theirs = recbole_properties_dir()
@@ -63,7 +69,7 @@ def model_keys(model: str) -> frozenset[str]:
 
 def model_defaults(model: str) -> dict[str, Any]:
     """RecBole's and our defaults of the :func:`model_keys`."""
-    values = merged(*(read_yaml(path) for path in _model_files(model) if path.is_file()))
+    values = merged(*map(properties, _model_files(model)))
     return {key: value for key, value in values.items() if key not in general_keys()}
 
 
@@ -140,8 +146,8 @@ def choose(key: str, value: object, source: str) -> str:
     known = names_of(key)
     if isinstance(value, str) and value in known:
         return value
-    listed = ", ".join(known) or "none is installed, leave it out"
-    raise ConfigError(f"unknown {key} {one_line(repr(value))} ({source}); choose one of: {listed}")
+    remedy = f"choose one of: {', '.join(known)}" if known else "leave it out, as there is none to choose"
+    raise ConfigError(f"unknown {key} {one_line(repr(value))} ({source}); {remedy}")
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

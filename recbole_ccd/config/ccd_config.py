@@ -13,7 +13,7 @@ import yaml
 from recbole.config import Config
 from recbole.model.abstract_recommender import AbstractRecommender
 
-from recbole_ccd.config_catalogue import (
+from recbole_ccd.config.catalogue import (
     DEFAULT_DATASET,
     DEFAULT_MODEL,
     METHOD_NAME,
@@ -22,13 +22,14 @@ from recbole_ccd.config_catalogue import (
     model_class,
     model_defaults,
     model_keys,
+    properties,
     properties_dir,
     recbole_properties_dir,
     strategy_keys,
     yaml_keys,
 )
-from recbole_ccd.config_checks import STAGE_KEYS, STAGES, check_settings, metric_names
-from recbole_ccd.config_sources import (
+from recbole_ccd.config.checks import STAGE_KEYS, STAGES
+from recbole_ccd.config.sources import (
     ConfigLoader,
     Layer,
     file_list,
@@ -38,7 +39,7 @@ from recbole_ccd.config_sources import (
     read_yaml,
     writable,
 )
-from recbole_ccd.config_strict import check_keys, member_keys, teacher_settings
+from recbole_ccd.config.strict import check_keys, check_settings, member_keys, metric_names, teacher_settings
 from recbole_ccd.errors import ConfigError
 
 __all__ = ["DERIVED_KEYS", "STAGES", "STAGE_KEYS", "CCDConfig"]
@@ -140,13 +141,11 @@ class CCDConfig(Config):
         source = self._source("dataset") if dataset is None else "dataset argument"
         dataset = self.external_config_dict.get("dataset", DEFAULT_DATASET) if dataset is None else dataset
         if not isinstance(dataset, str) or not dataset.strip():
-            raise ConfigError(
-                f"dataset is {dataset!r} ({source}), which is no name; give the data set's name"
-            )
+            raise ConfigError(f"dataset is {dataset!r} ({source}), which is no name; give the name")
         return super()._get_model_and_dataset(found, dataset)
 
-    def _update_internal_config_dict(self, file: str | os.PathLike[str]) -> dict[str, Any]:
-        values = read_yaml(file, self.yaml_loader)
+    def _update_internal_config_dict(self, file: str | os.PathLike[str]) -> Mapping[str, Any]:
+        values = properties(Path(file))
         self.internal_config_dict = merged(self.internal_config_dict, values)
         return values
 
@@ -165,11 +164,9 @@ class CCDConfig(Config):
         # a strategy or a data set may set a key that only some models have
         foreign = all_model_keys() - model_keys(model)
         for file in files:
-            path = ours / f"{file}.yaml"
-            if path.is_file():
-                values = read_yaml(path, self.yaml_loader)
-                kept = {key: value for key, value in values.items() if key not in foreign}
-                self.internal_config_dict = merged(self.internal_config_dict, kept)
+            values = properties(ours / f"{file}.yaml")
+            kept = {key: value for key, value in values.items() if key not in foreign}
+            self.internal_config_dict = merged(self.internal_config_dict, kept)
 
     # Checks: the settings are complete here, and RecBole has not yet rewritten any
 
@@ -216,6 +213,7 @@ class CCDConfig(Config):
         super()._set_default_parameters()
         if self.dataset == DEFAULT_DATASET and given and Path(given, self.dataset).is_dir():
             self.final_config_dict["data_path"] = os.path.join(given, self.dataset)
+        self.final_config_dict["data_path"] = os.path.normpath(self.final_config_dict["data_path"])
 
     def _init_device(self) -> None:
         super()._init_device()
@@ -224,6 +222,12 @@ class CCDConfig(Config):
             self.final_config_dict["device"] = torch.device("cpu")
 
     # Views
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        # members are built from the user's settings, and a later assignment is one of them
+        if key in self and key not in DERIVED_KEYS | {"model", "dataset", "data_path"}:
+            self.external_config_dict[key] = copy.deepcopy(value)
+        super().__setitem__(key, value)
 
     def for_stage(self, stage: str) -> CCDConfig:
         """The settings of one stage: those with the stage's prefix that are not None replace the plain ones.
@@ -244,7 +248,8 @@ class CCDConfig(Config):
         staged._unstaged = self._unstaged or {key: copy.deepcopy(self[key]) for key in STAGE_KEYS}
         for key in STAGE_KEYS:
             own = staged[f"{stage}_{key}"]
-            staged[key] = copy.deepcopy(staged._unstaged[key] if own is None else own)
+            # not by assignment, which would make it a setting of all stages
+            staged.final_config_dict[key] = copy.deepcopy(staged._unstaged[key] if own is None else own)
         return staged
 
     def for_member(self, index: int) -> CCDConfig:
@@ -274,9 +279,11 @@ class CCDConfig(Config):
         return member.for_stage(self._stage) if self._stage else member
 
     def per_block(self, key: str, block: int) -> Any:
-        """The value of ``key`` in block ``block`` (from 1), where one value serves all blocks or a list has one each.
+        """The value of ``key`` in a block, where one value serves all blocks or a list has one for each.
 
-        Blocks beyond the list's end take its last entry.
+        Args:
+            key: the key.
+            block: number of the block, from 1; those beyond the list's end take its last entry.
 
         Raises:
             ValueError: If ``block`` is less than 1.
@@ -299,7 +306,7 @@ class CCDConfig(Config):
         """All settings in values that JSON and YAML can hold; :meth:`from_dict` reads them back."""
         values = {key: writable(value) for key, value in self.final_config_dict.items()}
         # as a user gives it: RecBole has added the name of the data set
-        values["data_path"] = os.path.dirname(os.path.normpath(self["data_path"]))
+        values["data_path"] = os.path.dirname(self["data_path"])
         if self["train_neg_sample_args"]["distribution"] == "none":
             values["train_neg_sample_args"] = None
         return values

@@ -1,4 +1,4 @@
-"""Where settings come from: YAML files and arguments, read without ``eval`` and merged without side effects."""
+"""Where settings come from: YAML files and arguments, read without ``eval``, merged without side effects."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def read_yaml(path: str | os.PathLike[str], loader: type[yaml.SafeLoader] = Conf
     except UnicodeDecodeError as error:
         raise ConfigError(f"config file {path}: byte {error.start} is not UTF-8; save it as UTF-8") from None
     try:
-        values = yaml.load(text, Loader=loader)
+        values = plain(yaml.load(text, Loader=loader))
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f", line {mark.line + 1}" if mark else ""
@@ -114,6 +114,8 @@ def read_yaml(path: str | os.PathLike[str], loader: type[yaml.SafeLoader] = Conf
         raise ConfigError(f"config file {path}{place}: {one_line(problem)}; correct that line") from None
     except ValueError as error:
         raise ConfigError(f"config file {path}: {one_line(error)}; correct that value") from None
+    except RecursionError:
+        raise ConfigError(f"config file {path}: it is nested without end; write the values out") from None
     if values is None:
         return {}
     if not isinstance(values, dict):
@@ -205,7 +207,7 @@ def _parse_value(key: str, text: str) -> Any:
         return text
     try:
         value = plain(yaml.load(text, Loader=ConfigLoader))
-    except (yaml.YAMLError, ValueError):
+    except (yaml.YAMLError, ValueError, RecursionError):
         return text
     if key in TEXT_KEYS and value is not None and not isinstance(value, str):
         return text

@@ -1,19 +1,15 @@
-"""What each setting may be: a table of checks, and the checks that look at several settings."""
+"""What each setting may be: a table of checks."""
 
 from __future__ import annotations
 
 import contextlib
 import datetime
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from recbole.evaluator import metric_types
-from recbole.evaluator.register import metric_information
-from recbole.utils import EvaluatorType
-
-from recbole_ccd.config_sources import one_line
+from recbole_ccd.config.sources import one_line
 from recbole_ccd.errors import ConfigError
 
 STAGES = ("base", "student_generation", "student_update", "teacher_update")
@@ -120,6 +116,10 @@ def _is_split(value: Any) -> bool:
     return len(value["RS"]) == 3 and value["RS"][0] > 0
 
 
+def _is_full(value: Any) -> bool:
+    return value == "full" or (isinstance(value, dict) and _ALL_FULL | value == _ALL_FULL)
+
+
 def _moment(value: Any) -> float | None:
     """A boundary as a number that orders it, or None if it is none."""
     for form in ("%Y-%m-%d", "%Y-%m-%d %H:%M:%S") if isinstance(value, str) else ():
@@ -139,6 +139,7 @@ _MAPPING = Check("settings as 'key: value'", lambda v: isinstance(v, dict))
 _BOOLEAN = Check("True or False", lambda v: isinstance(v, bool))
 _SIZE = integer(1)
 _COUNTS = per_block(integer(0))
+_ALL_FULL = {"valid": "full", "test": "full"}
 _ALL_RANKED = {"distribution": "uniform", "sample_num": "none"}
 _WHOLE_RANKING = Check("nothing: all known items are ranked", lambda v: v is None or v == _ALL_RANKED)
 
@@ -254,7 +255,7 @@ NESTED_CHECKS: dict[str, dict[str, Check]] = {
         "split": Check("{RS: [train, valid, test]} with train > 0 and a sum of 1", _is_split),
         "group_by": choice("user"),
         "order": choice("RO"),
-        "mode": Check("full", lambda v: v == "full" or v == {"valid": "full", "test": "full"}),
+        "mode": Check("full", _is_full),
     },
     "train_neg_sample_args": {
         "distribution": choice("uniform", "popularity", "None", None),
@@ -289,85 +290,3 @@ def check_value(key: str, value: Any, check: Check, source: str) -> None:
         raise ConfigError(
             f"{key} is {one_line(repr(value))} ({source}), which cannot be used; give {check.allowed}"
         )
-
-
-def check_settings(
-    settings: Mapping[str, Any],
-    defaults: Mapping[str, Any],
-    nullable: frozenset[str],
-    source_of: Callable[[str], str],
-) -> None:
-    """Checks the settings of a run, each by itself and then together.
-
-    Args:
-        settings: all settings.
-        defaults: the defaults, whose types count where the table has no check.
-        nullable: keys without check that may be None although their default is not.
-        source_of: where a key (or dotted keys) was set.
-
-    Raises:
-        ConfigError: If a value is of the wrong type or impossible.
-    """
-    for key, value in settings.items():
-        check = CHECKS.get(key) or like(defaults.get(key))
-        if value is not None or key in CHECKS or key not in nullable:
-            check_value(key, value, check, source_of(key))
-        for part, nested in NESTED_CHECKS.get(key, {}).items():
-            if isinstance(value, Mapping) and part in value:
-                path = f"{key}.{part}"
-                check_value(path, value[part], nested, source_of(path))
-    _check_metrics(settings, source_of)
-    for role in ("student", "teacher"):
-        _check_replay(settings, role, source_of)
-
-
-def metric_names(metrics: str | list[str], topk: int | list[int]) -> list[str]:
-    """The names under which RecBole's evaluator returns metrics, such as ``recall@20``."""
-    metrics = [metrics] if isinstance(metrics, str) else metrics
-    cutoffs = [topk] if isinstance(topk, int) else topk
-    names: list[str] = []
-    for metric in (m.lower() for m in metrics):
-        # GAUC looks at whole rankings and has no cutoff
-        whole = metric_information[metric] == ["rec.meanrank"]
-        names += [metric] if whole else [f"{metric}@{k}" for k in cutoffs]
-    return list(dict.fromkeys(names))
-
-
-def _supported_metrics() -> list[str]:
-    ranking = (m for m, kind in metric_types.items() if kind == EvaluatorType.RANKING)
-    return [m for m in ranking if all(need.startswith("rec.") for need in metric_information[m])]
-
-
-def _check_metrics(settings: Mapping[str, Any], source_of: Callable[[str], str]) -> None:
-    metrics, supported = settings["metrics"], _supported_metrics()
-    for metric in [metrics] if isinstance(metrics, str) else metrics:
-        if metric.lower() not in supported:
-            known = metric.lower() in metric_types
-            problem = "needs more than the rankings of a block" if known else "is no metric"
-            raise ConfigError(
-                f"metrics: '{one_line(metric)}' ({source_of('metrics')}) {problem}; choose among: {', '.join(supported)}"
-            )
-    names = metric_names(metrics, settings["topk"])
-    if settings["valid_metric"].lower() not in names:
-        raise ConfigError(
-            f"valid_metric is {one_line(repr(settings['valid_metric']))} ({source_of('valid_metric')}), which metrics "
-            f"and topk do not give; choose one of: {', '.join(names)}"
-        )
-
-
-def _check_replay(settings: Mapping[str, Any], role: str, source_of: Callable[[str], str]) -> None:
-    """No more items can be drawn without replacement than there are candidates."""
-    name = f"{role}_replay_candidates"
-    for source in ("stability", "plasticity", "student"):
-        key = f"{role}_replay_{source}"
-        drawn, candidates = settings.get(key), settings.get(name)
-        if drawn is None or candidates is None:
-            continue
-        drawn, candidates = ([v] if _is_int(v) else v for v in (drawn, candidates))
-        for block in range(max(len(drawn), len(candidates))):
-            least = candidates[min(block, len(candidates) - 1)]
-            if drawn[min(block, len(drawn) - 1)] > least:
-                raise ConfigError(
-                    f"{key} is {settings[key]} ({source_of(key)}), more than the {least} candidates of block {block + 1}; "
-                    f"lower it or raise {name}"
-                )

@@ -1,0 +1,1 @@
+"""What arrives: the stream, its blocks, and the loaders to learn and test with."""

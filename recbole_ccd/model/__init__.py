@@ -1,0 +1,1 @@
+"""What learns: growable models, the teacher ensemble and the proxies."""

@@ -1,0 +1,1 @@
+"""How it learns: one RecBole trainer per stage."""

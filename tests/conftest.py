@@ -1,0 +1,77 @@
+"""A tiny stream that everything can be tried on in a second."""
+
+import numpy as np
+import pytest
+
+from recbole_ccd.config import CCDConfig
+from recbole_ccd.quick_start import create_stream
+
+N_USERS, N_ITEMS = 70, 60
+
+# small enough for the tiny stream, with one quick epoch everywhere
+SMALL = {
+    "topk": [5],
+    "valid_metric": "Recall@5",
+    "metrics": ["Recall", "NDCG"],
+    "epochs": 1,
+    "eval_step": 1,
+    "train_batch_size": 256,
+    "student_generation_train_batch_size": 128,
+    "eval_batch_size": 2000,
+    "show_progress": False,
+    "gpu_id": "",
+    "block_ratios": [0.4, 0.3, 0.3],
+}
+SMALL_CCD = {
+    "teacher_models": ["LightGCN", "MultiVAE"],
+    "teacher_args": {"embedding_size": 16, "MultiVAE": {"mlp_hidden_size": [32], "latent_dimension": 16}},
+    "distill_top_k": 8,
+    "exclusion_top_k": 8,
+    "student_replay_candidates": 10,
+    "teacher_replay_candidates": 10,
+    "similarity_degree": 4,
+    "piw_clusters": 3,
+}
+
+
+def write_inter(path, rows, header="user_id:token\titem_id:token\ttimestamp:float"):
+    """Writes an atomic file."""
+    lines = ["\t".join(str(value) for value in row) for row in rows]
+    path.write_text("\n".join([header, *lines]) + "\n", encoding="utf-8")
+
+
+def tiny_rows(seed=0, n=2600):
+    """Interactions over time; users and items keep arriving, and tastes are of three kinds."""
+    rng = np.random.default_rng(seed)
+    times = np.sort(rng.uniform(0, 1000, n))
+    share = 0.4 + 0.6 * times / 1000
+    users = (rng.random(n) * share * N_USERS).astype(int)
+    items = (rng.random(n) * share * N_ITEMS).astype(int)
+    items = np.where(rng.random(n) < 0.7, items // 3 * 3 + users % 3, items)
+    return [(f"u{u}", f"i{i}", round(t, 3)) for u, i, t in zip(users, items, times, strict=True)]
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory):
+    """A data_path that holds the data set ``tiny``."""
+    folder = tmp_path_factory.mktemp("data")
+    (folder / "tiny").mkdir()
+    write_inter(folder / "tiny" / "tiny.inter", tiny_rows())
+    return folder
+
+
+@pytest.fixture(scope="session")
+def make_config(tiny_folder):
+    """Makes a configuration on the tiny stream; keyword arguments are keys."""
+
+    def make(model="LightGCN", dataset="tiny", data_path=None, **keys):
+        settings = {**SMALL, **SMALL_CCD, "data_path": str(data_path or tiny_folder), **keys}
+        return CCDConfig(model, dataset, config_dict=settings)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_stream(make_config):
+    """The tiny stream in three blocks."""
+    return create_stream(make_config())

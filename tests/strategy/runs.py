@@ -1,0 +1,81 @@
+"""Streams from files, and runs whose weights are kept after every block."""
+
+from recbole_ccd.quick_start import create_stream
+from recbole_ccd.strategy import CCD
+from tests.conftest import tiny_rows, write_inter
+
+HEADER = "user_id:token\titem_id:token"
+
+
+def block_rows(n_blocks=3):
+    """The rows of the tiny stream, block by block, without times."""
+    rows = [row[:2] for row in tiny_rows()]
+    cuts = [0, 1000, *(1000 + 800 * k for k in range(1, n_blocks - 1)), len(rows)]
+    return [rows[start:end] for start, end in zip(cuts[:-1], cuts[1:], strict=True)]
+
+
+def write_files(folder, name, files):
+    """Writes ``name.<suffix>.inter`` for every suffix and returns the suffixes."""
+    (folder / name).mkdir(exist_ok=True)
+    for suffix, rows in files.items():
+        write_inter(folder / name / f"{name}.{suffix}.inter", rows, HEADER)
+    return list(files)
+
+
+def triples(blocks):
+    """Train, valid and test file of every block: of ten rows the ninth is valid, the tenth test."""
+    return {
+        f"b{k}.{part}": [row for n, row in enumerate(rows) if (n % 10 == 8, n % 10 == 9) == wanted]
+        for k, rows in enumerate(blocks)
+        for part, wanted in (("train", (False, False)), ("valid", (True, False)), ("test", (False, True)))
+    }
+
+
+class Recorded(CCD):
+    """CCD that remembers its models' weights after every block."""
+
+    def __init__(self, config, run_directory=None):
+        super().__init__(config, run_directory)
+        self.states = []
+
+    def follow(self, block):
+        super().follow(block)
+        self.states.append(
+            {name: {key: value.clone() for key, value in model.state_dict().items()} for name, model in self.models().items()}
+        )
+
+
+def follow(config, strategy=Recorded):
+    """Runs a strategy over the configured stream and returns it, finished."""
+    finished = strategy(config)
+    finished.run(create_stream(config))
+    return finished
+
+
+def matrices(strategy):
+    """R of every metric and role."""
+    metrics = strategy.result.to_dict()["metrics"]
+    return {(name, role): metrics[name][role]["R"] for name in metrics for role in metrics[name]}
+
+
+def same_weights(one, other):
+    """Whether two dictionaries of state dicts are equal, bit for bit."""
+    return one.keys() == other.keys() and all(
+        one[name].keys() == other[name].keys()
+        and all(value.equal(other[name][key]) for key, value in one[name].items())
+        for name in one
+    )
+
+
+SIZES = {
+    "MultiVAE": {"mlp_hidden_size": [32], "latent_dimension": 16},
+    "RecVAE": {"hidden_dimension": 32, "latent_dimension": 16},
+    "NeuMF": {"mf_embedding_size": 16, "mlp_embedding_size": 16, "mlp_hidden_size": [32, 16]},
+    "DMF": {"user_embedding_size": 16, "item_embedding_size": 16, "user_hidden_size_list": [16], "item_hidden_size_list": [16]},
+}
+
+
+def teachers(*models):
+    """Settings of a small teacher of these members."""
+    sizes = {model: SIZES.get(model, {"embedding_size": 16}) for model in models}
+    return {"teacher_models": list(models), "teacher_args": sizes}

@@ -1,0 +1,131 @@
+"""Streams that are odd but legitimate: all of them run to the end."""
+
+import pytest
+
+from recbole_ccd.errors import DataError
+from tests.strategy.runs import block_rows, follow, teachers, triples, write_files
+
+TINY_TEACHER = teachers("LightGCN", "MultiVAE")
+
+
+@pytest.fixture
+def run(make_config, tmp_path, monkeypatch):
+    """Runs CCD on blocks given as files and checks that every value is there."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(files, **keys):
+        names = write_files(tmp_path, "files", files)
+        settings = {**TINY_TEACHER, **keys}
+        config = make_config(dataset="files", data_path=tmp_path, benchmark_filename=names, **settings)
+        strategy = follow(config)
+        n_blocks = len(strategy.states)
+        for role in ("student", "teacher"):
+            R = strategy.result.summary(role, "recall@5")["R"]
+            assert [len(row) for row in R] == list(range(1, n_blocks + 1))
+        return strategy
+
+    return run
+
+
+def two_blocks():
+    return block_rows()[:2]
+
+
+def new(strategy, kind):
+    return strategy.result.new_entities(kind, "student", "recall@5")
+
+
+def known(strategy):
+    return [(entry["users"], entry["items"]) for entry in strategy.result.known]
+
+
+def test_three_student_updates_within_a_block(run):
+    strategy = run({f"b{k}": rows for k, rows in enumerate(two_blocks())}, student_updates_per_block=3)
+    stages = [(stage["block"], stage["stage"]) for stage in strategy.result.stages]
+    assert stages.count((1, "student_update")) == 3 and stages.count((1, "teacher_update")) == 2
+
+
+def test_more_student_updates_than_interactions(run):
+    base, later = two_blocks()
+    blocks = triples([base, []]) | {"b1.train": later[:3], "b1.valid": later[3:4], "b1.test": base[9:10]}
+    strategy = run(blocks, student_updates_per_block=10)
+    assert sum(stage["stage"] == "student_update" for stage in strategy.result.stages) == 3
+
+
+def test_a_block_without_new_users(run):
+    base, later = two_blocks()
+    users = {user for user, _ in base}
+    strategy = run(triples([base, [row for row in later if row[0] in users]]))
+    assert known(strategy)[0][0] == known(strategy)[1][0] and new(strategy, "users")[1] is None
+
+
+def test_a_block_without_new_items(run):
+    base, later = two_blocks()
+    items = {item for _, item in base}
+    strategy = run(triples([base, [row for row in later if row[1] in items]]))
+    assert known(strategy)[0][1] == known(strategy)[1][1] and new(strategy, "items")[1] is None
+
+
+def test_a_block_without_anything_new(run):
+    base, _ = two_blocks()
+    strategy = run(triples([base, base[::3]]))
+    assert known(strategy)[0] == known(strategy)[1]
+
+
+def test_a_new_user_with_one_interaction(run):
+    base, later = two_blocks()
+    strategy = run({"b0": base, "b1": [*later, ("once", "i3")]})
+    users = {user for user, _ in base + later} | {"once"}
+    assert strategy.states[1]["student"]["user_embedding.weight"].shape[0] == known(strategy)[1][0] + 1 == len(users) + 1
+
+
+def test_a_block_with_nothing_to_validate_on(run):
+    strategy = run(triples(two_blocks()) | {"b1.valid": []}, epochs=3)
+    epochs = {stage["epochs"] for stage in strategy.result.stages if stage["block"] == 1}
+    assert epochs == {3}
+
+
+def test_a_base_block_with_nothing_to_validate_on(run):
+    run(triples(two_blocks()) | {"b0.valid": []})
+
+
+def test_a_block_in_which_no_earlier_user_is_active(run):
+    base, later = two_blocks()
+    strategy = run(triples([base, [(f"new-{user}", item) for user, item in later], later]))
+    assert known(strategy)[1][0] > known(strategy)[0][0]
+
+
+def test_a_block_that_shares_neither_users_nor_items_with_the_past(run):
+    base, later = two_blocks()
+    run(triples([base, [(f"new-{user}", f"new-{item}") for user, item in later]]))
+
+
+def test_interactions_that_repeat(run):
+    base, later = (triples([rows]) for rows in two_blocks())
+    twice = {f"b{k}.{part}": rows[f"b0.{part}"] for k, rows in enumerate((base, later)) for part in ("train", "valid", "test")}
+    for k in (0, 1):
+        repeated = twice[f"b{k}.train"][:20]
+        twice[f"b{k}.train"] = twice[f"b{k}.train"] + repeated
+        twice[f"b{k}.test"] = twice[f"b{k}.test"] + repeated[:5]
+    run(twice)
+
+
+@pytest.mark.parametrize("student", ["LightGCN", "NeuMF"])
+def test_a_catalogue_smaller_than_every_list(run, student):
+    rows = [(f"u{u}", f"i{(u + 3 * n) % 12}") for n in range(6) for u in range(30 + n)]
+    lists = {"distill_top_k": 40, "exclusion_top_k": 40, "student_replay_candidates": 100, "teacher_replay_candidates": 100}
+    draws = {f"{role}_replay_{proxy}": 30 for role in ("student", "teacher") for proxy in ("stability", "plasticity")}
+    sizes = {"embedding_size": 8} if student == "LightGCN" else {"mf_embedding_size": 8, "mlp_embedding_size": 8}
+    make = {"similarity_degree": 50, "piw_clusters": 30, "n_popular_neighbors": 500, **lists, **draws, **sizes}
+    run({"b0": rows[:100], "b1": rows[100:]}, model=student, n_uninteresting_items=10_000, **make)
+
+
+def test_a_user_who_has_taken_everything_is_named(run):
+    rows = [(f"u{u}", f"i{i}") for u in range(10) for i in range(6)]
+    with pytest.raises(DataError, match="all .* items known in its block, so no negative can be drawn"):
+        run(triples([rows + [("u0", f"i{i}") for i in range(6)], rows]))
+
+
+def test_without_replay_and_exclusion(run):
+    nothing = {f"{role}_replay_{proxy}": 0 for role in ("student", "teacher") for proxy in ("stability", "plasticity")}
+    run(triples(two_blocks()), exclusion_top_k=0, teacher_replay_student=0, distill_user_weight=0, distill_item_weight=0, **nothing)

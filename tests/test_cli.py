@@ -1,0 +1,141 @@
+"""``run_ccd.py`` as a user meets it: exit codes, one line of error, nothing left lying about."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from recbole_ccd.__main__ import main
+from tests.conftest import SMALL, SMALL_CCD
+
+REPOSITORY = Path(__file__).parents[1]
+SCRIPT = [sys.executable, str(REPOSITORY / "run_ccd.py")]
+MODULE = [sys.executable, "-m", "recbole_ccd"]
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory):
+    """A YAML file that makes runs quick."""
+    file = tmp_path_factory.mktemp("settings") / "small.yaml"
+    quick = {"teacher_models": ["BPR", "MultiVAE"], "block_ratios": [0.6, 0.4]}
+    file.write_text(yaml.safe_dump({**SMALL, **SMALL_CCD, **quick}), encoding="utf-8")
+    return file
+
+
+@pytest.fixture
+def arguments(settings, tiny_folder):
+    return [f"--config_files={settings}", f"--data_path={tiny_folder}", "--dataset=tiny", "--model=BPR"]
+
+
+def execute(command, folder):
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+    # what pytest's own process was told about warnings is not what a user has
+    environment.pop("PYTHONWARNINGS", None)
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+
+
+def everything_in(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+def test_a_run_ends_with_zero_and_leaves_only_its_directory(arguments, tmp_path):
+    done = execute([*SCRIPT, *arguments, "--run_dir=out/run"], tmp_path)
+    assert done.returncode == 0, done.stderr
+    shown = done.stdout + done.stderr
+    places = [shown.index(text) for text in ("The stream", "recall@5 after block 0", "recall@5 after block 1", "After the last block")]
+    assert places == sorted(places)
+    assert "Warning" not in shown and "Traceback" not in shown
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["run"]
+    result = json.loads((tmp_path / "out" / "run" / "result.json").read_text(encoding="utf-8"))
+    assert (result["dataset"], result["model"], result["n_blocks"]) == ("tiny", "BPR", 2)
+    log = (tmp_path / "out" / "run" / "run.log").read_text(encoding="utf-8")
+    assert "After the last block" in log and "\x1b" not in log
+
+
+@pytest.mark.parametrize("command", [SCRIPT, MODULE], ids=["script", "module"])
+def test_help_answers_without_loading_anything(command, tmp_path):
+    done = execute([*command, "--help"], tmp_path)
+    assert (done.returncode, done.stderr) == (0, "") and done.stdout.startswith("usage: run_ccd.py [--key=value ...]")
+    loaded = execute([sys.executable, "-X", "importtime", *command[1:], "-h"], tmp_path).stderr
+    assert " torch" not in loaded and " recbole." not in loaded
+    assert not everything_in(tmp_path)
+
+
+# what is wrong, and the beginning of the one line that says so
+WRONG = {
+    "unknown key": (["--embeding_size=8"], "error: unknown key 'embeding_size' (command line)"),
+    "wrong value": (["--epochs=many"], "error: epochs"),
+    "no argument": (["epochs=3"], "error: the argument 'epochs=3' (command line) cannot be read"),
+    "missing folder": (["--data_path=nowhere"], "error: nowhere/tiny: no such folder"),
+    "missing file": (["--benchmark_filename=[b0,b1]"], "error: {data}/tiny/tiny.b0.inter: no such file"),
+    "missing settings": (["--config_files=none.yaml"], "error: config file none.yaml: No such file"),
+    "unknown model": (["--model=LightGNC"], "error: unknown model 'LightGNC' (command line); did you mean 'LightGCN'?"),
+    "sequential model": (["--model=SASRec"], "error: model 'SASRec' (command line) is a sequential model"),
+    "model of the other role": (["--model=MultiVAE"], "error: model: MultiVAE has no user and item embeddings"),
+    "model that cannot be grown": (["--teacher_models=[NCL]", "--teacher_args={}"], "error: "),
+    "too long lists": (["--topk=[5,1000]"], "error: topk: 1000 is more than"),
+    "occupied directory": (["--run_dir=occupied"], "error: occupied exists and is not empty"),
+}
+
+
+def laid_over(arguments, wrong):
+    """The arguments with the wrong ones in place of those of the same key."""
+    keys = {argument.partition("=")[0] for argument in wrong}
+    return [argument for argument in arguments if argument.partition("=")[0] not in keys] + wrong
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A working folder in which one directory is occupied."""
+    (tmp_path / "occupied").mkdir()
+    (tmp_path / "occupied" / "precious.txt").write_text("mine")
+    return tmp_path
+
+
+def expect_one_line(stderr, wanted, tiny_folder):
+    assert stderr.startswith(wanted.format(data=tiny_folder)), stderr
+    assert stderr.count("\n") == 1 and stderr.endswith("\n"), stderr
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_bad_input_ends_with_two_and_one_line(case, arguments, folder, tiny_folder, monkeypatch, capsys):
+    monkeypatch.chdir(folder)
+    wrong, wanted = WRONG[case]
+    before = everything_in(folder)
+    assert main(laid_over(arguments, wrong)) == 2
+    shown = capsys.readouterr()
+    expect_one_line(shown.err, wanted, tiny_folder)
+    assert shown.out == "" and everything_in(folder) == before
+
+
+# a process of its own shows what third parties print on import and on loading
+@pytest.mark.parametrize(
+    ("command", "case"),
+    [
+        pytest.param(SCRIPT, "occupied directory", id="script"),
+        pytest.param(MODULE, "unknown key", id="module"),
+        *(pytest.param(SCRIPT, case, id=case, marks=pytest.mark.slow) for case in WRONG),
+    ],
+)
+def test_a_process_of_its_own_says_no_more(command, case, arguments, folder, tiny_folder):
+    wrong, wanted = WRONG[case]
+    before = everything_in(folder)
+    done = execute([*command, *laid_over(arguments, wrong)], folder)
+    assert done.returncode == 2
+    expect_one_line(done.stderr, wanted, tiny_folder)
+    assert done.stdout == "" and everything_in(folder) == before
+
+
+def test_an_interrupt_ends_with_130(arguments, tmp_path, monkeypatch, capsys):
+    def interrupt(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("recbole_ccd.quick_start.create_stream", interrupt)
+    assert main(arguments) == 130
+    assert capsys.readouterr().err == "interrupted\n"

@@ -1,0 +1,94 @@
+"""The Python API: a few lines from settings to a result."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import recbole_ccd
+from recbole_ccd import CCDConfig, CCDError, create_strategy, create_stream, run_ccd
+from recbole_ccd.errors import ModelError, RunError
+from tests.conftest import SMALL, SMALL_CCD
+
+REPOSITORY = Path(__file__).parents[1]
+QUICK = {**SMALL, **SMALL_CCD, "teacher_models": ["BPR"], "teacher_args": {}, "block_ratios": [0.6, 0.4]}
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def test_every_public_name_is_there():
+    for name in recbole_ccd.__all__:
+        assert getattr(recbole_ccd, name).__name__ == name
+    with pytest.raises(AttributeError, match="no attribute 'run_cdd'"):
+        recbole_ccd.run_cdd  # noqa: B018
+    assert issubclass(ModelError, CCDError)
+
+
+def test_config_stream_strategy_result(tiny_folder):
+    config = CCDConfig("BPR", "tiny", config_dict={**QUICK, "data_path": str(tiny_folder)})
+    stream = create_stream(config)
+    strategy = create_strategy(config)
+    result = strategy.run(stream)
+    assert isinstance(result, recbole_ccd.StreamResult) and result.n_rows("student") == len(stream) == 2
+    assert isinstance(stream, recbole_ccd.BlockStream) and isinstance(strategy.teacher, recbole_ccd.TeacherEnsemble)
+    assert strategy.student.n_items == stream[1].n_items
+
+
+def test_a_stream_serves_several_strategies(tiny_folder):
+    config = CCDConfig("BPR", "tiny", config_dict={**QUICK, "data_path": str(tiny_folder)})
+    stream = create_stream(config)
+    one, other = (create_strategy(config).run(stream).to_dict()["metrics"] for _ in range(2))
+    assert one == other
+
+
+def test_run_ccd_returns_what_it_wrote(tiny_folder, tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("seed: 1\nembedding_size: 4\n", encoding="utf-8")
+    keys = {**QUICK, "data_path": str(tiny_folder), "run_dir": str(tmp_path / "run"), "seed": 2}
+    result = run_ccd("BPR", "tiny", [str(file)], keys, ["--seed=3"])
+    document = recbole_ccd.state.RunDirectory.open(tmp_path / "run").read_json("result.json")
+    assert document == result.to_dict()
+    assert (document["seed"], document["config"]["embedding_size"]) == (3, 4)
+
+
+def test_the_default_run_directory_is_under_saved(tiny_folder, tmp_path):
+    run_ccd("BPR", "tiny", config_dict={**QUICK, "data_path": str(tiny_folder)})
+    (run,) = (tmp_path / "saved").iterdir()
+    assert run.name.startswith("tiny-BPR-ccd-2020-") and (run / "result.json").is_file()
+    assert {path.name for path in tmp_path.iterdir()} == {"saved"}
+
+
+def test_a_directory_in_use_is_left_alone(tiny_folder, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "precious.txt").write_text("mine")
+    with pytest.raises(RunError, match="not empty"):
+        run_ccd("BPR", "tiny", config_dict={**QUICK, "data_path": str(tiny_folder), "run_dir": str(tmp_path / "run")})
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["precious.txt"]
+
+
+def test_importing_is_light_and_running_never_imports_ray(tiny_folder, tmp_path):
+    keys = {**QUICK, "data_path": str(tiny_folder)}
+    code = f"""
+import sys
+import recbole_ccd
+assert not {{"torch", "recbole", "ray"}} & set(sys.modules), "importing is heavy"
+from recbole_ccd import CCDConfig, create_stream, create_strategy
+config = CCDConfig("BPR", "tiny", config_dict={keys!r})
+create_strategy(config).run(create_stream(config))
+assert not [name for name in sys.modules if name.split(".")[0] == "ray" or name == "recbole.quick_start"]
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+def environment(home):
+    import os
+
+    return {**os.environ, "PYTHONPATH": str(REPOSITORY), "HOME": str(home), "OMP_NUM_THREADS": "1"}

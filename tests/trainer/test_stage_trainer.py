@@ -1,0 +1,214 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from recbole_ccd.errors import RunError
+from recbole_ccd.model.growth import grow
+from recbole_ccd.trainer.base import StageTrainer, make_trainer
+from recbole_ccd.trainer.replay import ReplaySource
+from recbole_ccd.trainer.teacher_update import TeacherUpdateTrainer
+from tests.model.small_models import SMALL_MODELS, small_model, state_of
+
+
+@pytest.fixture(autouse=True)
+def working_folder(tmp_path, monkeypatch):
+    """Whatever a trainer leaves lying about lies here."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def make_trainer_of(make_config, tiny_stream, tmp_path):
+    """Makes a trainer of a small model on a block, as a run does: all it writes belongs into the run directory."""
+
+    def make(name="LightGCN", kind=StageTrainer, block=0, **keys):
+        run = {"run_dir": str(tmp_path / "run"), "checkpoint_dir": str(tmp_path / "run" / "checkpoints")}
+        config, model = small_model(make_config, name, tiny_stream[block], **run, **keys)
+        config = config.for_stage(kind.stage)
+        return make_trainer(kind, config, model).at_block(tiny_stream[block], f"block {block} {kind.stage}", seed=7)
+
+    return make
+
+
+def same(state, other):
+    return all(torch.equal(value, other[key]) for key, value in state.items())
+
+
+class Recording(StageTrainer):
+    """Validates to given scores and keeps the weights of each epoch."""
+
+    def after_epoch(self, epoch_idx, show_progress):
+        self.states = [*getattr(self, "states", []), state_of(self.model)]
+
+    def _valid_epoch(self, valid_data, show_progress=False):
+        score = self.scores[(len(self.states) - 1) // self.eval_step]
+        return score, {self.config["valid_metric"].lower(): score}
+
+
+def recording(make_trainer_of, scores, **keys):
+    trainer = make_trainer_of(kind=Recording, learning_rate=0.01, **keys)
+    trainer.scores = scores
+    return trainer
+
+
+@pytest.mark.parametrize(("scores", "best"), [([0.1, 0.5, 0.3, 0.2], 1), ([0.5, 0.1, 0.3, 0.2], 0), ([0.1, 0.2, 0.3, 0.4], 3)])
+def test_fit_leaves_the_weights_of_the_best_validated_epoch(make_trainer_of, scores, best):
+    trainer = recording(make_trainer_of, scores, epochs=4, stopping_step=10)
+    trainer.run(show_progress=False)
+    assert [same(state_of(trainer.model), state) for state in trainer.states] == [k == best for k in range(4)]
+    assert trainer.epochs_run == 4 and not trainer.model.training
+
+
+def test_epochs_that_are_not_validated_cannot_be_the_best(make_trainer_of):
+    trainer = recording(make_trainer_of, [0.4, 0.2], epochs=5, eval_step=2, stopping_step=10)
+    trainer.run(show_progress=False)
+    assert [same(state_of(trainer.model), state) for state in trainer.states] == [False, True, False, False, False]
+
+
+def test_early_stopping_counts_the_epochs_run(make_trainer_of):
+    trainer = recording(make_trainer_of, [0.5, 0.4, 0.3, 0.2, 0.1], epochs=5, stopping_step=1)
+    trainer.run(show_progress=False)
+    assert trainer.epochs_run == len(trainer.states) == 3
+    assert same(state_of(trainer.model), trainer.states[0])
+
+
+def test_without_validation_the_last_epoch_is_kept(make_trainer_of, monkeypatch, tiny_stream):
+    trainer = recording(make_trainer_of, [], epochs=3)
+    monkeypatch.setattr(type(tiny_stream[0]), "valid_loader", lambda *_: None)
+    trainer.run(show_progress=False)
+    assert trainer.epochs_run == 3 and same(state_of(trainer.model), trainer.states[-1])
+    assert not same(trainer.states[0], trainer.states[-1])
+
+
+@pytest.mark.parametrize("name", ["LightGCN", "SGL", "NeuMF", "MultiVAE"])
+def test_the_model_left_scores_what_its_best_validation_said(make_trainer_of, tiny_stream, name):
+    # a learning rate at which validation goes up and down
+    trainer = make_trainer_of(name, epochs=5, learning_rate=0.1, stopping_step=10)
+    scores = []
+    validate = trainer._valid_epoch
+    trainer._valid_epoch = lambda *args, **kwargs: (scores.append(validate(*args, **kwargs)), scores[-1])[1]
+    trainer.run(show_progress=False)
+    best = max(score for score, _ in scores)
+    measured = trainer.evaluate(tiny_stream[0].valid_loader(trainer.config))
+    assert trainer.best_valid_score == best == measured["recall@5"]
+    assert len({score for score, _ in scores}) > 1
+
+
+def test_one_seed_one_result(make_trainer_of):
+    results = []
+    for _ in range(2):
+        trainer = make_trainer_of("BPR", epochs=2)
+        torch.manual_seed(1)
+        trainer.run(show_progress=False)
+        results.append(state_of(trainer.model))
+    assert same(*results)
+
+
+def test_nothing_is_written_outside_the_run_directory(make_trainer_of, tmp_path):
+    trainer = make_trainer_of("BPR", epochs=2)
+    trainer.run(show_progress=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    files = [path for path in (tmp_path / "run").rglob("*") if path.is_file()]
+    assert files and all("tensorboard/block-0-base" in str(path) for path in files)
+    assert not Path("log_tensorboard").exists()
+
+
+def test_two_stages_have_curves_of_their_own(make_trainer_of, tmp_path):
+    make_trainer_of("BPR").run(show_progress=False)
+    make_trainer_of("BPR", block=1).run(show_progress=False)
+    folders = {path.name for path in (tmp_path / "run" / "tensorboard").iterdir()}
+    assert folders == {"block-0-base", "block-1-base"}
+
+
+def test_a_loss_that_becomes_nan_names_block_stage_and_remedy(make_trainer_of):
+    trainer = make_trainer_of("BPR", block=1, epochs=3)
+
+    def spoil(epoch_idx):
+        if epoch_idx == 1:
+            with torch.no_grad():
+                trainer.model.user_embedding.weight.fill_(torch.nan)
+
+    trainer.before_epoch = spoil
+    with pytest.raises(RunError, match="block 1 base: the training loss became NaN in epoch 2; lower base_learning_rate"):
+        trainer.run(show_progress=False)
+
+
+def test_a_nan_in_a_pass_of_its_own_is_the_same_error(make_trainer_of):
+    trainer = make_trainer_of("BPR")
+    trainer.after_epoch = lambda *_: trainer.step(trainer.model.user_embedding.weight.sum() * torch.nan)
+    with pytest.raises(RunError, match="block 0 base: the training loss became NaN in epoch 1"):
+        trainer.run(show_progress=False)
+
+
+def test_other_errors_pass_unchanged(make_trainer_of):
+    trainer = make_trainer_of("BPR")
+    trainer.before_epoch = lambda *_: (_ for _ in ()).throw(ValueError("something else"))
+    with pytest.raises(ValueError, match="something else"):
+        trainer.run(show_progress=False)
+
+
+def test_extra_losses_are_added_to_the_models_own(make_trainer_of):
+    plain, more = make_trainer_of("BPR"), make_trainer_of("BPR")
+    with torch.no_grad():
+        more.model.load_state_dict(plain.model.state_dict())
+    batch = next(iter(plain.block.train_loader(plain.config, seed=1)))
+    more.extra_losses = lambda _: (torch.tensor(2.0), torch.tensor(0.5))
+    own = plain._with_extra(None)(batch)
+    together = more._with_extra(None)(batch)
+    assert own.dim() == 0 and len(together) == 3
+    torch.testing.assert_close(sum(together), own + 2.5)
+
+
+def test_training_reads_the_rows_of_the_block_and_validation_those_so_far(make_trainer_of, monkeypatch):
+    trainer = make_trainer_of("MultiVAE", block=1, graph="cumulative")
+    users = torch.arange(trainer.model.n_users)
+    read = {}
+    loss, validate = trainer.model.calculate_loss, trainer._full_sort_batch_eval
+
+    def record(when, then):
+        def call(*args):
+            read[when] = trainer.model.get_rating_matrix(users)
+            return then(*args)
+
+        return call
+
+    monkeypatch.setattr(trainer.model, "calculate_loss", record("training", loss))
+    monkeypatch.setattr(trainer, "_full_sort_batch_eval", record("validation", validate))
+    trainer.run(show_progress=False)
+    block = trainer.block
+    assert torch.equal(read["training"], torch.from_numpy(block.train_matrix.toarray()))
+    assert torch.equal(read["validation"], torch.from_numpy(block.train_so_far.toarray()))
+    assert torch.equal(trainer.model.get_rating_matrix(users), read["validation"])
+
+
+def test_recvae_trains_through_its_own_trainer(make_trainer_of):
+    trainer = make_trainer_of("RecVAE", epochs=2, n_enc_epochs=2, learning_rate=0.01)
+    assert [cls.__name__ for cls in type(trainer).__mro__[:3]] == ["RecVAETrainerForStageTrainer", "RecVAETrainer", "StageTrainer"]
+    epochs = []
+    trainer.before_epoch = epochs.append
+    before = state_of(trainer.model)
+    trainer.run(show_progress=False)
+    after = state_of(trainer.model)
+    for part in ("encoder.fc1.weight", "encoder.fc_mu.weight", "decoder.weight"):
+        assert not torch.equal(before[part], after[part]), part
+    assert epochs == [0, 1] and trainer.epochs_run == 2
+
+
+def test_recvae_is_updated_as_a_member_of_the_teacher(make_trainer_of, tiny_stream, make_config):
+    config, old = small_model(make_config, "RecVAE", tiny_stream[0])
+    _, source = small_model(make_config, "BPR", tiny_stream[0])
+    trainer = make_trainer_of("RecVAE", TeacherUpdateTrainer, block=1, n_enc_epochs=1)
+    trainer.model.load_state_dict(grow(old, config, tiny_stream[1]).state_dict())
+    before = state_of(trainer.model)
+    trainer.replay_from([ReplaySource("stability", source, 2)]).retain(frozen=old)
+    trainer.run(show_progress=False)
+    assert not same(before, state_of(trainer.model)) and trainer.epochs_run == 1
+
+
+@pytest.mark.parametrize("name", SMALL_MODELS)
+def test_every_model_trains_a_stage(make_trainer_of, name):
+    trainer = make_trainer_of(name, epochs=1)
+    before = state_of(trainer.model)
+    trainer.run(show_progress=True)
+    changed = [key for key, value in trainer.model.state_dict().items() if not torch.equal(value, before[key])]
+    assert changed and all(torch.isfinite(value).all() for value in trainer.model.state_dict().values())
