@@ -24,7 +24,9 @@ def wheel(tmp_path_factory):
         else:
             shutil.copy(source, folder / "copy" / name)
     build = ["wheel", ".", "--no-deps", "--no-build-isolation", "--quiet", "--no-index", "-w", str(folder)]
-    done = subprocess.run([sys.executable, "-m", "pip", *build], cwd=folder / "copy", capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "pip", *build], cwd=folder / "copy", capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     (built,) = folder.glob("*.whl")
     return built
@@ -33,7 +35,9 @@ def wheel(tmp_path_factory):
 def test_the_wheel_holds_all_modules_and_settings(wheel):
     inside = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     modules = {str(path.relative_to(REPOSITORY)) for path in (REPOSITORY / "recbole_ccd").rglob("*.py")}
-    settings = {f"recbole_ccd/{path.relative_to(REPOSITORY)}" for path in (REPOSITORY / "properties").rglob("*.yaml")}
+    settings = {
+        f"recbole_ccd/{path.relative_to(REPOSITORY)}" for path in (REPOSITORY / "properties").rglob("*.yaml")
+    }
     assert {"recbole_ccd/properties/overall.yaml", "recbole_ccd/properties/strategy/ccd.yaml"} <= settings
     assert any(name.startswith("recbole_ccd/properties/dataset/") for name in settings)
     assert inside == modules | settings
@@ -54,8 +58,16 @@ def test_the_installed_package_needs_nothing_of_the_checkout(wheel, tmp_path):
     )
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code],
-        cwd=tmp_path / "empty", env={**os.environ, "PYTHONPATH": str(tmp_path / "site")}, capture_output=True, text=True,
-    )  # fmt: skip
+        cwd=tmp_path / "empty",
+        env={**os.environ, "PYTHONPATH": str(tmp_path / "site")},
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == [str(tmp_path / "site" / "recbole_ccd" / "__init__.py"), "LightGCN", "ml-100k", "40"]
+    assert done.stdout.split() == [
+        str(tmp_path / "site" / "recbole_ccd" / "__init__.py"),
+        "LightGCN",
+        "ml-100k",
+        "40",
+    ]
     assert not list((tmp_path / "empty").iterdir())

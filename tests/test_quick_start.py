@@ -1,5 +1,6 @@
 """The Python API: a few lines from settings to a result."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -34,7 +35,9 @@ def test_config_stream_strategy_result(tiny_folder):
     strategy = create_strategy(config)
     result = strategy.run(stream)
     assert isinstance(result, recbole_ccd.StreamResult) and result.n_rows("student") == len(stream) == 2
-    assert isinstance(stream, recbole_ccd.BlockStream) and isinstance(strategy.teacher, recbole_ccd.TeacherEnsemble)
+    assert isinstance(stream, recbole_ccd.BlockStream) and isinstance(
+        strategy.teacher, recbole_ccd.TeacherEnsemble
+    )
     assert strategy.student.n_items == stream[1].n_items
 
 
@@ -66,7 +69,11 @@ def test_a_directory_in_use_is_left_alone(tiny_folder, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "precious.txt").write_text("mine")
     with pytest.raises(RunError, match="not empty"):
-        run_ccd("BPR", "tiny", config_dict={**QUICK, "data_path": str(tiny_folder), "run_dir": str(tmp_path / "run")})
+        run_ccd(
+            "BPR",
+            "tiny",
+            config_dict={**QUICK, "data_path": str(tiny_folder), "run_dir": str(tmp_path / "run")},
+        )
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["precious.txt"]
 
 
@@ -83,12 +90,14 @@ assert not [name for name in sys.modules if name.split(".")[0] == "ray" or name 
 """
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code],
-        cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
+        cwd=tmp_path,
+        env=environment(tmp_path),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     assert done.returncode == 0, done.stderr
 
 
 def environment(home):
-    import os
-
     return {**os.environ, "PYTHONPATH": str(REPOSITORY), "HOME": str(home), "OMP_NUM_THREADS": "1"}

@@ -76,7 +76,7 @@ class IncrementalDataset(Dataset):
                 )
 
     def _remap_ID_all(self) -> None:
-        # RecBole numbers tokens in the order in which they stand in inter_feat, so arrival order is all it takes
+        # RecBole numbers tokens in the order of inter_feat, so that order of arrival is all it takes
         self._arrange_by_arrival()
         super()._remap_ID_all()
 
@@ -103,8 +103,8 @@ class IncrementalDataset(Dataset):
     def _cut_time_line(self) -> tuple[np.ndarray, np.ndarray]:
         if self.time_field not in self.inter_feat:
             raise DataError(
-                f"{self.dataset_name}.inter: no column '{self.time_field}' to cut the stream by; set TIME_FIELD "
-                "and load_col, or name one file per block in benchmark_filename"
+                f"{self.dataset_name}.inter: no column '{self.time_field}' to cut the stream by; set "
+                "TIME_FIELD and load_col, or name one file per block in benchmark_filename"
             )
         times = self._arrival_times()
         if not np.isfinite(times).all():

@@ -51,8 +51,8 @@ class KnownItemSampler(AbstractSampler):
         per_user = np.bincount(keys // self.n_items, minlength=self.n_users)
         if (per_user >= self.n_items - 1).any():
             raise DataError(
-                f"user id {int(np.argmax(per_user))} has interacted with all {self.n_items - 1} items known in its "
-                "block, so no negative can be drawn; filter with user_inter_num_interval"
+                f"user id {int(np.argmax(per_user))} has interacted with all {self.n_items - 1} items known "
+                "in its block, so no negative can be drawn; filter with user_inter_num_interval"
             )
         if exclude is None:
             return keys
@@ -88,7 +88,7 @@ class KnownItemSampler(AbstractSampler):
         return self._used[found] == keys if len(self._used) else np.zeros(len(keys), dtype=bool)
 
     def sample_by_key_ids(self, key_ids: np.ndarray, num: int) -> torch.Tensor:
-        """Draws ``num`` negatives per user in RecBole's order: all first ones, then all second ones …
+        """Draws ``num`` negatives per user in RecBole's order: all first ones, then all second ones.
 
         Args:
             key_ids: user ids, shape ``(n,)``.

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def learns_from_rows(config: CCDConfig) -> bool:
-    """Whether the configured model trains on users' whole rows (auto-encoders, ENMF), as RecBole decides it."""
+    """Whether the configured model trains on users' whole rows (auto-encoders, ENMF), as RecBole has it."""
     return issubclass(get_dataloader(config, "train"), UserDataLoader)
 
 
@@ -106,7 +106,7 @@ class Block:
 
     @cached_property
     def recent_train_matrix(self) -> csr_matrix:
-        """Train interactions of this block (so far) and of the one before as 0/1, of the known prefix, float32."""
+        """Train interactions of this block (so far) and the one before as 0/1, known prefix only, float32."""
         earlier = self._stream.rows_before(self.index, (TRAIN,))[-1:]
         return _binary(self._view(np.concatenate([*earlier, self._arrived])))
 
@@ -155,8 +155,16 @@ class Block:
         loader.generator.manual_seed(seed)
         return loader
 
+    def check_negatives(self) -> None:
+        """Refuses users for whom no negative can be drawn.
+
+        Raises:
+            DataError: a user has interacted with every known item.
+        """
+        KnownItemSampler(self.train_matrix)
+
     def valid_loader(self, config: CCDConfig) -> BlockEvalDataLoader | None:
-        """Full-sort loader of the valid part, the train part masked; None when there is nothing to validate on."""
+        """Full-sort loader of the valid part, the train part masked; None when that part is empty."""
         return self._eval_loader(config, self._rows[VALID], self._history((TRAIN,), config))
 
     def test_loader(

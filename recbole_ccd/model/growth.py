@@ -18,7 +18,7 @@ from recbole_ccd.model.scoring import is_autoencoder
 if TYPE_CHECKING:
     from recbole_ccd.config import CCDConfig
 
-# models with a training loop of their own (pre-training, clustering between epochs) that a stage cannot extend
+# models with a training loop of their own (pre-training, clustering between epochs); no stage can extend it
 OWN_LOOP = ("NCL", "RaCT", "NAIS", "DiffRec", "LDiffRec")
 # models that are solved in closed form though RecBole lists them among the trained ones
 CLOSED_FORM = ("NCEPLRec",)

@@ -25,7 +25,7 @@ class _SymmetricProduct(torch.autograd.Function):
 
 
 def normalized_adjacency(interactions: sp.spmatrix) -> Tensor:
-    """The symmetrically normalised bipartite graph ``D^-1/2 A D^-1/2`` (He et al., LightGCN, SIGIR 2020, eq. 8).
+    """The symmetrically normalised bipartite graph ``D^-1/2 A D^-1/2`` (LightGCN, SIGIR 2020, eq. 8).
 
     Args:
         interactions: users × items; repeated pairs count once.

@@ -1,4 +1,4 @@
-"""The block loop: follow each block, evaluate on everything seen so far, keep the run directory up to date."""
+"""The block loop: follow each block, evaluate on all seen so far, keep the run directory up to date."""
 
 from __future__ import annotations
 

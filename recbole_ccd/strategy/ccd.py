@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import torch
 from recbole.model.abstract_recommender import GeneralRecommender
 
-from recbole_ccd.data.stream import Block, BlockStream
+from recbole_ccd.data.stream import Block, BlockStream, learns_from_rows
 from recbole_ccd.errors import ModelError
 from recbole_ccd.model.growth import build, check_growable, grow
 from recbole_ccd.model.initialization import embedding_tables
 from recbole_ccd.model.proxy import update_proxy
 from recbole_ccd.model.scoring import clear_cache, score_rows
 from recbole_ccd.model.teacher import TeacherEnsemble
-from recbole_ccd.ranking.topk import top_k, top_users
+from recbole_ccd.ranking.topk import ScoreFn, top_k, top_users
 from recbole_ccd.strategy.base import Strategy
 from recbole_ccd.trainer.base import StageTrainer
 from recbole_ccd.trainer.distillation import DistillationTrainer, TeacherKnowledge, pairs_matrix
@@ -46,10 +46,11 @@ class CCD(Strategy):
         self.plasticity: GeneralRecommender | None = None
 
     def check(self, stream: BlockStream) -> None:
-        """Refuses models that cannot play their role.
+        """Refuses models that cannot play their role, and users for whom no negative can be drawn.
 
         Raises:
             ModelError: the student has no user and item embeddings, or a model cannot be grown.
+            DataError: a user has interacted with every known item.
         """
         check_growable(self.config, "student")
         for config in self.members:
@@ -60,6 +61,11 @@ class CCD(Strategy):
                 f"model: {self.config['model']} has no user and item embeddings, which the student needs; "
                 "take LightGCN, BPR, NGCF, SGL, NeuMF or ENMF (it can be a member of the teacher)"
             )
+        if all(learns_from_rows(config) for config in (self.config, *self.members)):
+            return
+        for block in stream:
+            for piece in block.parts(self.config["student_updates_per_block"]) if block.index else [block]:
+                piece.check_negatives()
 
     def models(self) -> Mapping[str, GeneralRecommender]:
         """Student, proxies and the teacher's members."""
@@ -171,5 +177,5 @@ class CCD(Strategy):
         return top_k(self._scores(model), users, k, block.train_matrix[: model.n_users, : model.n_items])
 
     @staticmethod
-    def _scores(model: GeneralRecommender):
+    def _scores(model: GeneralRecommender) -> ScoreFn:
         return lambda users: score_rows(model, users).clone()

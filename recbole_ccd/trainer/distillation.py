@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+
 import numpy as np
 import torch
 from recbole.data.interaction import Interaction
@@ -15,6 +16,7 @@ from recbole_ccd.model.scoring import factors, has_factors, score_pairs
 from recbole_ccd.ranking.uninteresting import UninterestingSampler
 from recbole_ccd.seeding import torch_generator
 from recbole_ccd.trainer.base import StageTrainer
+
 
 @dataclass
 class TeacherKnowledge:
@@ -144,7 +146,8 @@ def pairs_matrix(lists: list[Tensor], n_users: int, n_items: int) -> csr_matrix:
     """Users' item lists as one 0/1 matrix.
 
     Args:
-        lists: tensors of shape ``(users, K)`` of item ids, 0-padded; row = user id. They may cover fewer users.
+        lists: tensors of shape ``(users, K)`` of item ids, 0-padded; row = user id. Some may cover fewer
+            users.
         n_users: rows of the result.
         n_items: columns of the result.
     """

@@ -5,6 +5,9 @@ import torch
 from recbole_ccd.model.growth import build
 from recbole_ccd.model.scoring import score_rows
 
+# on tensors this small, threads cost more than they bring
+torch.set_num_threads(1)
+
 SMALL_MODELS = {
     "BPR": {"embedding_size": 8},
     "LightGCN": {"embedding_size": 8},
@@ -25,7 +28,7 @@ SMALL_MODELS = {
 
 
 def small_model(make_config, name, block, seed=0, **keys):
-    """A model with weights large enough to tell one score from another; returns config and model in eval mode."""
+    """Configuration and model, in eval mode, with weights large enough to tell scores apart."""
     config = make_config(name, **{**SMALL_MODELS[name], **keys})
     torch.manual_seed(seed)
     model = build(config, block)

@@ -80,7 +80,9 @@ def test_new_rows_are_random_when_initialisation_is_switched_off(tiny_stream, ma
     assert not torch.equal(grow(model, config, block).user_embedding.weight[model.n_users :], fresh)
 
 
-def test_growth_reads_the_kind_and_size_of_the_initialisation_from_the_configuration(tiny_stream, make_config):
+def test_growth_reads_the_kind_and_size_of_the_initialisation_from_the_configuration(
+    tiny_stream, make_config
+):
     block = tiny_stream[1]
 
     def new_rows(**keys):

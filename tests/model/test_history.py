@@ -15,7 +15,9 @@ def test_rows_are_padded_with_zeros():
     assert rows.shape == (3, 3)
     assert rows[torch.tensor([2, 0, 1, 2])].tolist() == [[0.5, 2, 0], [0, 0, 0], [1, 0, 0], [0.5, 2, 0]]
     ids = PaddedRows(MATRIX, MATRIX.indices.astype(np.int64), 2, torch.device("cpu"))
-    assert ids[torch.tensor([2, 1])].tolist() == [[1, 3], [2, 0]] and ids[torch.tensor([1])].dtype == torch.int64
+    assert (
+        ids[torch.tensor([2, 1])].tolist() == [[1, 3], [2, 0]] and ids[torch.tensor([1])].dtype == torch.int64
+    )
 
 
 def test_padded_rows_are_recboles_dense_history(tiny_stream, make_config):

@@ -17,7 +17,11 @@ def arrival(pairs, n_users, n_items, n_old_users, n_old_items):
     matrix = csr_matrix((np.ones(len(pairs), dtype=np.float32), (users, items)), shape=(n_users, n_items))
     matrix.data[:] = 1.0
     return SimpleNamespace(
-        train_matrix=matrix, n_users=n_users, n_items=n_items, n_old_users=n_old_users, n_old_items=n_old_items
+        train_matrix=matrix,
+        n_users=n_users,
+        n_items=n_items,
+        n_old_users=n_old_users,
+        n_old_items=n_old_items,
     )
 
 
@@ -48,9 +52,9 @@ def by_hand(n_popular, two_hop=True):
 
 def test_both_terms_by_hand():
     users, items = by_hand(n_popular=2)
-    # user 4: half of item 1, plus half the mean of users 1 and 3, who share items 1 and 4 and have two rows each
+    # user 4: half of item 1, plus half the mean of users 1 and 3, who share items and have two rows each
     assert users[0] == [0.5 + 2.0, 0.5 + 0.5]
-    # user 5 knows no earlier item, so the first term is zero; user 3 shares item 4, user 1 fills up as the most active
+    # user 5: no earlier item, so a first term of zero; user 3 shares item 4, user 1 fills up as most active
     assert users[1] == [2.0, 0.5]
     # item 4: half of user 3, plus half the mean of items 1 (shared by user 4) and 2 (shared by user 3)
     assert items[0] == [3.0 + 1.0, 1.0 + 1.5]

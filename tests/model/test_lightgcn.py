@@ -61,7 +61,9 @@ def test_loss_and_gradients_equal_recboles(twins, tiny_stream):
         return torch.randint(1, n, (64,), generator=generator)
 
     block = tiny_stream[0]
-    batch = Interaction({"user_id": draw(block.n_users), "item_id": draw(block.n_items), "neg_item_id": draw(block.n_items)})
+    batch = Interaction(
+        {"user_id": draw(block.n_users), "item_id": draw(block.n_items), "neg_item_id": draw(block.n_items)}
+    )
     gradients, losses = [], []
     for model in twins:
         model.zero_grad()

@@ -3,7 +3,14 @@ import torch
 from recbole.data.interaction import Interaction
 
 from recbole_ccd.model import scoring
-from recbole_ccd.model.scoring import clear_cache, factors, has_factors, is_autoencoder, score_pairs, score_rows
+from recbole_ccd.model.scoring import (
+    clear_cache,
+    factors,
+    has_factors,
+    is_autoencoder,
+    score_pairs,
+    score_rows,
+)
 from tests.model.small_models import SMALL_MODELS, scatter, small_model
 
 INNER_PRODUCT = ["BPR", "LightGCN", "NGCF", "SGL", "ENMF"]
@@ -18,7 +25,9 @@ def model(request, tiny_stream, make_config):
 
 def pairs(model, n=50):
     generator = torch.Generator().manual_seed(1)
-    users, items = (torch.randint(1, high, (n,), generator=generator) for high in (model.n_users, model.n_items))
+    users, items = (
+        torch.randint(1, high, (n,), generator=generator) for high in (model.n_users, model.n_items)
+    )
     return users, items
 
 
@@ -67,7 +76,11 @@ def test_gradients_reach_the_weights_past_any_cache(model, what):
         # graph models would answer from what they keep here; DMF does, as RecBole made it
         with torch.no_grad():
             score_rows(model, users)
-    scores = score_rows(model, users)[torch.arange(50), items] if what == "rows" else score_pairs(model, users, items)
+    scores = (
+        score_rows(model, users)[torch.arange(50), items]
+        if what == "rows"
+        else score_pairs(model, users, items)
+    )
     scores.sum().backward()
     reached = [p for p in model.parameters() if p.grad is not None and p.grad.abs().sum() > 0]
     assert len(reached) >= 2
@@ -91,7 +104,9 @@ def test_rows_of_a_model_of_pairs_do_not_depend_on_the_batching(tiny_stream, mak
         torch.testing.assert_close(score_rows(model, users), whole)
 
 
-@pytest.mark.parametrize(("name", "cache"), [("LightGCN", "restore_item_e"), ("SGL", "restore_item_e"), ("DMF", "i_embedding")])
+@pytest.mark.parametrize(
+    ("name", "cache"), [("LightGCN", "restore_item_e"), ("SGL", "restore_item_e"), ("DMF", "i_embedding")]
+)
 def test_clearing_the_cache_makes_predictions_new(tiny_stream, make_config, name, cache):
     _, model = small_model(make_config, name, tiny_stream[0])
     users = torch.arange(1, model.n_users)
@@ -113,5 +128,7 @@ def test_what_a_traditional_model_fitted_is_no_cache(tiny_stream, make_config):
 
 
 def test_auto_encoders_are_recognised(tiny_stream, make_config):
-    readers = [name for name in SMALL_MODELS if is_autoencoder(small_model(make_config, name, tiny_stream[0])[1])]
+    readers = [
+        name for name in SMALL_MODELS if is_autoencoder(small_model(make_config, name, tiny_stream[0])[1])
+    ]
     assert readers == ["MultiVAE", "RecVAE", "CDAE"]

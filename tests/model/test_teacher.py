@@ -59,10 +59,14 @@ def test_a_change_of_mode_drops_what_members_cached(teacher):
         scatter(member, seed=11)
     assert teacher.train() is teacher and all(member.training for member in teacher.members)
     assert not torch.allclose(all_scores(teacher)[:, 1:], old[:, 1:])
-    torch.testing.assert_close(all_scores(teacher)[1:, 1:], naive_scores(teacher.members, 0.05)[1:].float(), atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        all_scores(teacher)[1:, 1:], naive_scores(teacher.members, 0.05)[1:].float(), atol=1e-6, rtol=0
+    )
 
 
-def test_recboles_trainer_and_our_evaluator_measure_the_same(teacher, tiny_stream, make_config, tmp_path, monkeypatch):
+def test_recboles_trainer_and_our_evaluator_measure_the_same(
+    teacher, tiny_stream, make_config, tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     config = make_config(checkpoint_dir=str(tmp_path / "checkpoints"))
     loader = tiny_stream[0].test_loader(config)

@@ -41,7 +41,10 @@ class Recorded(CCD):
     def follow(self, block):
         super().follow(block)
         self.states.append(
-            {name: {key: value.clone() for key, value in model.state_dict().items()} for name, model in self.models().items()}
+            {
+                name: {key: value.clone() for key, value in model.state_dict().items()}
+                for name, model in self.models().items()
+            }
         )
 
 
@@ -71,7 +74,12 @@ SIZES = {
     "MultiVAE": {"mlp_hidden_size": [32], "latent_dimension": 16},
     "RecVAE": {"hidden_dimension": 32, "latent_dimension": 16},
     "NeuMF": {"mf_embedding_size": 16, "mlp_embedding_size": 16, "mlp_hidden_size": [32, 16]},
-    "DMF": {"user_embedding_size": 16, "item_embedding_size": 16, "user_hidden_size_list": [16], "item_hidden_size_list": [16]},
+    "DMF": {
+        "user_embedding_size": 16,
+        "item_embedding_size": 16,
+        "user_hidden_size_list": [16],
+        "item_hidden_size_list": [16],
+    },
 }
 
 

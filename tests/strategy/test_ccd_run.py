@@ -29,7 +29,13 @@ def files():
 def run_dir(files, tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole")
     names = write_files(folder, "files", files)
-    keys = {**SMALL, **SMALL_CCD, "data_path": str(folder), "benchmark_filename": names, "run_dir": str(folder / "run")}
+    keys = {
+        **SMALL,
+        **SMALL_CCD,
+        "data_path": str(folder),
+        "benchmark_filename": names,
+        "run_dir": str(folder / "run"),
+    }
     run_ccd("LightGCN", "files", config_dict=keys)
     return folder / "run"
 
@@ -65,7 +71,11 @@ def last_row(model, config, stream):
 
 
 def test_the_run_directory_holds_what_was_promised(run_dir):
-    files = {str(path.relative_to(run_dir)) for path in run_dir.rglob("*") if path.is_file() and "tensorboard" not in path.parts}
+    files = {
+        str(path.relative_to(run_dir))
+        for path in run_dir.rglob("*")
+        if path.is_file() and "tensorboard" not in path.parts
+    }
     models = ["student", "stability", "plasticity", "teacher-0", "teacher-1"]
     documents = {"config.yaml", "result.json", "run.log", "vocabulary.json"}
     assert files == documents | {f"checkpoints/{name}.pt" for name in models}
@@ -76,7 +86,10 @@ def test_result_is_format_1_with_every_key(result):
         "format", "dataset", "model", "strategy", "seed", "n_blocks", "primary_metric", "metrics",
         "new_users", "new_items", "known", "sizes", "stages", "config",
     }  # fmt: skip
-    head = {key: result[key] for key in ("format", "dataset", "model", "strategy", "seed", "n_blocks", "primary_metric")}
+    head = {
+        key: result[key]
+        for key in ("format", "dataset", "model", "strategy", "seed", "n_blocks", "primary_metric")
+    }
     assert head == {
         "format": 1, "dataset": "files", "model": "LightGCN", "strategy": "ccd", "seed": 2020, "n_blocks": 3,
         "primary_metric": "recall@5",
@@ -84,9 +97,9 @@ def test_result_is_format_1_with_every_key(result):
     assert result["config"]["distill_top_k"] == SMALL_CCD["distill_top_k"]
     assert result["config"]["benchmark_filename"][0] == "b0.train"
     for kind in ("new_users", "new_items"):
-        assert {name: {role: len(v) for role, v in roles.items()} for name, roles in result[kind].items()} == {
-            name: {"student": 3, "teacher": 3} for name in METRICS
-        }
+        assert {
+            name: {role: len(v) for role, v in roles.items()} for name, roles in result[kind].items()
+        } == {name: {"student": 3, "teacher": 3} for name in METRICS}
 
 
 @pytest.mark.parametrize("role", ["student", "teacher"])
@@ -154,7 +167,10 @@ def test_every_stage_is_listed_in_the_order_of_the_method(result):
 def test_sizes_count_what_the_checkpoints_hold(result, run_dir):
     def count(names):
         tensors = [tensor for name in names for tensor in load(run_dir, name).values()]
-        return {"parameters": sum(t.numel() for t in tensors), "bytes": sum(t.numel() * t.element_size() for t in tensors)}
+        return {
+            "parameters": sum(t.numel() for t in tensors),
+            "bytes": sum(t.numel() * t.element_size() for t in tensors),
+        }
 
     assert result["sizes"] == {"student": count(["student"]), "teacher": count(["teacher-0", "teacher-1"])}
     assert result["sizes"]["student"]["parameters"] < result["sizes"]["teacher"]["parameters"]
@@ -210,4 +226,6 @@ def test_recall_equals_a_naive_full_sort(run_dir, result, config, stream, files)
         seen = items_by_user(files[f"b{k}.train"] + files[f"b{k}.valid"], users, items)
         wanted = items_by_user(files[f"b{k}.test"], users, items)
         # R is rounded to six places
-        assert result["metrics"]["recall@5"]["student"]["R"][2][k] == pytest.approx(naive_recall(scores, seen, wanted, 5), abs=1e-6)
+        assert result["metrics"]["recall@5"]["student"]["R"][2][k] == pytest.approx(
+            naive_recall(scores, seen, wanted, 5), abs=1e-6
+        )

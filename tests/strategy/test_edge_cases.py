@@ -3,6 +3,7 @@
 import pytest
 
 from recbole_ccd.errors import DataError
+from recbole_ccd.trainer.base import StageTrainer
 from tests.strategy.runs import block_rows, follow, teachers, triples, write_files
 
 TINY_TEACHER = teachers("LightGCN", "MultiVAE")
@@ -76,7 +77,11 @@ def test_a_new_user_with_one_interaction(run):
     base, later = two_blocks()
     strategy = run({"b0": base, "b1": [*later, ("once", "i3")]})
     users = {user for user, _ in base + later} | {"once"}
-    assert strategy.states[1]["student"]["user_embedding.weight"].shape[0] == known(strategy)[1][0] + 1 == len(users) + 1
+    assert (
+        strategy.states[1]["student"]["user_embedding.weight"].shape[0]
+        == known(strategy)[1][0] + 1
+        == len(users) + 1
+    )
 
 
 def test_a_block_with_nothing_to_validate_on(run):
@@ -102,7 +107,11 @@ def test_a_block_that_shares_neither_users_nor_items_with_the_past(run):
 
 def test_interactions_that_repeat(run):
     base, later = (triples([rows]) for rows in two_blocks())
-    twice = {f"b{k}.{part}": rows[f"b0.{part}"] for k, rows in enumerate((base, later)) for part in ("train", "valid", "test")}
+    twice = {
+        f"b{k}.{part}": rows[f"b0.{part}"]
+        for k, rows in enumerate((base, later))
+        for part in ("train", "valid", "test")
+    }
     for k in (0, 1):
         repeated = twice[f"b{k}.train"][:20]
         twice[f"b{k}.train"] = twice[f"b{k}.train"] + repeated
@@ -113,19 +122,61 @@ def test_interactions_that_repeat(run):
 @pytest.mark.parametrize("student", ["LightGCN", "NeuMF"])
 def test_a_catalogue_smaller_than_every_list(run, student):
     rows = [(f"u{u}", f"i{(u + 3 * n) % 12}") for n in range(6) for u in range(30 + n)]
-    lists = {"distill_top_k": 40, "exclusion_top_k": 40, "student_replay_candidates": 100, "teacher_replay_candidates": 100}
-    draws = {f"{role}_replay_{proxy}": 30 for role in ("student", "teacher") for proxy in ("stability", "plasticity")}
-    sizes = {"embedding_size": 8} if student == "LightGCN" else {"mf_embedding_size": 8, "mlp_embedding_size": 8}
-    make = {"similarity_degree": 50, "piw_clusters": 30, "n_popular_neighbors": 500, **lists, **draws, **sizes}
+    lists = {
+        "distill_top_k": 40,
+        "exclusion_top_k": 40,
+        "student_replay_candidates": 100,
+        "teacher_replay_candidates": 100,
+    }
+    draws = {
+        f"{role}_replay_{proxy}": 30
+        for role in ("student", "teacher")
+        for proxy in ("stability", "plasticity")
+    }
+    sizes = (
+        {"embedding_size": 8} if student == "LightGCN" else {"mf_embedding_size": 8, "mlp_embedding_size": 8}
+    )
+    make = {
+        "similarity_degree": 50,
+        "piw_clusters": 30,
+        "n_popular_neighbors": 500,
+        **lists,
+        **draws,
+        **sizes,
+    }
     run({"b0": rows[:100], "b1": rows[100:]}, model=student, n_uninteresting_items=10_000, **make)
 
 
-def test_a_user_who_has_taken_everything_is_named(run):
-    rows = [(f"u{u}", f"i{i}") for u in range(10) for i in range(6)]
-    with pytest.raises(DataError, match="all .* items known in its block, so no negative can be drawn"):
-        run(triples([rows + [("u0", f"i{i}") for i in range(6)], rows]))
+@pytest.mark.parametrize(("greedy_in", "updates"), [(0, 1), (1, 1), (1, 2)])
+def test_a_user_who_has_taken_everything_is_told_of_before_any_training(run, monkeypatch, greedy_in, updates):
+    monkeypatch.setattr(StageTrainer, "run", lambda *_: pytest.fail("something was trained"))
+    items = [f"i{i}" for i in range(6)]
+    rows = [(f"u{u}", items[(u + n) % 6]) for n in range(4) for u in range(30)]
+    files = triples([rows, rows])
+    files[f"b{greedy_in}.train"] = [*files[f"b{greedy_in}.train"], *(("u0", item) for item in items)]
+    with pytest.raises(DataError, match="all 6 items known in its block, so no negative can be drawn"):
+        run(files, student_updates_per_block=updates)
+
+
+def test_a_user_who_has_taken_everything_is_no_trouble_without_negatives(run):
+    items = [f"i{i}" for i in range(6)]
+    rows = [(f"u{u}", items[(u + n) % 6]) for n in range(4) for u in range(30)] + [
+        ("u0", item) for item in items
+    ]
+    run(triples([rows, rows]), model="ENMF", **teachers("MultiVAE"))
 
 
 def test_without_replay_and_exclusion(run):
-    nothing = {f"{role}_replay_{proxy}": 0 for role in ("student", "teacher") for proxy in ("stability", "plasticity")}
-    run(triples(two_blocks()), exclusion_top_k=0, teacher_replay_student=0, distill_user_weight=0, distill_item_weight=0, **nothing)
+    nothing = {
+        f"{role}_replay_{proxy}": 0
+        for role in ("student", "teacher")
+        for proxy in ("stability", "plasticity")
+    }
+    run(
+        triples(two_blocks()),
+        exclusion_top_k=0,
+        teacher_replay_student=0,
+        distill_user_weight=0,
+        distill_item_weight=0,
+        **nothing,
+    )

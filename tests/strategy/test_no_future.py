@@ -15,11 +15,17 @@ from tests.strategy.runs import block_rows, follow, matrices, same_weights, writ
     ],
     ids=["cumulative", "block", "three-updates", "mask-all"],
 )
-def test_a_run_on_a_shorter_stream_is_the_beginning_of_the_longer_run(make_config, tmp_path, monkeypatch, keys):
+def test_a_run_on_a_shorter_stream_is_the_beginning_of_the_longer_run(
+    make_config, tmp_path, monkeypatch, keys
+):
     monkeypatch.chdir(tmp_path)
     names = write_files(tmp_path, "files", {f"b{k}": rows for k, rows in enumerate(block_rows())})
     long, short = (
-        follow(make_config(dataset="files", data_path=tmp_path, benchmark_filename=some, metric_decimal_place=15, **keys))
+        follow(
+            make_config(
+                dataset="files", data_path=tmp_path, benchmark_filename=some, metric_decimal_place=15, **keys
+            )
+        )
         for some in (names, names[:2])
     )
     shorter = matrices(short)

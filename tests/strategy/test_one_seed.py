@@ -63,4 +63,6 @@ def test_another_seed_gives_another_result(first, make_config):
 def test_members_of_the_same_model_differ(make_config):
     config = make_config(teacher_models=["BPR", "BPR"], teacher_args={"embedding_size": 16}, **KEYS)
     for state in follow(config).states:
-        assert not state["teacher-0"]["user_embedding.weight"].equal(state["teacher-1"]["user_embedding.weight"])
+        assert not state["teacher-0"]["user_embedding.weight"].equal(
+            state["teacher-1"]["user_embedding.weight"]
+        )

@@ -30,7 +30,9 @@ def pairs(part):
 def test_the_diagonal_of_r_is_recall_among_known_items(make_config, tmp_path, monkeypatch, student):
     monkeypatch.chdir(tmp_path)
     strategy = follow(make_config(student, **teachers("BPR")), Scored)
-    for (block, scores), row in zip(strategy.seen, strategy.result.summary("student", "recall@5")["R"], strict=True):
+    for (block, scores), row in zip(
+        strategy.seen, strategy.result.summary("student", "recall@5")["R"], strict=True
+    ):
         assert scores.shape == (block.n_users, block.n_items)
         scores[:, 0] = -np.inf
         for part in (block.train, block.valid):

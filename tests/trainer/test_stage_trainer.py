@@ -19,13 +19,15 @@ def working_folder(tmp_path, monkeypatch):
 
 @pytest.fixture
 def make_trainer_of(make_config, tiny_stream, tmp_path):
-    """Makes a trainer of a small model on a block, as a run does: all it writes belongs into the run directory."""
+    """Makes a trainer of a small model on a block; all it writes belongs into the run directory."""
 
     def make(name="LightGCN", kind=StageTrainer, block=0, **keys):
         run = {"run_dir": str(tmp_path / "run"), "checkpoint_dir": str(tmp_path / "run" / "checkpoints")}
         config, model = small_model(make_config, name, tiny_stream[block], **run, **keys)
         config = config.for_stage(kind.stage)
-        return make_trainer(kind, config, model).at_block(tiny_stream[block], f"block {block} {kind.stage}", seed=7)
+        return make_trainer(kind, config, model).at_block(
+            tiny_stream[block], f"block {block} {kind.stage}", seed=7
+        )
 
     return make
 
@@ -51,7 +53,9 @@ def recording(make_trainer_of, scores, **keys):
     return trainer
 
 
-@pytest.mark.parametrize(("scores", "best"), [([0.1, 0.5, 0.3, 0.2], 1), ([0.5, 0.1, 0.3, 0.2], 0), ([0.1, 0.2, 0.3, 0.4], 3)])
+@pytest.mark.parametrize(
+    ("scores", "best"), [([0.1, 0.5, 0.3, 0.2], 1), ([0.5, 0.1, 0.3, 0.2], 0), ([0.1, 0.2, 0.3, 0.4], 3)]
+)
 def test_fit_leaves_the_weights_of_the_best_validated_epoch(make_trainer_of, scores, best):
     trainer = recording(make_trainer_of, scores, epochs=4, stopping_step=10)
     trainer.run(show_progress=False)
@@ -62,7 +66,13 @@ def test_fit_leaves_the_weights_of_the_best_validated_epoch(make_trainer_of, sco
 def test_epochs_that_are_not_validated_cannot_be_the_best(make_trainer_of):
     trainer = recording(make_trainer_of, [0.4, 0.2], epochs=5, eval_step=2, stopping_step=10)
     trainer.run(show_progress=False)
-    assert [same(state_of(trainer.model), state) for state in trainer.states] == [False, True, False, False, False]
+    assert [same(state_of(trainer.model), state) for state in trainer.states] == [
+        False,
+        True,
+        False,
+        False,
+        False,
+    ]
 
 
 def test_early_stopping_counts_the_epochs_run(make_trainer_of):
@@ -83,7 +93,7 @@ def test_without_validation_the_last_epoch_is_kept(make_trainer_of, monkeypatch,
 @pytest.mark.parametrize("name", ["LightGCN", "SGL", "NeuMF", "MultiVAE"])
 def test_the_model_left_scores_what_its_best_validation_said(make_trainer_of, tiny_stream, name):
     # a learning rate at which validation goes up and down
-    trainer = make_trainer_of(name, epochs=5, learning_rate=0.1, stopping_step=10)
+    trainer = make_trainer_of(name, epochs=4, learning_rate=0.1, stopping_step=10)
     scores = []
     validate = trainer._valid_epoch
     trainer._valid_epoch = lambda *args, **kwargs: (scores.append(validate(*args, **kwargs)), scores[-1])[1]
@@ -129,7 +139,9 @@ def test_a_loss_that_becomes_nan_names_block_stage_and_remedy(make_trainer_of):
                 trainer.model.user_embedding.weight.fill_(torch.nan)
 
     trainer.before_epoch = spoil
-    with pytest.raises(RunError, match="block 1 base: the training loss became NaN in epoch 2; lower base_learning_rate"):
+    with pytest.raises(
+        RunError, match="block 1 base: the training loss became NaN in epoch 2; lower base_learning_rate"
+    ):
         trainer.run(show_progress=False)
 
 
@@ -183,7 +195,11 @@ def test_training_reads_the_rows_of_the_block_and_validation_those_so_far(make_t
 
 def test_recvae_trains_through_its_own_trainer(make_trainer_of):
     trainer = make_trainer_of("RecVAE", epochs=2, n_enc_epochs=2, learning_rate=0.01)
-    assert [cls.__name__ for cls in type(trainer).__mro__[:3]] == ["RecVAETrainerForStageTrainer", "RecVAETrainer", "StageTrainer"]
+    assert [cls.__name__ for cls in type(trainer).__mro__[:3]] == [
+        "RecVAETrainerForStageTrainer",
+        "RecVAETrainer",
+        "StageTrainer",
+    ]
     epochs = []
     trainer.before_epoch = epochs.append
     before = state_of(trainer.model)
@@ -210,5 +226,7 @@ def test_every_model_trains_a_stage(make_trainer_of, name):
     trainer = make_trainer_of(name, epochs=1)
     before = state_of(trainer.model)
     trainer.run(show_progress=True)
-    changed = [key for key, value in trainer.model.state_dict().items() if not torch.equal(value, before[key])]
+    changed = [
+        key for key, value in trainer.model.state_dict().items() if not torch.equal(value, before[key])
+    ]
     assert changed and all(torch.isfinite(value).all() for value in trainer.model.state_dict().values())
