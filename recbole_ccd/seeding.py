@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -31,6 +33,31 @@ def torch_generator(seed: int, *purpose: str | int) -> torch.Generator:
 def numpy_generator(seed: int, *purpose: str | int) -> np.random.Generator:
     """A numpy generator for one purpose."""
     return np.random.default_rng(derive_seed(seed, *purpose))
+
+
+@contextmanager
+def deterministic(enabled: bool) -> Iterator[None]:
+    """Runs torch with deterministic algorithms for a while, then as before.
+
+    Without it the gradient of an indexed embedding is summed by several threads in any order (torch's
+    ``index_put_`` with ``accumulate`` on CPU), and two runs differ in the last bits.
+
+    Args:
+        enabled: RecBole's ``reproducibility``; False leaves everything as it is.
+    """
+    if not enabled:
+        yield
+        return
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    fill = torch.utils.deterministic.fill_uninitialized_memory
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    # the check for reads of memory never written costs a pass over every new tensor
+    torch.utils.deterministic.fill_uninitialized_memory = False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+        torch.utils.deterministic.fill_uninitialized_memory = fill
 
 
 def seed_stage(seed: int, reproducibility: bool, *purpose: str | int) -> None:

@@ -228,6 +228,7 @@ CHECKS: dict[str, Check] = {
     "replay_redraw": _SIZE,
     "replay_rank_student": choice("current", "distilled"),
     # stage 3
+    "lwc_kd_anchors": optional(_SIZE),
     "lwc_kd_weight": number(0),
     "lwc_kd_temperature": number(0, above=True),
     "similarity_degree": number(0, above=True),

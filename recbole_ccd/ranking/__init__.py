@@ -2,7 +2,7 @@
 
 from recbole_ccd.ranking.rank import ensemble_scores, ranks, ranks_of
 from recbole_ccd.ranking.replay import draw_replay, merge_pairs
-from recbole_ccd.ranking.topk import ScoreFn, mask_rows, top_k, top_users
+from recbole_ccd.ranking.topk import ScoreFn, mask_rows, top_k, top_lists
 from recbole_ccd.ranking.uninteresting import UninterestingSampler
 
 __all__ = [
@@ -15,5 +15,5 @@ __all__ = [
     "ranks",
     "ranks_of",
     "top_k",
-    "top_users",
+    "top_lists",
 ]

@@ -1,7 +1,9 @@
 """Ranks of items, and the ensemble that averages them."""
 
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -76,10 +78,39 @@ def ensemble_scores(member_scores: Iterable[Tensor], exponent: float = 0.05) -> 
 
 def _by_rank(scores: Tensor, table: Tensor) -> Tensor:
     """(B, n): the entry of the table at each column's place in its row's order, [PAD] taking the last."""
-    order = scores[:, 1:].argsort(dim=1, descending=True, stable=True).add_(1)
+    order = _descending_order(scores[:, 1:]).add_(1)
     result = torch.empty(scores.shape, dtype=table.dtype, device=scores.device)
     result[:, 0] = table[-1]
     return result.scatter_(1, order, table[:-1].expand(scores.shape[0], -1))
+
+
+def _descending_order(scores: Tensor) -> Tensor:
+    """(B, n) int64: the columns of each row from the highest score to the lowest, ties by column."""
+    if scores.device.type != "cpu" or scores.dtype != torch.float32:
+        return scores.argsort(dim=1, descending=True, stable=True)
+    # Flipping the sign bit, or all bits of a negative number, orders floats like integers; adding 0 makes
+    # -0.0 equal to 0.0, and ~ reverses the order.
+    bits = (scores.detach() + 0.0).view(torch.int32)
+    keys = bits.bitwise_xor_((bits >> 31).bitwise_or_(-(2**31))).bitwise_not_()
+    low = _radix_order(keys.to(torch.int16))
+    high = _radix_order((keys >> 16).to(torch.int16).gather(1, low))
+    return low.gather(1, high)
+
+
+def _radix_order(keys: Tensor) -> Tensor:
+    """(B, n) stable order of 16-bit keys, taken as unsigned, by numpy's radix sort."""
+    values = keys.numpy().view(np.uint16)
+    # Numpy releases the interpreter while it sorts, so threads share the rows.
+    parts = np.array_split(values, max(min(torch.get_num_threads(), len(values)), 1))
+    order = torch.empty(keys.shape, dtype=torch.int64)
+    places = np.array_split(order.numpy(), len(parts))
+
+    def sort(part: int) -> None:
+        places[part][:] = np.argsort(parts[part], axis=1, kind="stable")
+
+    with ThreadPoolExecutor(len(parts)) as pool:
+        list(pool.map(sort, range(len(parts))))
+    return order
 
 
 def _counts(bins: Tensor, n_bins: int) -> Tensor:

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 
-import numpy as np
 import torch
 from scipy.sparse import csr_matrix
 from torch import Tensor
+
+from recbole_ccd.data.dataloader import csr_rows
 
 ScoreFn = Callable[[Tensor], Tensor]
 """Users (B,) to fresh scores (B, n_items) that the receiver may overwrite; column 0 is [PAD]."""
@@ -29,7 +30,7 @@ def mask_rows(scores: Tensor, users: Tensor, matrix: csr_matrix, value: float) -
         raise ValueError(f"{tuple(users.shape)} users for {tuple(scores.shape)} scores")
     if matrix.shape[1] > scores.shape[1]:
         raise ValueError(f"the matrix has {matrix.shape[1]} columns, the scores only {scores.shape[1]}")
-    rows, cols = _nonzeros_of_rows(matrix, users.cpu().numpy())
+    rows, cols = csr_rows(matrix, users.cpu().numpy())
     index = (torch.from_numpy(rows).to(scores.device), torch.from_numpy(cols).to(scores.device))
     scores.index_put_(index, scores.new_tensor(value))
 
@@ -64,42 +65,47 @@ def top_k(
     return result
 
 
-def top_users(
+def top_lists(
     score: ScoreFn,
     users: Tensor,
     n_items: int,
-    k: int,
+    k_items: int,
+    k_users: int,
     exclude: csr_matrix | None = None,
     batch_size: int = 512,
-) -> Tensor:
-    """The k users that score each item highest, found in one pass over batches of users.
+) -> tuple[Tensor, Tensor]:
+    """The items each user scores highest and the users that score each item highest, in one pass over users.
 
     Args:
         score: Scores of all items for a batch of users.
         users: (n,) ids of the candidate users; [PAD] is ignored.
         n_items: Number of item columns, [PAD] included.
-        k: Length of the lists.
+        k_items: Length of the users' lists.
+        k_users: Length of the items' lists.
         exclude: Pairs (user, item) that are no candidates, rows indexed by user id; see :func:`mask_rows`.
-        batch_size: Users scored at a time; memory is (batch_size + k) × n_items scores.
+        batch_size: Users scored at a time; memory is (batch_size + k_users) × n_items scores.
 
     Returns:
-        (n_items, k) int64 user ids, best first; 0 fills up short rows, and row 0 is all 0.
+        (n, k_items) int64 item ids and (n_items, k_users) int64 user ids, best first; 0 fills up short rows, and
+        the row of [PAD] is all 0.
 
     Raises:
-        ValueError: If k is negative.
+        ValueError: If a length is negative.
     """
-    _check_k(k)
-    best = torch.full((n_items, k), -torch.inf, device=users.device)
-    ids = torch.zeros(n_items, k, dtype=torch.int64, device=users.device)
+    _check_k(min(k_items, k_users))
+    items = torch.zeros(len(users), k_items, dtype=torch.int64, device=users.device)
+    best = torch.full((n_items, k_users), -torch.inf, device=users.device)
+    ids = torch.zeros(n_items, k_users, dtype=torch.int64, device=users.device)
     with torch.no_grad():
         for start in range(0, len(users), batch_size):
             batch = users[start : start + batch_size]
             scores = _candidates(score, batch, exclude)[:, :n_items]
             scores[batch == 0] = -torch.inf
-            values = torch.cat([best, scores.T], dim=1)
-            best, places = torch.topk(values, k, dim=1)
+            highest, places = torch.topk(scores, min(k_items, n_items), dim=1)
+            items[start : start + batch_size, : places.shape[1]] = places.masked_fill_(highest == -torch.inf, 0)
+            best, places = torch.topk(torch.cat([best, scores.T], dim=1), k_users, dim=1)
             ids = torch.cat([ids, batch.expand(n_items, -1)], dim=1).gather(1, places)
-    return ids.masked_fill_(best == -torch.inf, 0)
+    return items, ids.masked_fill_(best == -torch.inf, 0)
 
 
 def _candidates(score: ScoreFn, users: Tensor, exclude: csr_matrix | None) -> Tensor:
@@ -108,16 +114,6 @@ def _candidates(score: ScoreFn, users: Tensor, exclude: csr_matrix | None) -> Te
     if exclude is not None:
         mask_rows(scores, users, exclude, -torch.inf)
     return scores
-
-
-def _nonzeros_of_rows(matrix: csr_matrix, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Positions in ``wanted`` and columns of the stored entries of the wanted rows."""
-    known = np.flatnonzero(wanted < matrix.shape[0])
-    starts = matrix.indptr[wanted[known]].astype(np.int64)
-    counts = matrix.indptr[wanted[known] + 1] - starts
-    ends = np.cumsum(counts)
-    places = np.arange(counts.sum()) + np.repeat(starts - (ends - counts), counts)
-    return np.repeat(known, counts), matrix.indices[places].astype(np.int64)
 
 
 def _check_k(k: int) -> None:

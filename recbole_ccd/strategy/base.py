@@ -17,7 +17,7 @@ from recbole_ccd.evaluation.full_sort import FullSortEvaluator
 from recbole_ccd.evaluation.result import StreamResult
 from recbole_ccd.model.scoring import clear_cache
 from recbole_ccd.report.tables import block_table, final_table
-from recbole_ccd.seeding import derive_seed, seed_stage
+from recbole_ccd.seeding import derive_seed, deterministic, seed_stage
 from recbole_ccd.trainer.base import StageTrainer, make_trainer
 
 if TYPE_CHECKING:
@@ -141,7 +141,8 @@ class Strategy(ABC):
         label = f"block {block.index} {name}{suffix}"
         stage = Stage(config.for_stage(name), block, derive_seed(self.config["seed"], *purpose), label)
         start = perf_counter()
-        yield stage
+        with deterministic(self.config["reproducibility"]):
+            yield stage
         seconds = perf_counter() - start
         self.result.add_stage(block.index, name, member, stage.epochs, seconds)
         self.logger.info(f"{set_color(label, 'cyan')}: {stage.epochs} epochs, {seconds:.1f}s")

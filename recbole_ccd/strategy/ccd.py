@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from recbole.model.abstract_recommender import GeneralRecommender
+from scipy.sparse import csr_matrix
 
 from recbole_ccd.data.stream import Block, BlockStream, learns_from_rows
 from recbole_ccd.errors import ModelError
@@ -15,7 +16,7 @@ from recbole_ccd.model.initialization import embedding_tables
 from recbole_ccd.model.proxy import update_proxy
 from recbole_ccd.model.scoring import clear_cache, score_rows
 from recbole_ccd.model.teacher import TeacherEnsemble
-from recbole_ccd.ranking.topk import ScoreFn, top_k, top_users
+from recbole_ccd.ranking.topk import ScoreFn, top_k, top_lists
 from recbole_ccd.strategy.base import Strategy
 from recbole_ccd.trainer.base import StageTrainer
 from recbole_ccd.trainer.distillation import DistillationTrainer, TeacherKnowledge, pairs_matrix
@@ -119,7 +120,7 @@ class CCD(Strategy):
                 self._proxies("student", block),
                 rank_with=self.student if self.config["replay_rank_student"] == "distilled" else None,
             )
-            trainer.without(self._top_items([self.teacher, *self._student_side()], block))
+            trainer.without(self._exclusion(block))
             trainer.run(self.config["show_progress"])
         return student
 
@@ -137,14 +138,14 @@ class CCD(Strategy):
 
     def ask_teacher(self, block: Block) -> TeacherKnowledge:
         """The teacher's top lists for a block, and what is neither negative nor uninteresting there."""
-        k, seen = self.config["distill_top_k"], block.train_matrix
+        k, n_excluded = self.config["distill_top_k"], self.config["exclusion_top_k"]
         self.teacher.eval()
-        users = torch.arange(1, block.n_users, device=self.config["device"])
-        return TeacherKnowledge(
-            top_items=self._top_list(self.teacher, block, k),
-            top_users=top_users(self._scores(self.teacher), users, block.n_items, k, seen),
-            excluded=self._top_items([self.teacher, *self._student_side()], block),
+        users = torch.arange(block.n_users, device=self.config["device"])
+        top_items, top_users = top_lists(
+            self._scores(self.teacher), users, block.n_items, max(k, n_excluded), k, block.train_matrix
         )
+        self._teacher_top = top_items[:, :n_excluded]
+        return TeacherKnowledge(top_items[:, :k], top_users, excluded=self._exclusion(block))
 
     @property
     def _initialize(self) -> bool:
@@ -153,9 +154,6 @@ class CCD(Strategy):
     def _ensemble(self, members: list[GeneralRecommender], block: Block) -> TeacherEnsemble:
         return TeacherEnsemble(self.config, block.train, members).to(self.config["device"])
 
-    def _student_side(self) -> list[GeneralRecommender]:
-        return [model for model in (self.stability, self.plasticity, self.student) if model is not None]
-
     def _proxies(self, role: str, block: Block) -> list[ReplaySource]:
         proxies = {"stability": self.stability, "plasticity": self.plasticity}
         return [self._source(role, name, proxy, block) for name, proxy in proxies.items()]
@@ -163,18 +161,19 @@ class CCD(Strategy):
     def _source(self, role: str, name: str, model: GeneralRecommender, block: Block) -> ReplaySource:
         return ReplaySource(name, model, self.config.per_block(f"{role}_replay_{name}", block.index))
 
-    def _top_items(self, models: list[GeneralRecommender], block: Block) -> torch.Tensor:
-        """The models' top items as one matrix of the block's size; the models may know less."""
-        k = self.config["exclusion_top_k"]
-        lists = [self._top_list(model, block, k) for model in models]
+    def _exclusion(self, block: Block) -> csr_matrix:
+        """Top items of the teacher, as stage 1 was told them, of the proxies and of the current student."""
+        models = [model for model in (self.stability, self.plasticity, self.student) if model is not None]
+        lists = [self._teacher_top, *(self._top_list(model, block) for model in models)]
         return pairs_matrix([ids.cpu() for ids in lists], block.n_users, block.n_items)
 
-    def _top_list(self, model: GeneralRecommender, block: Block, k: int) -> torch.Tensor:
-        """Each known user's top items outside the block's train part, row = user id, 0-padded."""
+    def _top_list(self, model: GeneralRecommender, block: Block) -> torch.Tensor:
+        """A model's top items outside the block's train part, row = user id; it may know less than the block."""
         clear_cache(model)
         model.eval()
         users = torch.arange(model.n_users, device=self.config["device"])
-        return top_k(self._scores(model), users, k, block.train_matrix[: model.n_users, : model.n_items])
+        seen = block.train_matrix[: model.n_users, : model.n_items]
+        return top_k(self._scores(model), users, self.config["exclusion_top_k"], seen)
 
     @staticmethod
     def _scores(model: GeneralRecommender) -> ScoreFn:

@@ -33,11 +33,14 @@ class ReplaySource:
         name: for seeds and logs (``stability``, ``plasticity``, ``student``).
         model: the frozen model, of this or an earlier prefix.
         n_draws: items drawn per user.
+        candidates: what is drawn from, shape ``(n_users, A)``; found by the first stage that replays from
+            this source and shared by the others of its block.
     """
 
     name: str
     model: GeneralRecommender
     n_draws: int
+    candidates: Tensor | None = None
 
 
 class ProxyReplay:
@@ -45,7 +48,7 @@ class ProxyReplay:
 
     For each source and user, ``n_draws`` items without replacement among the source's top
     ``n_candidates``, with probability proportional to ``exp(temperature·(live rank - source rank))``.
-    Ranks are among the items the source knows, the user's seen items left out.
+    Each model ranks the items it knows, the user's seen items left out.
     """
 
     def __init__(
@@ -69,7 +72,9 @@ class ProxyReplay:
         """
         self._sources = [source for source in sources if source.n_draws > 0]
         self._seen, self._temperature, self._seed, self._device = seen, temperature, seed, device
-        self._candidates = [self._top(source.model, n_candidates) for source in self._sources]
+        for source in self._sources:
+            if source.candidates is None:
+                source.candidates = self._top(source.model, n_candidates)
 
     def _top(self, model: GeneralRecommender, n_candidates: int) -> Tensor:
         clear_cache(model)
@@ -94,23 +99,27 @@ class ProxyReplay:
         generator = torch_generator(self._seed, "replay", epoch)
         n_users = max((source.model.n_users for source in self._sources), default=1)
         for batch in torch.arange(1, n_users, device=self._device).split(USER_BATCH):
-            scores = score_rows(live, batch)
-            for source, candidates in zip(self._sources, self._candidates, strict=True):
-                known = batch[batch < source.model.n_users]
-                drawn = self._draw_batch(source, candidates[known], known, scores[: len(known)], generator)
-                users.append(known.repeat_interleave(drawn.shape[1]))
-                items.append(drawn.flatten())
+            candidates = [_rows_or_none(source.candidates, batch) for source in self._sources]
+            ranks = self._live_ranks(live, batch, torch.cat(candidates, dim=1))
+            widths = [ids.shape[1] for ids in candidates]
+            for source, ids, now in zip(self._sources, candidates, ranks.split(widths, dim=1), strict=True):
+                place = torch.arange(1, ids.shape[1] + 1, device=ids.device).expand_as(ids).float()
+                drawn = draw_replay(now, place, ids, source.n_draws, self._temperature, generator)
+                kept = drawn > 0
+                users.append(batch.unsqueeze(1).expand_as(drawn)[kept])
+                items.append(drawn[kept])
                 labels.append(torch.sigmoid(score_pairs_cached(source.model, users[-1], items[-1])))
         return merge_pairs(users, items, labels)
 
-    def _draw_batch(
-        self, source: ReplaySource, items: Tensor, users: Tensor, scores: Tensor, generator: torch.Generator
-    ) -> Tensor:
-        masked = scores[:, : source.model.n_items].clone()
-        mask_rows(masked, users, self._seen[:, : source.model.n_items], -torch.inf)
-        now = ranks_of(masked, items).float()
-        proxy = torch.arange(1, items.shape[1] + 1, device=items.device).expand_as(items).float()
-        return draw_replay(now, proxy, items, source.n_draws, self._temperature, generator)
+    def _live_ranks(self, live: GeneralRecommender, users: Tensor, items: Tensor) -> Tensor:
+        scores = score_rows(live, users).clone()
+        mask_rows(scores, users, self._seen, -torch.inf)
+        return ranks_of(scores, items)
+
+
+def _rows_or_none(lists: Tensor, users: Tensor) -> Tensor:
+    """Rows of id lists, all 0 for users beyond their end."""
+    return lists[users.clamp(max=len(lists) - 1)].masked_fill((users >= len(lists)).unsqueeze(1), 0)
 
 
 def score_pairs_cached(model: GeneralRecommender, users: Tensor, items: Tensor) -> Tensor:

@@ -94,6 +94,7 @@ class ContrastiveRetention(Retention):
         super().__init__(config, block, frozen, live, seed)
         with torch.no_grad():
             self._old_layers = [(u.clone(), i.clone()) for u, i in self._layers(frozen)]
+        self._generator = torch_generator(self.seed, "anchors")
         self._imitation = self._start_imitation() if config["piw"] else None
 
     def _start_imitation(self) -> _Imitation:
@@ -129,7 +130,8 @@ class ContrastiveRetention(Retention):
 
     def losses(self, interaction: Interaction) -> tuple[Tensor, ...]:
         """LWC-KD averaged over layers, and PIW's cluster loss."""
-        users, items = self.earlier_users(interaction), self._earlier_items(interaction)
+        users = self._anchors(self.earlier_users(interaction))
+        items = self._anchors(self._earlier_items(interaction))
         live = self._layers(self.live)
         weights, clustering = None, ()
         if self._imitation is not None:
@@ -142,6 +144,13 @@ class ContrastiveRetention(Retention):
             for old, new in zip(self._old_layers, live, strict=True)
         ]
         return (self.config["lwc_kd_weight"] * sum(distances) / len(live), *clustering)
+
+    def _anchors(self, ids: Tensor) -> Tensor:
+        """All of a batch's ids, or ``lwc_kd_anchors`` of them: the terms are means, so a sample is unbiased."""
+        n_anchors = self.config["lwc_kd_anchors"]
+        if n_anchors is None or len(ids) <= n_anchors:
+            return ids
+        return ids[torch.randperm(len(ids), generator=self._generator)[:n_anchors].to(ids.device)]
 
     def _earlier_items(self, interaction: Interaction) -> Tensor:
         if self.live.ITEM_ID in interaction:

@@ -4,7 +4,12 @@ import pytest
 import torch
 from scipy.sparse import csr_matrix
 
-from recbole_ccd.ranking import mask_rows, top_k, top_users
+from recbole_ccd.ranking import mask_rows, top_k, top_lists
+
+
+def top_users(score, users, n_items, k, exclude=None, batch_size=512):
+    """The second half of the pair."""
+    return top_lists(score, users, n_items, 3, k, exclude, batch_size)[1]
 
 
 def scorer(table):
@@ -117,3 +122,11 @@ def test_arguments_are_checked():
         top_k(score, torch.tensor([1]), 1, csr_matrix((3, 6)))
     with pytest.raises(ValueError, match="users"):
         mask_rows(torch.zeros(3, 5), torch.tensor([1]), csr_matrix((3, 5)), 0.0)
+
+
+def test_top_lists_gives_the_items_of_top_k_too():
+    table = torch.randn(6, 9, generator=torch.Generator().manual_seed(4))
+    users, seen = torch.arange(6), csr_matrix(([1.0, 1.0], ([1, 4], [3, 8])), shape=(6, 9))
+    items, _ = top_lists(scorer(table), users, 9, 4, 2, seen, batch_size=4)
+    assert torch.equal(items[1:], top_k(scorer(table), users, 4, seen)[1:])
+    assert items[0].tolist() == [0] * 4

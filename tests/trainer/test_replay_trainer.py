@@ -41,6 +41,12 @@ def replay_of(sources, block, n_candidates=10, temperature=1e-4, seed=5):
     )
 
 
+def _widened(seen, shape):
+    wide = torch.zeros(shape, dtype=torch.bool)
+    wide[: len(seen), : seen.shape[1]] = seen
+    return wide
+
+
 def unseen_top(source, block, n):
     """A source's best items outside what its users have, by sorting; row = user."""
     scores = all_scores(source.model)
@@ -90,9 +96,9 @@ def test_the_most_forgotten_item_is_drawn_when_the_draw_is_sharp(source_of, live
     users, items, _ = replay_of(sources, block, temperature=1000.0).draw(live, epoch=0)
     now, seen = all_scores(live), torch.from_numpy(block.recent_train_matrix.toarray()) > 0
     for source in sources:
-        n_users, n_items = source.model.n_users, source.model.n_items
-        # ranks of the live model among the unseen items that the source knows
-        own = now[:n_users, :n_items].masked_fill(seen[:n_users, :n_items], -torch.inf)
+        n_users = source.model.n_users
+        # ranks among the unseen items that the live model knows
+        own = now[:n_users].masked_fill(_widened(seen, now.shape)[:n_users], -torch.inf)
         own[:, 0] = -torch.inf
         rank = (own[:, None, :] > own[:, :, None]).sum(dim=2) + 1
         top = unseen_top(source, block, 10)
