@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 from recbole.trainer import Trainer
 from torch.utils.tensorboard import SummaryWriter
@@ -12,7 +13,20 @@ from torch.utils.tensorboard import SummaryWriter
 _HEADER_BYTES = 200
 
 
-def relocate_tensorboard(trainer: Trainer, directory: str | os.PathLike) -> None:
+class SilentWriter:
+    """Stands for a TensorBoard writer where nothing is to be written."""
+
+    def add_scalar(self, *args: Any, **kwargs: Any) -> None:
+        """Drops a point of a curve."""
+
+    def add_hparams(self, *args: Any, **kwargs: Any) -> None:
+        """Drops the hyper-parameters."""
+
+    def close(self) -> None:
+        """Does nothing."""
+
+
+def relocate_tensorboard(trainer: Trainer, directory: str | os.PathLike | None) -> None:
     """Gives a trainer a TensorBoard writer of its own.
 
     ``Trainer.__init__`` opens ``log_tensorboard/<log name>`` in the working folder, the same one for
@@ -20,7 +34,7 @@ def relocate_tensorboard(trainer: Trainer, directory: str | os.PathLike) -> None
 
     Args:
         trainer: a trainer just constructed.
-        directory: where its events go.
+        directory: where its events go; None for nowhere.
     """
     stray = Path(trainer.tensorboard.log_dir)
     trainer.tensorboard.close()
@@ -30,4 +44,4 @@ def relocate_tensorboard(trainer: Trainer, directory: str | os.PathLike) -> None
     for folder in (stray, stray.parent):
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
-    trainer.tensorboard = SummaryWriter(str(directory))
+    trainer.tensorboard = SilentWriter() if directory is None else SummaryWriter(str(directory))

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from recbole_ccd.config import CCDConfig
 from recbole_ccd.quick_start import create_stream
@@ -32,6 +33,10 @@ SMALL_CCD = {
     "similarity_degree": 4,
     "piw_clusters": 3,
 }
+
+
+# on tensors this small threads cost more than they give
+torch.set_num_threads(1)
 
 
 def write_inter(path, rows, header="user_id:token\titem_id:token\ttimestamp:float"):

@@ -151,7 +151,7 @@ def test_data_path_of_the_bundled_data_set(tmp_path):
 
 def test_command_line_of_the_process_is_not_read(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["pytest", "--epochs=1", "--nonsense=3", "-x", "tests"])
-    assert CCDConfig()["epochs"] == 100
+    assert CCDConfig()["epochs"] == 40
 
 
 # reading values
@@ -229,7 +229,7 @@ def test_it_is_a_recbole_config_that_can_be_printed():
     config = CCDConfig()
     assert isinstance(config, Config)
     assert "ensemble_exponent" in str(config) and "Continual" in str(config)
-    assert config.epochs == 100 and config["no_such_key"] is None
+    assert config.epochs == 40 and config["no_such_key"] is None
 
 
 # unknown keys
@@ -316,7 +316,7 @@ def test_missing_files(tmp_path):
 
 
 def test_an_empty_file_sets_nothing(tmp_path):
-    assert CCDConfig(config_file_list=[write(tmp_path / "empty.yaml", "# nothing\n")])["epochs"] == 100
+    assert CCDConfig(config_file_list=[write(tmp_path / "empty.yaml", "# nothing\n")])["epochs"] == 40
 
 
 # models and names
@@ -478,9 +478,9 @@ def test_for_stage_replaces_every_key(stage):
     config = CCDConfig(config_dict={f"{stage}_{key}": value for key, value in own.items()})
     staged = config.for_stage(stage)
     assert {key: staged[key] for key in STAGE_KEYS} == own
-    assert config["epochs"] == 100
+    assert config["epochs"] == 40
     other = STAGES[0] if stage != STAGES[0] else STAGES[1]
-    assert staged.for_stage(other)["epochs"] == 100
+    assert staged.for_stage(other)["epochs"] == 40
     assert type(staged) is CCDConfig and staged.metric_names() == config.metric_names()
 
 
@@ -492,7 +492,7 @@ def test_for_stage_shares_nothing():
     staged["epochs"] = 1
     assert config["topk"] == [20, 50, 100]
     assert config["eval_args"]["split"]["RS"] == [0.8, 0.1, 0.1]
-    assert config["epochs"] == 100
+    assert config["epochs"] == 40
     with pytest.raises(ConfigError, match="student_update"):
         config.for_stage("student")
 

@@ -46,13 +46,22 @@ class KnownItemSampler(AbstractSampler):
         self._cumulative: np.ndarray | None = None
         super().__init__(distribution=distribution, alpha=alpha)
 
+    @staticmethod
+    def saturated_users(positives: csr_matrix) -> np.ndarray:
+        """Ids of the users who leave no negative to draw.
+
+        Args:
+            positives: users × items of the known prefix, without repeated entries.
+        """
+        return np.flatnonzero(positives.getnnz(axis=1) >= positives.shape[1] - 1)
+
     def _used_keys(self, positives: csr_matrix, exclude: csr_matrix | None) -> np.ndarray:
         keys = self._keys(positives)
-        per_user = np.bincount(keys // self.n_items, minlength=self.n_users)
-        if (per_user >= self.n_items - 1).any():
+        full = self.saturated_users(positives)
+        if len(full):
             raise DataError(
-                f"user id {int(np.argmax(per_user))} has interacted with all {self.n_items - 1} items known "
-                "in its block, so no negative can be drawn; filter with user_inter_num_interval"
+                f"user id {full[0]} has interacted with all {self.n_items - 1} items known in its block, so no "
+                "negative can be drawn; filter with user_inter_num_interval"
             )
         if exclude is None:
             return keys

@@ -161,7 +161,13 @@ class Block:
         Raises:
             DataError: a user has interacted with every known item.
         """
-        KnownItemSampler(self.train_matrix)
+        full = KnownItemSampler.saturated_users(self.train_matrix)
+        if len(full):
+            token = self._stream.dataset.field2id_token[self.train.uid_field][full[0]]
+            raise DataError(
+                f"user '{token}' has interacted with all {self.n_items - 1} items known in block {self.index}, so "
+                "no negative can be drawn; filter with user_inter_num_interval"
+            )
 
     def valid_loader(self, config: CCDConfig) -> BlockEvalDataLoader | None:
         """Full-sort loader of the valid part, the train part masked; None when that part is empty."""

@@ -102,7 +102,9 @@ def top_lists(
             scores = _candidates(score, batch, exclude)[:, :n_items]
             scores[batch == 0] = -torch.inf
             highest, places = torch.topk(scores, min(k_items, n_items), dim=1)
-            items[start : start + batch_size, : places.shape[1]] = places.masked_fill_(highest == -torch.inf, 0)
+            items[start : start + batch_size, : places.shape[1]] = places.masked_fill_(
+                highest == -torch.inf, 0
+            )
             best, places = torch.topk(torch.cat([best, scores.T], dim=1), k_users, dim=1)
             ids = torch.cat([ids, batch.expand(n_items, -1)], dim=1).gather(1, places)
     return items, ids.masked_fill_(best == -torch.inf, 0)

@@ -94,8 +94,10 @@ class RunLog:
     def _console_handler(self) -> logging.Handler:
         handler = _ConsoleHandler(sys.stderr)
         handler.setLevel(self._level)
+        coloured = colorlog.ColoredFormatter(_CONSOLE_FORMAT, _CONSOLE_DATE, log_colors=log_colors_config)
+        # a pipe or a file wants no colours
         handler.setFormatter(
-            colorlog.ColoredFormatter(_CONSOLE_FORMAT, _CONSOLE_DATE, log_colors=log_colors_config)
+            coloured if sys.stderr.isatty() else _PlainFormatter(_FILE_FORMAT, _CONSOLE_DATE)
         )
         if not self._show_epochs:
             handler.addFilter(lambda record: record.name != EPOCH_LOGGER)

@@ -70,8 +70,8 @@ class StageTrainer(Trainer):
             seed: seed of everything this stage draws.
         """
         self.block, self.label, self.seed = block, label, seed
-        folder = Path(self.config["run_dir"] or self.checkpoint_dir) / "tensorboard"
-        relocate_tensorboard(self, folder / label.replace(" ", "-"))
+        folder = self.config["run_dir"]
+        relocate_tensorboard(self, folder and Path(folder, "tensorboard", label.replace(" ", "-")))
         return self
 
     def run(self, show_progress: bool) -> None:

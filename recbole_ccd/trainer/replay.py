@@ -97,7 +97,9 @@ class ProxyReplay:
         empty = torch.zeros(0, dtype=torch.int64, device=self._device)
         users, items, labels = [empty], [empty], [empty.float()]
         generator = torch_generator(self._seed, "replay", epoch)
-        n_users = max((source.model.n_users for source in self._sources), default=1)
+        if not self._sources:
+            return merge_pairs(users, items, labels)
+        n_users = max(source.model.n_users for source in self._sources)
         for batch in torch.arange(1, n_users, device=self._device).split(USER_BATCH):
             candidates = [_rows_or_none(source.candidates, batch) for source in self._sources]
             ranks = self._live_ranks(live, batch, torch.cat(candidates, dim=1))

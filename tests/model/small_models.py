@@ -5,9 +5,6 @@ import torch
 from recbole_ccd.model.growth import build
 from recbole_ccd.model.scoring import score_rows
 
-# on tensors this small, threads cost more than they bring
-torch.set_num_threads(1)
-
 SMALL_MODELS = {
     "BPR": {"embedding_size": 8},
     "LightGCN": {"embedding_size": 8},

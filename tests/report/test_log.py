@@ -1,6 +1,7 @@
 """RunLog: two handlers added, the same two removed."""
 
 import logging
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,14 +12,17 @@ from recbole_ccd.errors import ConfigError, RunError
 from recbole_ccd.report import EPOCH_LOGGER, RunLog
 
 
-def test_console_has_colours_and_the_file_has_none(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_terminal_has_colours_and_nothing_else_has(
+    terminal: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
     with RunLog(tmp_path / "run.log"):
         logging.getLogger().info(set_color("blue words", "blue"))
         logging.getLogger("recbole_ccd").warning("100%% of %s", "it")
     shown, kept = capsys.readouterr().err, (tmp_path / "run.log").read_text()
-    assert "\x1b[1;34mblue words" in shown and "\x1b[33m" in shown
+    assert ("\x1b[1;34mblue words" in shown and "\x1b[33m" in shown) is terminal
+    assert ("\x1b" in shown) is terminal
     assert "INFO  blue words\n" in kept and "WARNING  100% of it\n" in kept and "\x1b" not in kept
 
 

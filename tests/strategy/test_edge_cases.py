@@ -154,7 +154,9 @@ def test_a_user_who_has_taken_everything_is_told_of_before_any_training(run, mon
     rows = [(f"u{u}", items[(u + n) % 6]) for n in range(4) for u in range(30)]
     files = triples([rows, rows])
     files[f"b{greedy_in}.train"] = [*files[f"b{greedy_in}.train"], *(("u0", item) for item in items)]
-    with pytest.raises(DataError, match="all 6 items known in its block, so no negative can be drawn"):
+    with pytest.raises(
+        DataError, match=f"user 'u0' has interacted with all 6 items known in block {greedy_in}"
+    ):
         run(files, student_updates_per_block=updates)
 
 
