@@ -1,4 +1,4 @@
-"""Continual Collaborative Distillation for RecBole: a large teacher and a compact student that evolve together."""
+"""Continual Collaborative Distillation for RecBole: a teacher and a student that evolve together."""
 
 from recbole_ccd.errors import CCDError, ConfigError, DataError, ModelError, RunError
 

@@ -60,8 +60,8 @@ class KnownItemSampler(AbstractSampler):
         full = self.saturated_users(positives)
         if len(full):
             raise DataError(
-                f"user id {full[0]} has interacted with all {self.n_items - 1} items known in its block, so no "
-                "negative can be drawn; filter with user_inter_num_interval"
+                f"user id {full[0]} has interacted with all {self.n_items - 1} items known in its block, so "
+                "no negative can be drawn; filter with user_inter_num_interval"
             )
         if exclude is None:
             return keys

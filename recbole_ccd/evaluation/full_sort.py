@@ -126,7 +126,8 @@ class FullSortEvaluator:
 def _with_bar(loader: FullSortEvalDataLoader, progress: str | None) -> Iterable[Any]:
     if progress is None:
         return loader
-    return tqdm(loader, total=len(loader), ncols=100, desc=set_color(f"{progress:<11}", "pink"))
+    desc = set_color(progress, "pink")
+    return tqdm(loader, total=len(loader), ncols=100, desc=desc, leave=False, disable=None)
 
 
 def _join(parts: list[dict[str, Tensor]]) -> DataStruct:

@@ -9,7 +9,7 @@ from recbole.model.abstract_recommender import GeneralRecommender
 from recbole.utils import ModelType
 from torch import Tensor
 
-from recbole_ccd.data.stream import Block
+from recbole_ccd.data.block import Block
 from recbole_ccd.errors import ModelError
 from recbole_ccd.model.history import use_history
 from recbole_ccd.model.initialization import initialize_new_entities

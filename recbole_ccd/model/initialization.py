@@ -7,7 +7,7 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor, nn
 
-from recbole_ccd.data.stream import Block
+from recbole_ccd.data.block import Block
 
 # new rows whose two-hop neighbourhoods are worked out at a time
 ROW_TILE = 2048

@@ -86,8 +86,8 @@ def top_lists(
         batch_size: Users scored at a time; memory is (batch_size + k_users) × n_items scores.
 
     Returns:
-        (n, k_items) int64 item ids and (n_items, k_users) int64 user ids, best first; 0 fills up short rows, and
-        the row of [PAD] is all 0.
+        (n, k_items) int64 item ids and (n_items, k_users) int64 user ids, best first; 0 fills up short
+        rows, and the row of [PAD] is all 0.
 
     Raises:
         ValueError: If a length is negative.

@@ -7,7 +7,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from recbole_ccd.data.stream import Block
+from recbole_ccd.data.block import Block
 from recbole_ccd.evaluation.result import StreamResult
 from recbole_ccd.evaluation.summary import definitions
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, ClassVar, TypeVar
 from recbole.model.abstract_recommender import GeneralRecommender
 from recbole.utils import set_color
 
-from recbole_ccd.data.stream import Block, BlockStream
+from recbole_ccd.data.block import Block
+from recbole_ccd.data.stream import BlockStream
 from recbole_ccd.evaluation.full_sort import FullSortEvaluator
 from recbole_ccd.evaluation.result import StreamResult
 from recbole_ccd.model.scoring import clear_cache

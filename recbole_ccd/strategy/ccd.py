@@ -9,7 +9,8 @@ import torch
 from recbole.model.abstract_recommender import GeneralRecommender
 from scipy.sparse import csr_matrix
 
-from recbole_ccd.data.stream import Block, BlockStream, learns_from_rows
+from recbole_ccd.data.block import Block, learns_from_rows
+from recbole_ccd.data.stream import BlockStream
 from recbole_ccd.errors import ModelError
 from recbole_ccd.model.growth import build, check_growable, grow
 from recbole_ccd.model.initialization import embedding_tables
@@ -168,7 +169,7 @@ class CCD(Strategy):
         return pairs_matrix([ids.cpu() for ids in lists], block.n_users, block.n_items)
 
     def _top_list(self, model: GeneralRecommender, block: Block) -> torch.Tensor:
-        """A model's top items outside the block's train part, row = user id; it may know less than the block."""
+        """A model's top items outside the block's train part, row = user id; it may know fewer users."""
         clear_cache(model)
         model.eval()
         users = torch.arange(model.n_users, device=self.config["device"])

@@ -17,7 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from recbole_ccd.compat import relocate_tensorboard
-from recbole_ccd.data.stream import Block
+from recbole_ccd.data.block import Block
 from recbole_ccd.errors import RunError
 from recbole_ccd.model.growth import set_inference_history
 from recbole_ccd.model.history import use_history
@@ -153,7 +153,8 @@ class StageTrainer(Trainer):
     def bar(self, batches: Any, epoch_idx: int, what: str = "") -> Iterable:
         """RecBole's progress bar, with block and stage before the epoch."""
         desc = set_color(f"{self.label}{what} epoch {epoch_idx}", "pink")
-        return tqdm(batches, total=len(batches), ncols=100, desc=desc, leave=False)
+        # disable=None: no bars where nobody watches, in a pipe or a file
+        return tqdm(batches, total=len(batches), ncols=100, desc=desc, leave=False, disable=None)
 
     def step(self, loss: Tensor) -> None:
         """One optimizer step of a pass outside RecBole's epoch.
@@ -191,7 +192,8 @@ class StageTrainer(Trainer):
         """RecBole's ``evaluate`` on the current weights (best weights are restored by ``fit``)."""
         clear_cache(self.model)
         self._read_inference_rows()
-        return super().evaluate(eval_data, load_best_model=False, **kwargs)
+        # a validation takes a second; its bar would push the stage's away
+        return super().evaluate(eval_data, load_best_model=False, **{**kwargs, "show_progress": False})
 
     def _full_sort_batch_eval(self, batched_data: Batch) -> tuple[Interaction, Tensor, Tensor, Tensor]:
         interaction, history, positive_u, positive_i = batched_data

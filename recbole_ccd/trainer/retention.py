@@ -15,9 +15,9 @@ from scipy.sparse import csr_matrix
 from sklearn.cluster import KMeans
 from torch import Tensor, nn
 
+from recbole_ccd.data.block import Block
 from recbole_ccd.data.dataloader import csr_rows
 from recbole_ccd.data.similarity import similarity_graph
-from recbole_ccd.data.stream import Block
 from recbole_ccd.loss.lwc_kd import contrastive_loss
 from recbole_ccd.loss.output_kl import output_kl, pairwise_kl
 from recbole_ccd.loss.piw import ImitationWeight, cluster_loss, soft_assignment
@@ -146,7 +146,7 @@ class ContrastiveRetention(Retention):
         return (self.config["lwc_kd_weight"] * sum(distances) / len(live), *clustering)
 
     def _anchors(self, ids: Tensor) -> Tensor:
-        """All of a batch's ids, or ``lwc_kd_anchors`` of them: the terms are means, so a sample is unbiased."""
+        """All of a batch's ids, or ``lwc_kd_anchors`` of them: of a mean a sample is an unbiased estimate."""
         n_anchors = self.config["lwc_kd_anchors"]
         if n_anchors is None or len(ids) <= n_anchors:
             return ids

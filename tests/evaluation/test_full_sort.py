@@ -173,9 +173,13 @@ def test_unknown_items_and_empty_loaders_are_refused() -> None:
         evaluator.evaluate(TableModel(table), Loader({}, None))
 
 
-def test_progress_bar_has_the_label(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_terminal_sees_a_bar_with_the_label(
+    terminal: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
     table, loader = random_case(0)
     FullSortEvaluator(make_config(), look_up).evaluate(TableModel(table), loader, progress="Evaluate B3")
-    assert "Evaluate B3" in capsys.readouterr().err
+    assert ("Evaluate B3" in capsys.readouterr().err) is terminal
     FullSortEvaluator(make_config(), look_up).evaluate(TableModel(table), loader)
     assert capsys.readouterr().err == ""

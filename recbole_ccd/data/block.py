@@ -1,0 +1,248 @@
+"""One block of a stream: what it brings, what is known by then, and the loaders to learn and test with."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from recbole.data import get_dataloader
+from recbole.data.dataloader import TrainDataLoader, UserDataLoader
+from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
+from scipy.sparse import csr_matrix
+
+from recbole_ccd.data.cut import TEST, TRAIN, VALID
+from recbole_ccd.data.dataloader import ActiveUserDataLoader, BlockEvalDataLoader
+from recbole_ccd.data.dataset import IncrementalDataset
+from recbole_ccd.data.sampler import KnownItemSampler
+from recbole_ccd.errors import DataError
+
+if TYPE_CHECKING:
+    from recbole_ccd.config import CCDConfig
+    from recbole_ccd.data.stream import BlockStream
+
+
+def learns_from_rows(config: CCDConfig) -> bool:
+    """Whether the configured model trains on users' whole rows (auto-encoders, ENMF), as RecBole has it."""
+    return issubclass(get_dataloader(config, "train"), UserDataLoader)
+
+
+class Block:
+    """One block of the stream, or the part of it that has arrived so far.
+
+    Attributes:
+        index: position in the stream, 0 for the base block.
+        n_users: users known once this block has arrived, [PAD] included; ids are ``< n_users``.
+        n_items: likewise for items.
+        n_old_users: users known before this block, [PAD] included (1 for the base block).
+        n_old_items: likewise for items.
+        train: this block's train rows as a RecBole data set that knows the prefix.
+        valid: its valid rows; may be empty.
+        test: its test rows.
+    """
+
+    def __init__(
+        self,
+        stream: BlockStream,
+        index: int,
+        rows: dict[int, np.ndarray],
+        known: tuple[int, int],
+        old: tuple[int, int],
+        arrived: np.ndarray | None = None,
+    ) -> None:
+        """Made by :class:`BlockStream`.
+
+        Args:
+            stream: the stream this block belongs to.
+            index: its position.
+            rows: row numbers of the train, valid and test part.
+            known: users and items known with this block, [PAD] included.
+            old: users and items known before it, [PAD] included.
+            arrived: for a piece of a block, the block's train rows so far, this piece's included.
+        """
+        self._stream, self._rows = stream, rows
+        self._arrived = rows[TRAIN] if arrived is None else arrived
+        self.index = index
+        self.n_users, self.n_items = known
+        self.n_old_users, self.n_old_items = old
+        self.train, self.valid, self.test = (self._view(rows[part]) for part in (TRAIN, VALID, TEST))
+
+    def __repr__(self) -> str:
+        """The block's sizes, without [PAD]."""
+        return (
+            f"Block({self.index}: {len(self.train)}/{len(self.valid)}/{len(self.test)} interactions, "
+            f"{self.n_users - 1} users, {self.n_items - 1} items)"
+        )
+
+    def _view(self, rows: np.ndarray, known_at: Block | None = None) -> IncrementalDataset:
+        now = known_at or self
+        return self._stream.dataset.view(rows, now.n_users, now.n_items)
+
+    @property
+    def previous(self) -> Block | None:
+        """The whole block before this one; None for the base block."""
+        return self._stream[self.index - 1] if self.index else None
+
+    @property
+    def new_users(self) -> torch.Tensor:
+        """Ids of the users who arrive with this block, shape ``(n,)``."""
+        return torch.arange(self.n_old_users, self.n_users)
+
+    @property
+    def new_items(self) -> torch.Tensor:
+        """Ids of the items that arrive with this block, shape ``(n,)``."""
+        return torch.arange(self.n_old_items, self.n_items)
+
+    @cached_property
+    def train_matrix(self) -> csr_matrix:
+        """Train interactions of the block (so far) as 0/1, users × items of the known prefix, float32."""
+        return _binary(self._view(self._arrived))
+
+    @cached_property
+    def train_so_far(self) -> csr_matrix:
+        """Train interactions of all blocks up to this one as 0/1, of the known prefix, float32."""
+        return _binary(self._view(self._train_rows_so_far()))
+
+    @cached_property
+    def recent_train_matrix(self) -> csr_matrix:
+        """Train interactions of this block (so far) and the one before as 0/1, known prefix only, float32."""
+        earlier = self._stream.rows_before(self.index, (TRAIN,))[-1:]
+        return _binary(self._view(np.concatenate([*earlier, self._arrived])))
+
+    def _train_rows_so_far(self) -> np.ndarray:
+        return np.concatenate([*self._stream.rows_before(self.index, (TRAIN,)), self._arrived])
+
+    def model_data(self, config: CCDConfig) -> IncrementalDataset:
+        """The rows a model is built on: its graph, or the histories it learns from.
+
+        With ``graph: cumulative`` these are the train rows of all blocks so far, which serve propagation
+        only. Models that *train* on whole rows get this block's rows, since the past is not for training.
+
+        Args:
+            config: the model's configuration.
+        """
+        if learns_from_rows(config):
+            return self.train
+        cumulative = config["graph"] == "cumulative"
+        return self._view(self._train_rows_so_far() if cumulative else self._arrived)
+
+    def train_loader(
+        self,
+        config: CCDConfig,
+        seed: int,
+        exclude: csr_matrix | None = None,
+        users: torch.Tensor | None = None,
+    ) -> AbstractDataLoader:
+        """RecBole's train loader for the configured model, with negatives among known items.
+
+        Args:
+            config: the stage's configuration.
+            seed: seed of shuffling and negatives.
+            exclude: pairs that must not be drawn as negatives, of any earlier prefix.
+            users: for models that train on whole rows, the users to visit; default those of the block.
+        """
+        if learns_from_rows(config):
+            loader: AbstractDataLoader = ActiveUserDataLoader(config, self.train, users)
+        else:
+            args = config["train_neg_sample_args"]
+            sampler = None
+            if args["distribution"] != "none":
+                sampler = KnownItemSampler(
+                    self.train_matrix, args["distribution"], args["alpha"], exclude, seed
+                )
+            loader = TrainDataLoader(config, self.train, sampler, shuffle=config["shuffle"])
+        loader.generator.manual_seed(seed)
+        return loader
+
+    def check_negatives(self) -> None:
+        """Refuses users for whom no negative can be drawn.
+
+        Raises:
+            DataError: a user has interacted with every known item.
+        """
+        full = KnownItemSampler.saturated_users(self.train_matrix)
+        if len(full):
+            token = self._stream.dataset.field2id_token[self.train.uid_field][full[0]]
+            raise DataError(
+                f"user '{token}' has interacted with all {self.n_items - 1} items known in block "
+                f"{self.index}, so no negative can be drawn; filter with user_inter_num_interval"
+            )
+
+    def valid_loader(self, config: CCDConfig) -> BlockEvalDataLoader | None:
+        """Full-sort loader of the valid part, the train part masked; None when it is empty."""
+        return self._eval_loader(config, self._rows[VALID], self._history((TRAIN,), config))
+
+    def test_loader(
+        self,
+        config: CCDConfig,
+        known_at: Block | None = None,
+        users_from: int = 0,
+        items_from: int = 0,
+    ) -> BlockEvalDataLoader | None:
+        """Full-sort loader of the test part, ranking the items known at a later block.
+
+        This block's train and valid items are masked (CCD's published experiment), or with
+        ``mask_history: all`` those of every block up to ``known_at``.
+
+        Args:
+            config: the run's configuration.
+            known_at: the block whose items are ranked; default this one.
+            users_from: leave out users with smaller ids, to look at new users alone.
+            items_from: leave out test items with smaller ids, to look at new items alone.
+
+        Returns:
+            The loader, or None when no row is left.
+        """
+        rows, feat = self._rows[TEST], self._stream.dataset.inter_feat
+        users, items = (feat[field].numpy()[rows] for field in (self.test.uid_field, self.test.iid_field))
+        rows = rows[(users >= users_from) & (items >= items_from)]
+        return self._eval_loader(config, rows, self._history((TRAIN, VALID), config, known_at), known_at)
+
+    def _history(
+        self, parts: tuple[int, ...], config: CCDConfig, known_at: Block | None = None
+    ) -> csr_matrix:
+        rows = [self._rows[part] for part in parts]
+        if config["mask_history"] == "all":
+            last = (known_at or self).index
+            rows += [r for r in self._stream.rows_before(last + 1, (TRAIN, VALID), skip=self.index)]
+        return _binary(self._view(np.concatenate(rows), known_at))
+
+    def _eval_loader(
+        self, config: CCDConfig, rows: np.ndarray, history: csr_matrix, known_at: Block | None = None
+    ) -> BlockEvalDataLoader | None:
+        return BlockEvalDataLoader(config, self._view(rows, known_at), history) if len(rows) else None
+
+    def parts(self, n: int) -> list[Block]:
+        """The block as it arrives in ``n`` pieces, for several student updates inside it.
+
+        Args:
+            n: number of pieces; pieces that would be empty are left out.
+
+        Returns:
+            Blocks of this index. Each holds its piece of the train rows, knows the ids arrived with it
+            or before, and validates on the valid rows whose user and item are known by then.
+        """
+        if n == 1:
+            return [self]
+        parts, old = [], (self.n_old_users, self.n_old_items)
+        pieces = [piece for piece in np.array_split(self._rows[TRAIN], n) if len(piece)]
+        for number, piece in enumerate(pieces):
+            last = number == len(pieces) - 1
+            known = (self.n_users, self.n_items) if last else self._stream.known_with(piece, old)
+            rows = {
+                TRAIN: piece,
+                VALID: self._stream.only_known(self._rows[VALID], known),
+                TEST: self._rows[TEST][:0],
+            }
+            arrived = np.concatenate(pieces[: number + 1])
+            parts.append(Block(self._stream, self.index, rows, known, old, arrived))
+            old = known
+        return parts
+
+
+def _binary(dataset: IncrementalDataset) -> csr_matrix:
+    matrix = dataset.inter_matrix(form="csr").astype(np.float32)
+    matrix.data[:] = 1.0
+    matrix.sort_indices()
+    return matrix
