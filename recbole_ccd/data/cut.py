@@ -16,7 +16,7 @@ PARTS = ("train", "valid", "test")
 
 
 def blocks_by_ratio(times: np.ndarray, ratios: Sequence[float]) -> np.ndarray:
-    """Assigns rows to blocks so that each holds about its share of all rows (CCD, section 4.1).
+    """Assigns rows to blocks so that each holds about its share of all rows (CCD).
 
     The cuts lie on the global time line: rows of one moment are never divided between two blocks.
 

@@ -15,6 +15,7 @@ from torch.nn.functional import pad
 from tqdm import tqdm
 
 from recbole_ccd.errors import RunError
+from recbole_ccd.model.scoring import score_rows
 
 ScoreRows = Callable[[nn.Module, Tensor], Tensor]
 
@@ -34,9 +35,7 @@ class FullSortEvaluator:
             padding item; ``recbole_ccd.model.scoring.score_rows`` when left out.
     """
 
-    def __init__(self, config: Any, score: ScoreRows | None = None) -> None:
-        if score is None:
-            from recbole_ccd.model.scoring import score_rows as score
+    def __init__(self, config: Any, score: ScoreRows = score_rows) -> None:
         self._config = config
         self._score = score
         self._evaluator = Evaluator(config)

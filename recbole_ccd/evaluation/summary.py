@@ -54,7 +54,7 @@ def definitions(include_base: bool = True, include_current: bool = False) -> dic
 
 
 def learning_average(R: Matrix, include_base: bool = True) -> list[float | None]:
-    """LA_k = mean of R[i][i] over i ≤ k: how well each block was learned when it arrived (METHOD §4; CCD).
+    """LA_k = mean of R[i][i] over i ≤ k: how well each block was learned on arrival (CCD, KDD 2024).
 
     Args:
         R: Lower-triangular matrix of K + 1 rows.
@@ -75,7 +75,7 @@ def learning_average(R: Matrix, include_base: bool = True) -> list[float | None]
 def retained_average(
     R: Matrix, include_current: bool = False, include_base: bool = True
 ) -> list[float | None]:
-    """RA_k = mean of R[k][j] over j < k: how well earlier blocks are still served (METHOD §4; CCD).
+    """RA_k = mean of R[k][j] over j < k: how well earlier blocks are still served (CCD, KDD 2024).
 
     Args:
         R: Lower-triangular matrix of K + 1 rows.
@@ -97,7 +97,7 @@ def retained_average(
 
 
 def harmonic_mean(la: Sequence[float | None], ra: Sequence[float | None]) -> list[float | None]:
-    """H_k = 2·LA_k·RA_k / (LA_k + RA_k) (METHOD §4; CCD).
+    """H_k = 2·LA_k·RA_k / (LA_k + RA_k) (CCD, Lee et al., KDD 2024).
 
     Args:
         la: K + 1 learning averages.
@@ -131,8 +131,8 @@ def backward_transfer(R: Matrix) -> float | None:
 def forgetting(R: Matrix) -> float | None:
     """Mean over j < K of max_{j≤i≤K} R[i][j] - R[K][j] (Chaudhry et al., ECCV 2018).
 
-    The maximum here includes the last row, as METHOD §4 has it ("max over history minus last"), so that the
-    value is never negative.
+    The maximum here includes the last row (maximum over the history minus last), so that the value is never
+    negative.
 
     Args:
         R: Lower-triangular matrix of K + 1 rows.

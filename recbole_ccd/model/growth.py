@@ -103,7 +103,7 @@ def grow(
         model: a model of an earlier prefix; left as it is.
         config: its configuration.
         block: the block that has arrived.
-        initialize: whether new rows of embeddings start from their neighbourhood (CCD, section 4.3.1)
+        initialize: whether new rows of embeddings start from their neighbourhood (CCD)
             instead of at random.
 
     Returns:

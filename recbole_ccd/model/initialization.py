@@ -1,4 +1,4 @@
-"""Embeddings of new users and items from their neighbourhood (CCD, section 4.3.1)."""
+"""Embeddings of new users and items from their neighbourhood (CCD)."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def initialize_new_entities(
     For a new user ``u``: ``e_u = ½·mean(e_i: i in N_u, known before) + ½·mean(e_v: v in P_u)`` with
     ``N_u`` the user's items in this block and ``P_u`` the ``n_popular`` most active earlier users who
     share an item with ``u``, filled up with the most active ones. A missing first term counts as
-    zero. Items likewise. (CCD, Lee et al., KDD 2024, section 4.3.1.)
+    zero. Items likewise. (CCD, Lee et al., KDD 2024.)
 
     Args:
         model: a grown model; models without embedding tables are left as they are.

@@ -1,4 +1,4 @@
-"""Stability and plasticity proxies: frozen moving averages of the distilled students (CCD, section 4.3.2)."""
+"""Stability and plasticity proxies: frozen moving averages of the distilled students (CCD)."""
 
 from __future__ import annotations
 

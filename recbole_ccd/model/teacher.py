@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class TeacherEnsemble(GeneralRecommender):
-    """An ensemble of RecBole models as one RecBole model (CCD, section 5.1; METHOD: roles).
+    """An ensemble of RecBole models as one RecBole model (CCD).
 
     The score of a user and an item is the mean over members of ``rank^-exponent``, with the rank from
     1 among the known items. Members may be of different classes; each is trained by itself.

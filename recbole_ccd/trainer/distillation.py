@@ -1,4 +1,4 @@
-"""Stage 1: a compact student learns from the teacher's rankings (CCD, section 4.2)."""
+"""Stage 1: a compact student learns from the teacher's rankings (CCD)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Proxy-guided replay: what a frozen model ranks high and the live one now low (CCD, section 4.3.2)."""
+"""Proxy-guided replay: what a frozen model ranks high and the live one now low (CCD)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a teacher member must not forget: terms for each kind of member (CCD, section 4.4)."""
+"""What a teacher member must not forget: terms for each kind of member (CCD)."""
 
 from __future__ import annotations
 

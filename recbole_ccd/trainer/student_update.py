@@ -1,4 +1,4 @@
-"""Stage 2: the distilled student follows the block that arrived (CCD, section 4.3)."""
+"""Stage 2: the distilled student follows the block that arrived (CCD)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stage 3: a member of the teacher learns the block, its own past and the student side (CCD, section 4.4)."""
+"""Stage 3: a member of the teacher learns the block, its own past and the student side (CCD)."""
 
 from __future__ import annotations
 
