@@ -28,6 +28,8 @@ setup(
         "pandas>=1.5,<3",  # RecBole assigns in place to columns that pandas 3 copies
         "scipy>=1.9,<1.13",  # seven of RecBole's models call dok_matrix._update, gone in 1.13
         "setuptools<81",  # ray imports pkg_resources, gone in later versions
+        "scikit-learn",  # k-means, as RecBole uses it
+        "threadpoolctl",
         "pyyaml",
         "tqdm",
         "tensorboard",

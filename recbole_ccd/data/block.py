@@ -15,12 +15,12 @@ from scipy.sparse import csr_matrix
 from recbole_ccd.data.cut import TEST, TRAIN, VALID
 from recbole_ccd.data.dataloader import ActiveUserDataLoader, BlockEvalDataLoader
 from recbole_ccd.data.dataset import IncrementalDataset
+from recbole_ccd.data.rows import StreamRows
 from recbole_ccd.data.sampler import KnownItemSampler
 from recbole_ccd.errors import DataError
 
 if TYPE_CHECKING:
     from recbole_ccd.config import CCDConfig
-    from recbole_ccd.data.stream import BlockStream
 
 
 def learns_from_rows(config: CCDConfig) -> bool:
@@ -33,6 +33,7 @@ class Block:
 
     Attributes:
         index: position in the stream, 0 for the base block.
+        previous: the whole block before this one; None for the base block.
         n_users: users known once this block has arrived, [PAD] included; ids are ``< n_users``.
         n_items: likewise for items.
         n_old_users: users known before this block, [PAD] included (1 for the base block).
@@ -44,26 +45,28 @@ class Block:
 
     def __init__(
         self,
-        stream: BlockStream,
+        source: StreamRows,
         index: int,
         rows: dict[int, np.ndarray],
         known: tuple[int, int],
         old: tuple[int, int],
+        previous: Block | None = None,
         arrived: np.ndarray | None = None,
     ) -> None:
         """Made by :class:`BlockStream`.
 
         Args:
-            stream: the stream this block belongs to.
+            source: the rows of the stream.
             index: its position.
             rows: row numbers of the train, valid and test part.
             known: users and items known with this block, [PAD] included.
             old: users and items known before it, [PAD] included.
+            previous: the block before.
             arrived: for a piece of a block, the block's train rows so far, this piece's included.
         """
-        self._stream, self._rows = stream, rows
+        self._source, self._rows = source, rows
         self._arrived = rows[TRAIN] if arrived is None else arrived
-        self.index = index
+        self.index, self.previous = index, previous
         self.n_users, self.n_items = known
         self.n_old_users, self.n_old_items = old
         self.train, self.valid, self.test = (self._view(rows[part]) for part in (TRAIN, VALID, TEST))
@@ -77,12 +80,7 @@ class Block:
 
     def _view(self, rows: np.ndarray, known_at: Block | None = None) -> IncrementalDataset:
         now = known_at or self
-        return self._stream.dataset.view(rows, now.n_users, now.n_items)
-
-    @property
-    def previous(self) -> Block | None:
-        """The whole block before this one; None for the base block."""
-        return self._stream[self.index - 1] if self.index else None
+        return self._source.dataset.view(rows, now.n_users, now.n_items)
 
     @property
     def new_users(self) -> torch.Tensor:
@@ -107,11 +105,11 @@ class Block:
     @cached_property
     def recent_train_matrix(self) -> csr_matrix:
         """Train interactions of this block (so far) and the one before as 0/1, known prefix only, float32."""
-        earlier = self._stream.rows_before(self.index, (TRAIN,))[-1:]
+        earlier = self._source.before(self.index, (TRAIN,))[-1:]
         return _binary(self._view(np.concatenate([*earlier, self._arrived])))
 
     def _train_rows_so_far(self) -> np.ndarray:
-        return np.concatenate([*self._stream.rows_before(self.index, (TRAIN,)), self._arrived])
+        return np.concatenate([*self._source.before(self.index, (TRAIN,)), self._arrived])
 
     def model_data(self, config: CCDConfig) -> IncrementalDataset:
         """The rows a model is built on: its graph, or the histories it learns from.
@@ -163,7 +161,7 @@ class Block:
         """
         full = KnownItemSampler.saturated_users(self.train_matrix)
         if len(full):
-            token = self._stream.dataset.field2id_token[self.train.uid_field][full[0]]
+            token = self._source.dataset.field2id_token[self.train.uid_field][full[0]]
             raise DataError(
                 f"user '{token}' has interacted with all {self.n_items - 1} items known in block "
                 f"{self.index}, so no negative can be drawn; filter with user_inter_num_interval"
@@ -194,7 +192,7 @@ class Block:
         Returns:
             The loader, or None when no row is left.
         """
-        rows, feat = self._rows[TEST], self._stream.dataset.inter_feat
+        rows, feat = self._rows[TEST], self._source.dataset.inter_feat
         users, items = (feat[field].numpy()[rows] for field in (self.test.uid_field, self.test.iid_field))
         rows = rows[(users >= users_from) & (items >= items_from)]
         return self._eval_loader(config, rows, self._history((TRAIN, VALID), config, known_at), known_at)
@@ -205,7 +203,7 @@ class Block:
         rows = [self._rows[part] for part in parts]
         if config["mask_history"] == "all":
             last = (known_at or self).index
-            rows += [r for r in self._stream.rows_before(last + 1, (TRAIN, VALID), skip=self.index)]
+            rows += [r for r in self._source.before(last + 1, (TRAIN, VALID), skip=self.index)]
         return _binary(self._view(np.concatenate(rows), known_at))
 
     def _eval_loader(
@@ -229,14 +227,14 @@ class Block:
         pieces = [piece for piece in np.array_split(self._rows[TRAIN], n) if len(piece)]
         for number, piece in enumerate(pieces):
             last = number == len(pieces) - 1
-            known = (self.n_users, self.n_items) if last else self._stream.known_with(piece, old)
+            known = (self.n_users, self.n_items) if last else self._source.known_with(piece, old)
             rows = {
                 TRAIN: piece,
-                VALID: self._stream.only_known(self._rows[VALID], known),
+                VALID: self._source.only_known(self._rows[VALID], known),
                 TEST: self._rows[TEST][:0],
             }
             arrived = np.concatenate(pieces[: number + 1])
-            parts.append(Block(self._stream, self.index, rows, known, old, arrived))
+            parts.append(Block(self._source, self.index, rows, known, old, self.previous, arrived))
             old = known
         return parts
 

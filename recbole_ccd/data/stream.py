@@ -10,6 +10,7 @@ import numpy as np
 from recbole_ccd.data.block import Block
 from recbole_ccd.data.cut import TEST, TRAIN
 from recbole_ccd.data.dataset import IncrementalDataset
+from recbole_ccd.data.rows import StreamRows
 from recbole_ccd.errors import DataError
 
 if TYPE_CHECKING:
@@ -34,24 +35,18 @@ class BlockStream:
             DataError: a block has no train or no test row, or too few items to rank.
         """
         self.config, self.dataset = config, dataset
-        self._users = dataset.inter_feat[dataset.uid_field].numpy()
-        self._items = dataset.inter_feat[dataset.iid_field].numpy()
-        self._rows = [
-            {
-                part: np.flatnonzero((dataset.block_of_row == k) & (dataset.part_of_row == part))
-                for part in (0, 1, 2)
-            }
-            for k in range(dataset.n_blocks)
-        ]
+        self._rows = StreamRows(dataset)
         self._check_parts()
-        known = [(1, 1)]
-        for rows in self._rows:
-            known.append(self.known_with(np.concatenate(list(rows.values())), known[-1]))
-        self._blocks = [Block(self, k, rows, known[k + 1], known[k]) for k, rows in enumerate(self._rows)]
+        self._blocks: list[Block] = []
+        known, previous = (1, 1), None
+        for k, parts in enumerate(self._rows.parts):
+            old, known = known, self._rows.known_with(np.concatenate(list(parts.values())), known)
+            previous = Block(self._rows, k, parts, known, old, previous)
+            self._blocks.append(previous)
         self._check_catalogue()
 
     def _check_parts(self) -> None:
-        for k, rows in enumerate(self._rows):
+        for k, rows in enumerate(self._rows.parts):
             for part, name in ((TRAIN, "train"), (TEST, "test")):
                 if not len(rows[part]):
                     raise DataError(
@@ -88,16 +83,3 @@ class BlockStream:
             name: [str(token) for token in self.dataset.field2id_token[field][:known]]
             for name, (field, known) in fields.items()
         }
-
-    def known_with(self, rows: np.ndarray, before: tuple[int, int]) -> tuple[int, int]:
-        """Users and items known ([PAD] included) once ``rows`` have arrived after ``before``."""
-        users, items = (int(ids[rows].max(initial=0)) + 1 for ids in (self._users, self._items))
-        return max(users, before[0]), max(items, before[1])
-
-    def only_known(self, rows: np.ndarray, known: tuple[int, int]) -> np.ndarray:
-        """The rows whose user and item are both known."""
-        return rows[(self._users[rows] < known[0]) & (self._items[rows] < known[1])]
-
-    def rows_before(self, index: int, parts: tuple[int, ...], skip: int | None = None) -> list[np.ndarray]:
-        """Rows of some parts of the blocks before ``index``, leaving block ``skip`` out."""
-        return [self._rows[k][part] for k in range(index) if k != skip for part in parts]

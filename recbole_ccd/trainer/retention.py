@@ -13,6 +13,7 @@ from recbole.model.abstract_recommender import GeneralRecommender
 from recbole.model.general_recommender import LightGCN as RecBoleLightGCN
 from scipy.sparse import csr_matrix
 from sklearn.cluster import KMeans
+from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 from recbole_ccd.data.block import Block
@@ -101,7 +102,9 @@ class ContrastiveRetention(Retention):
         items = self._old_layers[0][1][1:]
         clusters = min(self.config["piw_clusters"], len(items))
         kmeans = KMeans(clusters, n_init=1, random_state=derive_seed(self.seed, "clusters"))
-        centers = kmeans.fit(items.cpu().numpy()).cluster_centers_
+        # with several threads the centres are summed in any order, and two runs differ in the last bits
+        with threadpool_limits(limits=1):
+            centers = kmeans.fit(items.cpu().numpy()).cluster_centers_
         generator = torch_generator(self.seed, "imitation")
         return _Imitation(centers, self.live.n_items - 1, generator).to(items.device)
 
