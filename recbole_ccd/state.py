@@ -150,9 +150,7 @@ class RunDirectory:
                 f"{run.path} cannot be created ({error.strerror}); give another --run_dir"
             ) from error
         if occupied:
-            raise RunError(
-                f"{run.path} exists and is not empty; give another --run_dir, or --resume={run.path}"
-            )
+            raise RunError(f"{run.path} exists and is not empty; give another --run_dir")
         try:
             run.checkpoints.mkdir()
         except OSError as error:

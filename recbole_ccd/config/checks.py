@@ -148,7 +148,7 @@ CHECKS: dict[str, Check] = {
     "run_dir": optional(text()),
     "seed": integer(0, 2**32 - 1),
     "gpu_id": Check("device numbers as text", lambda v: isinstance(v, str) or (_is_int(v) and v >= 0)),
-    "worker": integer(0),
+    "worker": integer(0, 0),
     "state": optional(choice("debug", "info", "warning", "error", "critical", any_case=True)),
     "data_path": text(),
     "checkpoint_dir": text(),

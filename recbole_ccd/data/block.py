@@ -200,7 +200,7 @@ class Block:
     def _history(
         self, parts: tuple[int, ...], config: CCDConfig, known_at: Block | None = None
     ) -> csr_matrix:
-        rows = [self._rows[part] for part in parts]
+        rows = [self._arrived if part == TRAIN else self._rows[part] for part in parts]
         if config["mask_history"] == "all":
             last = (known_at or self).index
             rows += [r for r in self._source.before(last + 1, (TRAIN, VALID), skip=self.index)]

@@ -59,8 +59,9 @@ def split_parts(
     """Splits one block's rows at random, user by user (CCD's published experiment, 80/10/10).
 
     A user with ``n`` rows gives ``max(floor(ratio * n), 1)`` of them to test, as many to valid and the
-    rest to train; with fewer than three rows all stay in train. Valid and test rows whose item has no
-    train row in this block are dropped, and so are those of a user left without valid or without test.
+    rest to train. With fewer than three rows all stay in train (ours: the formula would leave none there).
+    Valid and test rows whose item has no train row in this block are dropped, and so are those of a user
+    left without valid or without test.
 
     Args:
         users: user of each row, shape ``(n,)``, any integers.

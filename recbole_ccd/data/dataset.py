@@ -93,7 +93,6 @@ class IncrementalDataset(Dataset):
         order = order[parts[order] != DROPPED]
         self.inter_feat = feat.iloc[order].reset_index(drop=True)
         self.block_of_row, self.part_of_row = blocks[order], parts[order]
-        self.n_blocks = int(blocks.max()) + 1
 
     def _arrival_times(self) -> np.ndarray:
         if self.benchmark_filename_list:
@@ -122,6 +121,7 @@ class IncrementalDataset(Dataset):
         else:
             ratios = self.config["block_ratios"]
             blocks, n_blocks, key = blocks_by_ratio(times, ratios), len(ratios), "block_ratios"
+        self.n_blocks = n_blocks
         counts = np.bincount(blocks, minlength=n_blocks)
         if (counts == 0).any():
             shown = f" (boundaries {[raw_time(b) for b in boundaries]})" if boundaries else ""
@@ -137,6 +137,7 @@ class IncrementalDataset(Dataset):
             m["block"] if m else name for m, name in zip(matches, self.benchmark_filename_list, strict=True)
         ]
         index = {name: i for i, name in enumerate(dict.fromkeys(names))}
+        self.n_blocks = len(index)
         blocks = np.repeat([index[name] for name in names], self.file_size_list)
         given = [PARTS.index(m["part"]) if m else DROPPED for m in matches]
         parts = np.repeat(np.array(given, dtype=np.int8), self.file_size_list)

@@ -82,10 +82,14 @@ def copy_prefix(target: dict[str, Tensor], source: dict[str, Tensor]) -> None:
         source: state of the smaller one.
 
     Raises:
-        ModelError: a tensor has shrunk or changed its number of dimensions.
+        ModelError: a tensor is unknown to the target, has shrunk, or has other dimensions.
     """
     for name, old in source.items():
-        new = target[name]
+        new = target.get(name)
+        if new is None:
+            raise ModelError(
+                f"'{name}' is no parameter of the model built for the block; grow members one by one"
+            )
         if new.dim() != old.dim() or any(n < o for n, o in zip(new.shape, old.shape, strict=True)):
             raise ModelError(
                 f"'{name}' went from {tuple(old.shape)} to {tuple(new.shape)}; this model cannot be grown"
@@ -98,6 +102,8 @@ def grow(
     model: GeneralRecommender, config: CCDConfig, block: Block, initialize: bool = True
 ) -> GeneralRecommender:
     """The model at the size of a block, its parameters for old ids bit-identical.
+
+    What a model keeps outside its state dict starts anew, such as MultiVAE's count of annealing steps.
 
     Args:
         model: a model of an earlier prefix; left as it is.

@@ -90,8 +90,9 @@ class CCD(Strategy):
             self.plasticity, self.student, self.config.per_block("plasticity_ema", block.index)
         )
         pieces = block.parts(self.config["student_updates_per_block"])
+        distilled = self.student
         for number, piece in enumerate(pieces):
-            self.student = self.update_student(piece, number if len(pieces) > 1 else None)
+            self.student = self.update_student(piece, distilled, number if len(pieces) > 1 else None)
         self.teacher = self.update_teacher(block)
 
     def train_base_teacher(self, block: Block) -> TeacherEnsemble:
@@ -112,14 +113,16 @@ class CCD(Strategy):
             trainer.run(self.config["show_progress"])
         return student
 
-    def update_student(self, block: Block, piece: int | None = None) -> GeneralRecommender:
+    def update_student(
+        self, block: Block, distilled: GeneralRecommender, piece: int | None = None
+    ) -> GeneralRecommender:
         """Stage 2: the student grows and learns what has arrived, replaying what its proxies remember."""
         with self.stage("student_update", block, self.config, piece=piece) as stage:
             student = grow(self.student, stage.config, block, self._initialize)
             trainer = stage.trainer(StudentUpdateTrainer, student)
             trainer.replay_from(
                 self._proxies("student", block),
-                rank_with=self.student if self.config["replay_rank_student"] == "distilled" else None,
+                rank_with=distilled if self.config["replay_rank_student"] == "distilled" else None,
             )
             trainer.without(self._exclusion(block))
             trainer.run(self.config["show_progress"])

@@ -11,9 +11,11 @@ import torch
 from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
 from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import GeneralRecommender
+from recbole.model.general_recommender import CDAE, ENMF, SGL
 from recbole.trainer import Trainer
 from recbole.utils import get_trainer, set_color
 from torch import Tensor
+from torch.nn.utils.clip_grad import clip_grad_norm_
 from tqdm import tqdm
 
 from recbole_ccd.compat import relocate_tensorboard
@@ -26,6 +28,9 @@ from recbole_ccd.seeding import derive_seed
 
 if TYPE_CHECKING:
     from recbole_ccd.config import CCDConfig
+
+# models whose own loss is a sum over the batch; here every loss is a mean, so that weights mean the same
+SUMMED_LOSS = (SGL, ENMF, CDAE)
 
 Batch = tuple[Interaction, Any, Tensor, Tensor]
 
@@ -143,9 +148,11 @@ class StageTrainer(Trainer):
 
     def _with_extra(self, loss_func: Callable[[Interaction], Any] | None) -> Callable[[Interaction], Any]:
         base = loss_func or self.model.calculate_loss
+        summed = isinstance(self.model, SUMMED_LOSS)
 
         def losses(interaction: Interaction) -> Any:
             first, extra = base(interaction), self.extra_losses(interaction)
+            first = first / len(interaction) if summed else first
             return (*(first if isinstance(first, tuple) else (first.sum(),)), *extra) if extra else first
 
         return losses
@@ -166,6 +173,8 @@ class StageTrainer(Trainer):
             raise ValueError("Training loss is nan")
         self.optimizer.zero_grad()
         loss.backward()
+        if self.clip_grad_norm:
+            clip_grad_norm_(self.model.parameters(), **self.clip_grad_norm)
         self.optimizer.step()
 
     def training_rows(self) -> Any:

@@ -100,9 +100,11 @@ class ProxyReplay:
         if not self._sources:
             return merge_pairs(users, items, labels)
         n_users = max(source.model.n_users for source in self._sources)
+        # the live model may be the distilled student, which does not know the block's new items
+        seen = self._seen[:, : live.n_items]
         for batch in torch.arange(1, n_users, device=self._device).split(USER_BATCH):
             candidates = [_rows_or_none(source.candidates, batch) for source in self._sources]
-            ranks = self._live_ranks(live, batch, torch.cat(candidates, dim=1))
+            ranks = self._live_ranks(live, batch, seen, torch.cat(candidates, dim=1))
             widths = [ids.shape[1] for ids in candidates]
             for source, ids, now in zip(self._sources, candidates, ranks.split(widths, dim=1), strict=True):
                 place = torch.arange(1, ids.shape[1] + 1, device=ids.device).expand_as(ids).float()
@@ -113,9 +115,10 @@ class ProxyReplay:
                 labels.append(torch.sigmoid(score_pairs_cached(source.model, users[-1], items[-1])))
         return merge_pairs(users, items, labels)
 
-    def _live_ranks(self, live: GeneralRecommender, users: Tensor, items: Tensor) -> Tensor:
+    @staticmethod
+    def _live_ranks(live: GeneralRecommender, users: Tensor, seen: csr_matrix, items: Tensor) -> Tensor:
         scores = score_rows(live, users).clone()
-        mask_rows(scores, users, self._seen, -torch.inf)
+        mask_rows(scores, users, seen, -torch.inf)
         return ranks_of(scores, items)
 
 

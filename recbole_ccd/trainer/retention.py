@@ -106,7 +106,7 @@ class ContrastiveRetention(Retention):
         with threadpool_limits(limits=1):
             centers = kmeans.fit(items.cpu().numpy()).cluster_centers_
         generator = torch_generator(self.seed, "imitation")
-        return _Imitation(centers, self.live.n_items - 1, generator).to(items.device)
+        return _Imitation(centers, self.live.n_items - 2, generator).to(items.device)
 
     def parameters(self) -> list[nn.Parameter]:
         """PIW's cluster centres and perceptron."""

@@ -236,3 +236,20 @@ def test_a_stream_is_not_built_twice_by_mistake(tiny_stream):
     with pytest.raises(DataError, match="create_stream"):
         tiny_stream.dataset.build()
     assert isinstance(tiny_stream, BlockStream) and len(list(tiny_stream)) == 3
+
+
+def test_a_piece_validates_with_all_that_was_trained_in_the_block_masked(tiny_stream, make_config):
+    block = tiny_stream[1]
+    masked = set()
+    loader = block.parts(3)[-1].valid_loader(make_config())
+    for batch, (rows, items), _, _ in loader:
+        masked |= set(zip(batch["user_id"].numpy()[rows].tolist(), items.tolist(), strict=True))
+    users = set(loader.uid_list.tolist())
+    assert masked == {(u, i) for u, i in pairs(block.train) if u in users}
+
+
+def test_an_empty_last_file_is_an_empty_block_and_an_error(make_config, tmp_path):
+    rows = [row[:2] for row in tiny_rows()]
+    write_blocks(tmp_path, "files", {"b0": rows, "b1": []})
+    with pytest.raises(DataError, match="block 1 has no train interactions"):
+        create_stream(make_config(dataset="files", data_path=tmp_path, benchmark_filename=["b0", "b1"]))

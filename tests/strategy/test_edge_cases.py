@@ -4,6 +4,7 @@ import pytest
 
 from recbole_ccd.errors import DataError
 from recbole_ccd.trainer.base import StageTrainer
+from recbole_ccd.trainer.replay import ProxyReplay
 from tests.strategy.runs import block_rows, follow, teachers, triples, write_files
 
 TINY_TEACHER = teachers("LightGCN", "MultiVAE")
@@ -181,4 +182,31 @@ def test_without_replay_and_exclusion(run):
         distill_user_weight=0,
         distill_item_weight=0,
         **nothing,
+    )
+
+
+@pytest.mark.parametrize("updates", [1, 3])
+def test_replay_may_rank_with_the_distilled_student_though_items_are_new(run, monkeypatch, updates):
+    drawn_with, draw = [], ProxyReplay.draw
+
+    def spy(self, live, epoch):
+        drawn_with.append((live.n_users, live.n_items))
+        return draw(self, live, epoch)
+
+    monkeypatch.setattr(ProxyReplay, "draw", spy)
+    files = {f"b{k}": rows for k, rows in enumerate(two_blocks())}
+    strategy = run(files, replay_rank_student="distilled", student_updates_per_block=updates, epochs=2)
+    before, after = [(users + 1, items + 1) for users, items in known(strategy)]
+    assert before[0] < after[0] and before[1] < after[1]
+    # the student's stages rank with what stage 1 left, whatever the piece; the two members with themselves
+    assert drawn_with == [before] * updates + [after] * 2
+
+
+def test_the_papers_preset_runs(run):
+    files = {f"b{k}": rows for k, rows in enumerate(two_blocks())}
+    run(
+        files,
+        preset="paper-yelp",
+        teacher_models=["LightGCN", "LightGCN"],
+        teacher_args={"embedding_size": 16},
     )

@@ -326,3 +326,15 @@ def test_batches_with_and_without_earlier_users_add_up(make_update, name):
     trainer.run(show_progress=False)
     assert trainer.epochs_run == 1
     assert all(torch.isfinite(value).all() for value in trainer.model.state_dict().values())
+
+
+def test_a_pass_of_its_own_clips_gradients_too(make_config, tiny_stream):
+    steps = []
+    for limit in (None, {"max_norm": 1e-6}):
+        config, model = small_model(make_config, "BPR", tiny_stream[0], seed=1)
+        config["clip_grad_norm"], config["learner"], config["learning_rate"] = limit, "sgd", 1.0
+        trainer = make_trainer(StudentUpdateTrainer, config, model)
+        before = model.item_embedding.weight.detach().clone()
+        trainer.step(model.item_embedding.weight.square().sum())
+        steps.append((model.item_embedding.weight - before).norm().item())
+    assert steps[0] > 1e-3 and steps[1] == pytest.approx(1e-6, rel=0.05)

@@ -230,3 +230,14 @@ def test_every_model_trains_a_stage(make_trainer_of, name):
         key for key, value in trainer.model.state_dict().items() if not torch.equal(value, before[key])
     ]
     assert changed and all(torch.isfinite(value).all() for value in trainer.model.state_dict().values())
+
+
+@pytest.mark.parametrize("name", ["BPR", "ENMF"])
+def test_every_base_loss_is_a_mean(make_trainer_of, name):
+    trainer = make_trainer_of(name)
+    trainer.model.eval()  # no dropout
+    batch = next(iter(trainer.block.train_loader(trainer.config, seed=1)))
+    own = trainer.model.calculate_loss(batch)
+    # ENMF sums over the users of the batch, BPR is a mean already
+    expected = own / len(batch) if name == "ENMF" else own
+    torch.testing.assert_close(trainer._with_extra(None)(batch), expected)
