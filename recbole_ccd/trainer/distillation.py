@@ -63,9 +63,7 @@ class DistillationTrainer(StageTrainer):
             knowledge: the teacher's word on the block.
         """
         self._knowledge = knowledge
-        own = self.block.train_matrix
-        wide = csr_matrix(knowledge.excluded, shape=own.shape, copy=False)
-        ineligible = (own + wide).tocsr()
+        ineligible = (self.block.train_matrix + knowledge.excluded).tocsr()
         self._users = self._side(knowledge.top_items, ineligible, "user", "items", swapped=False)
         self._items = self._side(knowledge.top_users, ineligible.T.tocsr(), "item", "users", swapped=True)
         return self
