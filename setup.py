@@ -23,7 +23,7 @@ setup(
     package_data={name: ["*.yaml"] for name in SETTINGS},
     install_requires=[
         "recbole==1.2.1",  # we subclass its Config, Dataset and Trainer
-        "torch>=2.0",  # sparse CSR products with gradients, torch.load(weights_only=True)
+        "torch>=2.4",  # fused Adam on CPU, torch.load(weights_only=True)
         "numpy>=1.23,<2",  # RecBole and ray use names that numpy 2 removed, such as np.bool8
         "pandas>=1.5,<3",  # RecBole assigns in place to columns that pandas 3 copies
         "scipy>=1.9,<1.13",  # seven of RecBole's models call dok_matrix._update, gone in 1.13

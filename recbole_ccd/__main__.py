@@ -33,8 +33,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     # torch and RecBole take seconds to import, which a request for help need not wait for
     from recbole_ccd.errors import CCDError
+    from recbole_ccd.memory import keep_freed_memory
     from recbole_ccd.quick_start import run_ccd
 
+    keep_freed_memory()
     # RecBole 1.2.1 and torch's CSR tensors warn about themselves at every use
     warnings.filterwarnings("ignore", category=FutureWarning, module="recbole")
     warnings.filterwarnings("ignore", message="Sparse CSR tensor support")

@@ -202,6 +202,7 @@ CHECKS: dict[str, Check] = {
     "teacher_models": list_of(text()),
     "teacher_args": optional(_MAPPING),
     "ensemble_exponent": number(0, above=True),
+    "ensemble_rank_depth": optional(_SIZE),
     "student_updates_per_block": _SIZE,
     # stage 1
     "distill_top_k": _SIZE,
@@ -225,6 +226,7 @@ CHECKS: dict[str, Check] = {
     "student_replay_weight": number(0),
     "student_replay_decay": number(0, above=True),
     "replay_temperature": number(0),
+    "replay_rank_sample": optional(_SIZE),
     "replay_redraw": _SIZE,
     "replay_rank_student": choice("current", "distilled"),
     # stage 3

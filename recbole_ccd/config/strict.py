@@ -155,6 +155,7 @@ def check_settings(
                 path = f"{key}.{part}"
                 check_value(path, value[part], nested, source_of(path))
     _check_metrics(settings, source_of)
+    _check_depth(settings, source_of)
     for role in ("student", "teacher"):
         _check_replay(settings, role, source_of)
 
@@ -188,6 +189,17 @@ def _check_metrics(settings: Mapping[str, Any], source_of: Callable[[str], str])
     if settings["valid_metric"].lower() not in names:
         start = f"valid_metric is {one_line(repr(settings['valid_metric']))} ({source_of('valid_metric')})"
         raise ConfigError(f"{start}, which metrics and topk do not give; choose one of: {', '.join(names)}")
+
+
+def _check_depth(settings: Mapping[str, Any], source_of: Callable[[str], str]) -> None:
+    """The teacher must rank at least as many items as are asked of it."""
+    depth = settings.get("ensemble_rank_depth")
+    for key in ("topk", "distill_top_k", "exclusion_top_k") if depth is not None else ():
+        longest = max(settings[key]) if isinstance(settings[key], list) else settings[key]
+        if longest > depth:
+            name = "ensemble_rank_depth"
+            start = f"{name} is {depth} ({source_of(name)}), less than {key} with {longest}"
+            raise ConfigError(f"{start} ({source_of(key)}); raise {name} or lower {key}")
 
 
 def _check_replay(settings: Mapping[str, Any], role: str, source_of: Callable[[str], str]) -> None:

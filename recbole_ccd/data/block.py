@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from recbole.data import get_dataloader
-from recbole.data.dataloader import TrainDataLoader, UserDataLoader
+from recbole.data.dataloader import UserDataLoader
 from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
 from scipy.sparse import csr_matrix
 
 from recbole_ccd.data.cut import TEST, TRAIN, VALID
-from recbole_ccd.data.dataloader import ActiveUserDataLoader, BlockEvalDataLoader
+from recbole_ccd.data.dataloader import ActiveUserDataLoader, BlockEvalDataLoader, BlockTrainDataLoader
 from recbole_ccd.data.dataset import IncrementalDataset
 from recbole_ccd.data.rows import StreamRows
 from recbole_ccd.data.sampler import KnownItemSampler
@@ -111,6 +111,11 @@ class Block:
     def _train_rows_so_far(self) -> np.ndarray:
         return np.concatenate([*self._source.before(self.index, (TRAIN,)), self._arrived])
 
+    def release(self) -> None:
+        """Forgets the matrices derived so far; they are made anew when asked for."""
+        for name in ("train_matrix", "train_so_far", "recent_train_matrix"):
+            self.__dict__.pop(name, None)
+
     def model_data(self, config: CCDConfig) -> IncrementalDataset:
         """The rows a model is built on: its graph, or the histories it learns from.
 
@@ -149,7 +154,7 @@ class Block:
                 sampler = KnownItemSampler(
                     self.train_matrix, args["distribution"], args["alpha"], exclude, seed
                 )
-            loader = TrainDataLoader(config, self.train, sampler, shuffle=config["shuffle"])
+            loader = BlockTrainDataLoader(config, self.train, sampler, shuffle=config["shuffle"])
         loader.generator.manual_seed(seed)
         return loader
 

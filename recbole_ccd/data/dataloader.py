@@ -1,16 +1,19 @@
-"""RecBole loaders for blocks: active users, full-sort evaluation, replayed pairs."""
+"""RecBole loaders for blocks: training rows, active users, full-sort evaluation, replayed pairs."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from logging import getLogger
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from recbole.data.dataloader import FullSortEvalDataLoader, UserDataLoader
+from recbole.data.dataloader import FullSortEvalDataLoader, TrainDataLoader, UserDataLoader
 from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
 from recbole.data.interaction import Interaction
 from scipy.sparse import csr_matrix
+
+from recbole_ccd.data.pairs import csr_rows
 
 if TYPE_CHECKING:
     from recbole_ccd.config import CCDConfig
@@ -19,23 +22,22 @@ if TYPE_CHECKING:
 REPLAY_LABEL = "replay_label"
 
 
-def csr_rows(matrix: csr_matrix, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The nonzeros of some rows of a sparse matrix.
+class WholeBatches(AbstractDataLoader):
+    """Iterates over batches of indices instead of collecting each batch from single ones.
 
-    Args:
-        matrix: the matrix; rows beyond its end count as empty.
-        rows: row ids, shape ``(b,)``.
-
-    Returns:
-        Position in ``rows`` and column of each nonzero, shapes ``(p,)``.
+    Torch's loader hands out one index at a time, which costs as much as a training step of a small
+    model. The order is drawn from the loader's own generator.
     """
-    inside = rows < matrix.shape[0]
-    rows = np.where(inside, rows, 0)
-    start = matrix.indptr[rows].astype(np.int64)
-    length = np.where(inside, matrix.indptr[rows + 1] - start, 0)
-    owner = np.repeat(np.arange(len(rows)), length)
-    offset = np.arange(len(owner)) - np.repeat(np.cumsum(length) - length, length)
-    return owner, matrix.indices[start[owner] + offset].astype(np.int64)
+
+    def __iter__(self) -> Iterator[Interaction]:
+        """One epoch."""
+        n = self.sample_size
+        order = torch.randperm(n, generator=self.generator) if self.shuffle else torch.arange(n)
+        return (self.collate_fn(index) for index in order.split(self.step) if len(index))
+
+
+class BlockTrainDataLoader(WholeBatches, TrainDataLoader):
+    """RecBole's loader of training rows with their negatives."""
 
 
 class ActiveUserDataLoader(UserDataLoader):
@@ -98,8 +100,21 @@ class BlockEvalDataLoader(FullSortEvalDataLoader):
         positives = tuple(torch.from_numpy(part) for part in csr_rows(self._positives, users))
         return self.user_df[picked], history, *positives
 
+    def among(self, users: torch.Tensor) -> tuple[torch.Tensor, tuple[Interaction, Any, Any, Any]]:
+        """Those of some users that are evaluated here.
 
-class ReplayDataLoader(AbstractDataLoader):
+        Args:
+            users: distinct ids, shape ``(b,)``.
+
+        Returns:
+            Their places in ``users`` and a batch of them, as iterating gives it.
+        """
+        at = torch.searchsorted(self.uid_list, users).clamp_(max=len(self.uid_list) - 1)
+        found = self.uid_list[at] == users
+        return found.nonzero().squeeze(1), self.collate_fn(at[found])
+
+
+class ReplayDataLoader(WholeBatches):
     """Batches of replayed (user, item, soft label) triples, shuffled."""
 
     def __init__(
@@ -120,6 +135,7 @@ class ReplayDataLoader(AbstractDataLoader):
         users, items, labels = pairs
         fields = {dataset.uid_field: users, dataset.iid_field: items, REPLAY_LABEL: labels}
         self._triples = Interaction(fields)
+        self._device = users.device
         self.sample_size = len(users)
         super().__init__(config, dataset, None, shuffle=self.sample_size > 0)
         self.generator.manual_seed(seed)
@@ -128,6 +144,7 @@ class ReplayDataLoader(AbstractDataLoader):
         self.step = self.config["train_batch_size"]
         self.set_batch_size(self.step)
 
-    def collate_fn(self, index: list[int]) -> Interaction:
+    def collate_fn(self, index: torch.Tensor) -> Interaction:
         """One batch of triples."""
-        return self._triples[np.asarray(index)]
+        index = index.to(self._device)
+        return Interaction({field: values[index] for field, values in self._triples.interaction.items()})

@@ -173,6 +173,12 @@ class IncrementalDataset(Dataset):
         view._known = {self.uid_field: n_users, self.iid_field: n_items}
         return view
 
+    def __getitem__(self, index: np.ndarray | torch.Tensor, join: bool = True) -> Interaction:
+        """Some rows, with the features of their users and items; no Python list of indices is made."""
+        rows = torch.as_tensor(index)
+        feat = Interaction({field: values[rows] for field, values in self.inter_feat.interaction.items()})
+        return self.join(feat) if join else feat
+
     def get_user_feature(self) -> Interaction:
         """Features of the known users."""
         return super().get_user_feature()[: self.user_num]

@@ -7,6 +7,7 @@ import torch
 from recbole.sampler.sampler import AbstractSampler
 from scipy.sparse import csr_matrix
 
+from recbole_ccd.data.pairs import contains, csr_rows
 from recbole_ccd.errors import DataError
 
 
@@ -29,11 +30,11 @@ class KnownItemSampler(AbstractSampler):
         """Prepares the pairs that must not be drawn.
 
         Args:
-            positives: users × items of the known prefix; nonzeros are never drawn.
+            positives: users × items of the known prefix, indices sorted; nonzeros are never drawn.
             distribution: ``uniform`` or ``popularity``.
             alpha: power of the popularity.
-            exclude: further pairs not to draw, of any earlier prefix. A user whom they would leave
-                without any candidate keeps only the positives out.
+            exclude: further pairs not to draw, of any earlier prefix, sorted too. A user whom they would
+                leave without any candidate keeps only the positives out.
             seed: seed of this sampler's own generator.
 
         Raises:
@@ -42,7 +43,8 @@ class KnownItemSampler(AbstractSampler):
         self.n_users, self.n_items = positives.shape
         self._rng = np.random.default_rng(seed)
         self._item_counts = np.asarray(positives.sum(axis=0)).ravel()
-        self._used = self._used_keys(positives, exclude)
+        self._positives, self._exclude = positives, exclude
+        self._starved = self._check(positives, exclude)
         self._cumulative: np.ndarray | None = None
         super().__init__(distribution=distribution, alpha=alpha)
 
@@ -55,8 +57,8 @@ class KnownItemSampler(AbstractSampler):
         """
         return np.flatnonzero(positives.getnnz(axis=1) >= positives.shape[1] - 1)
 
-    def _used_keys(self, positives: csr_matrix, exclude: csr_matrix | None) -> np.ndarray:
-        keys = self._keys(positives)
+    def _check(self, positives: csr_matrix, exclude: csr_matrix | None) -> np.ndarray:
+        """Ids of the users whom the exclusion set would leave no negative."""
         full = self.saturated_users(positives)
         if len(full):
             raise DataError(
@@ -64,19 +66,20 @@ class KnownItemSampler(AbstractSampler):
                 "no negative can be drawn; filter with user_inter_num_interval"
             )
         if exclude is None:
-            return keys
-        both = np.union1d(keys, self._keys(exclude))
-        starved = np.bincount(both // self.n_items, minlength=self.n_users) >= self.n_items - 1
-        return np.union1d(both[~starved[both // self.n_items]], keys[starved[keys // self.n_items]])
+            return full
+        barred = positives.getnnz(axis=1)
+        barred[: exclude.shape[0]] += exclude.getnnz(axis=1)
+        doubtful = np.flatnonzero(barred >= self.n_items - 1)
+        rows, columns = (
+            np.concatenate(parts)
+            for parts in zip(csr_rows(positives, doubtful), csr_rows(exclude, doubtful), strict=True)
+        )
+        distinct = np.unique(rows * self.n_items + columns) // self.n_items
+        return doubtful[np.bincount(distinct, minlength=len(doubtful)) >= self.n_items - 1]
 
-    def _keys(self, matrix: csr_matrix) -> np.ndarray:
-        """Pairs as sorted unique integers ``user * n_items + item``."""
-        rows, cols = matrix.nonzero()
-        return np.unique(rows.astype(np.int64) * self.n_items + cols)
-
-    def get_used_ids(self) -> np.ndarray:
-        """The pairs not to draw, as sorted keys ``user * n_items + item`` (RecBole keeps sets here)."""
-        return self._used
+    def get_used_ids(self) -> csr_matrix:
+        """The positives (RecBole keeps a set per user here)."""
+        return self._positives
 
     def _build_alias_table(self) -> None:
         weights = np.where(self._item_counts > 0, np.maximum(self._item_counts, 1) ** self.alpha, 0.0)
@@ -91,10 +94,11 @@ class KnownItemSampler(AbstractSampler):
 
     def is_used(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         """Whether pairs must not be drawn, shape ``(n,)`` bool."""
-        keys = users.astype(np.int64) * self.n_items + items
-        found = np.searchsorted(self._used, keys)
-        found[found == len(self._used)] = 0
-        return self._used[found] == keys if len(self._used) else np.zeros(len(keys), dtype=bool)
+        used = contains(self._positives, users, items)
+        if self._exclude is None:
+            return used
+        excluded = contains(self._exclude, users, items)
+        return used | (excluded & ~np.isin(users, self._starved) if len(self._starved) else excluded)
 
     def sample_by_key_ids(self, key_ids: np.ndarray, num: int) -> torch.Tensor:
         """Draws ``num`` negatives per user in RecBole's order: all first ones, then all second ones.

@@ -53,19 +53,45 @@ def _most_similar_pairs(
     binary: csr_matrix, degrees: np.ndarray, budget: int, block_rows: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Row and column (row < column) of the ``budget`` most similar pairs."""
-    values, rows, cols = np.zeros(0), np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
+    kept = _Best(budget)
     transposed = binary.T.tocsr()
-    floor = 0.0
     for start in range(0, binary.shape[0], block_rows):
         overlap = triu(binary[start : start + block_rows] @ transposed, k=start + 1, format="coo")
         row, col = overlap.row.astype(np.int64) + start, overlap.col.astype(np.int64)
         # The square of the cosine: a quotient of whole numbers, so that equal similarities are equal floats.
-        value = overlap.data.astype(np.float64) ** 2 / (degrees[row] * degrees[col])
-        high = value >= floor if len(values) < budget else value > floor
-        values = np.concatenate([values, value[high]])
-        rows, cols = np.concatenate([rows, row[high]]), np.concatenate([cols, col[high]])
-        if len(values) >= budget:
-            best = np.lexsort((cols, rows, -values))[:budget]
-            values, rows, cols = values[best], rows[best], cols[best]
-            floor = values[-1] if budget else np.inf
-    return rows, cols
+        kept.add(overlap.data.astype(np.float64) ** 2 / (degrees[row] * degrees[col]), row, col)
+    return kept.pairs()
+
+
+class _Best:
+    """The most similar pairs so far, of equal ones those with the lowest ids."""
+
+    def __init__(self, budget: int) -> None:
+        self._budget, self._floor, self._size = budget, 0.0 if budget else np.inf, 0
+        self._parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+
+    def add(self, values: np.ndarray, rows: np.ndarray, cols: np.ndarray) -> None:
+        """Takes pairs, none of which has lower row ids than earlier ones, into account."""
+        high = values > self._floor
+        self._parts.append((values[high], rows[high], cols[high]))
+        self._size += int(high.sum())
+        # Cutting back costs as much as what there is to cut, so it waits until that has doubled.
+        if self._size > 2 * self._budget:
+            self._cut()
+
+    def _cut(self) -> None:
+        values, rows, cols = (np.concatenate(part) for part in zip(*self._parts, strict=True))
+        if len(values) > self._budget:
+            self._floor = np.partition(values, -self._budget)[-self._budget]
+            above, equal = values > self._floor, np.flatnonzero(values == self._floor)
+            first = np.lexsort((cols[equal], rows[equal]))[: self._budget - int(above.sum())]
+            above[equal[first]] = True
+            values, rows, cols = values[above], rows[above], cols[above]
+        self._parts, self._size = [(values, rows, cols)], len(values)
+
+    def pairs(self) -> tuple[np.ndarray, np.ndarray]:
+        """Rows and columns of the best pairs."""
+        if not self._parts:
+            return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
+        self._cut()
+        return self._parts[0][1:]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 from tqdm import tqdm
 
+from recbole_ccd.data.dataloader import BlockEvalDataLoader
 from recbole_ccd.errors import RunError
 from recbole_ccd.model.scoring import score_rows
 
@@ -71,62 +72,142 @@ class FullSortEvaluator:
         """
         name = label or progress or "evaluation"
         model.eval()
-        collector = Collector(self._config)
-        parts: list[dict[str, Tensor]] = []
-        n_items = 0
+        measured = _Measured(self._config, name)
         with torch.no_grad():
             for batch in _with_bar(loader, progress):
-                scores = self._scores(model, batch[0], name)
-                n_items = scores.shape[1]
-                parts.append(self._collect(collector, scores, batch, name))
-        if not parts:
-            raise RunError(f"{name}: there is nothing to evaluate; give the block a test part (eval_args)")
-        struct = _join(parts)
-        _add_counts(struct, collector, n_items, train_data, name)
-        return {metric: float(value) for metric, value in self._evaluator.evaluate(struct).items()}
+                users = batch[0][self._config["USER_ID_FIELD"]]
+                # a copy, for the scores may be a tensor that the model keeps
+                measured.add(self._scores(model, users, name).clone(), batch)
+        return measured.metrics(self._evaluator, train_data)
 
-    def _scores(self, model: nn.Module, interaction: Any, name: str) -> Tensor:
-        users = interaction[self._config["USER_ID_FIELD"]].to(self._config["device"])
-        scores = self._score(model, users)
-        if scores.isnan().any():
+    def evaluate_parts(
+        self,
+        model: nn.Module,
+        parts: Mapping[str, BlockEvalDataLoader],
+        label: str,
+        show_progress: bool = False,
+        train_data: Any = None,
+    ) -> dict[str, dict[str, float]]:
+        """Evaluate a model on several parts of a stream at once.
+
+        The same as :meth:`evaluate` on each, but users who are in several parts are scored once, and
+        scores of a large ensemble are what an evaluation costs.
+
+        Args:
+            model: A RecBole model.
+            parts: Loaders that rank the same items, by any name.
+            label: What error messages and the progress bar call this evaluation.
+            show_progress: Whether to draw a bar.
+            train_data: See :meth:`evaluate`.
+
+        Returns:
+            Metrics of each part.
+
+        Raises:
+            RunError: See :meth:`evaluate`; the message names the part.
+        """
+        model.eval()
+        measured = {name: _Measured(self._config, f"{label} on {name}") for name in parts}
+        users = torch.unique(torch.cat([loader.uid_list for loader in parts.values()]))
+        batches = users.split(min(loader.step for loader in parts.values()))
+        with torch.no_grad():
+            for batch in _with_bar(batches, f"Evaluate {label}" if show_progress else None):
+                scores = self._scores(model, batch, label)
+                for name, loader in parts.items():
+                    places, found = loader.among(batch)
+                    if len(places):
+                        measured[name].add(scores[places.to(scores.device)], found)
+        return {name: part.metrics(self._evaluator, train_data) for name, part in measured.items()}
+
+    def _scores(self, model: nn.Module, users: Tensor, name: str) -> Tensor:
+        scores = self._score(model, users.to(self._config["device"]))
+        # the maximum is NaN where any score is, and is found in one pass
+        if scores.numel() and scores.amax().isnan():
             raise RunError(f"{name}: the model's scores contain NaN; lower learning_rate")
         return scores
 
-    def _collect(self, collector: Collector, scores: Tensor, batch: Any, name: str) -> dict[str, Tensor]:
+
+class _Measured:
+    """What has been collected of one loader's batches."""
+
+    def __init__(self, config: Any, name: str) -> None:
+        self._collector, self._max_k, self._name = Collector(config), max(config["topk"]), name
+        self._parts: list[dict[str, Tensor]] = []
+        self._n_items = 0
+
+    def add(self, scores: Tensor, batch: Any) -> None:
+        """Collects a batch; ``scores`` is overwritten."""
         interaction, history, positive_u, positive_i = batch
+        self._n_items = scores.shape[1]
         positive_u, positive_i = positive_u.to(scores.device), positive_i.to(scores.device)
-        if len(positive_i) and int(positive_i.max()) >= scores.shape[1]:
+        if len(positive_i) and int(positive_i.max()) >= self._n_items:
             raise RunError(
-                f"{name}: item {int(positive_i.max())} is unknown to the model, which scores items below "
-                f"{scores.shape[1]}; grow the model to this block first"
+                f"{self._name}: item {int(positive_i.max())} is unknown to the model, which scores items "
+                f"below {self._n_items}; grow the model to this block first"
             )
         masked = self._mask(scores, history)
+        whole = self._collector.register.need("rec.meanrank")
+        collect = self._collect_rows if whole else self._collect_lists
+        self._parts.append(collect(masked, interaction, positive_u, positive_i))
+
+    def _collect_rows(
+        self, masked: Tensor, interaction: Any, positive_u: Tensor, positive_i: Tensor
+    ) -> dict[str, Tensor]:
+        """For metrics of whole rankings."""
         reachable = masked[positive_u, positive_i] > -torch.inf
-        collector.eval_batch_collect(masked, interaction, positive_u[reachable], positive_i[reachable])
+        missed = torch.bincount(positive_u[~reachable], minlength=len(masked))
+        return self._hand_over(masked, interaction, positive_u[reachable], positive_i[reachable], missed)
+
+    def _collect_lists(
+        self, masked: Tensor, interaction: Any, positive_u: Tensor, positive_i: Tensor
+    ) -> dict[str, Tensor]:
+        """For metrics of lists: RecBole makes a matrix of positives as wide as the scores it is given."""
+        values, items = torch.topk(masked, self._max_k, dim=1)
+        hits = (items[positive_u] == positive_i[:, None]) & (values[positive_u] > -torch.inf)
+        pair, place = hits.nonzero(as_tuple=True)
+        missed = torch.bincount(positive_u[~hits.any(dim=1)], minlength=len(masked))
+        collected = self._hand_over(values, interaction, positive_u[pair], place, missed)
+        if "rec.items" in collected:
+            collected["rec.items"] = items.gather(1, collected["rec.items"])
+        return collected
+
+    def _hand_over(
+        self, scores: Tensor, interaction: Any, rows: Tensor, columns: Tensor, missed: Tensor
+    ) -> dict[str, Tensor]:
+        """What RecBole collects of a batch whose positives are at some places of ``scores``."""
+        self._collector.eval_batch_collect(scores, interaction, rows, columns)
         # Emptied batch by batch: the collector itself would copy all earlier batches at each one.
-        struct = collector.get_data_struct()
+        struct = self._collector.get_data_struct()
         collected = {key: struct[key] for key in ("rec.topk", "rec.items", "rec.meanrank") if key in struct}
         if "rec.topk" in collected:
-            # A masked test item cannot be hit, but it still counts among what the user wanted.
-            missed = torch.bincount(positive_u[~reachable], minlength=len(scores))
+            # A test item that is masked or below the list is no hit, but counts among what the user wanted.
             collected["rec.topk"][:, -1] += missed.to(collected["rec.topk"])
         return collected
 
     def _mask(self, scores: Tensor, history: tuple[Tensor, Tensor] | None) -> Tensor:
-        missing = max(max(self._config["topk"]) - scores.shape[1], 0)
-        # Padding copies; without it a copy is needed too, for the scores may be a tensor the model keeps.
-        masked = pad(scores, (0, missing), value=-torch.inf) if missing else scores.clone()
+        missing = max(self._max_k - scores.shape[1], 0)
+        masked = pad(scores, (0, missing), value=-torch.inf) if missing else scores
         masked[:, 0] = -torch.inf
         if history is not None:
             masked[history[0].to(scores.device), history[1].to(scores.device)] = -torch.inf
         return masked
 
+    def metrics(self, evaluator: Evaluator, train_data: Any) -> dict[str, float]:
+        """RecBole's metrics of all that was collected."""
+        if not self._parts:
+            raise RunError(
+                f"{self._name}: there is nothing to evaluate; give the block a test part (eval_args)"
+            )
+        struct = _join(self._parts)
+        _add_counts(struct, self._collector, self._n_items, train_data, self._name)
+        return {metric: float(value) for metric, value in evaluator.evaluate(struct).items()}
 
-def _with_bar(loader: FullSortEvalDataLoader, progress: str | None) -> Iterable[Any]:
+
+def _with_bar(batches: Any, progress: str | None) -> Iterable[Any]:
     if progress is None:
-        return loader
+        return batches
     desc = set_color(progress, "pink")
-    return tqdm(loader, total=len(loader), ncols=100, desc=desc, leave=False, disable=None)
+    return tqdm(batches, total=len(batches), ncols=100, desc=desc, leave=False, disable=None)
 
 
 def _join(parts: list[dict[str, Tensor]]) -> DataStruct:

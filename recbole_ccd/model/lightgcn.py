@@ -7,21 +7,11 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 import torch
+from recbole.data.interaction import Interaction
 from recbole.model.general_recommender.lightgcn import LightGCN as RecBoleLightGCN
 from torch import Tensor
-
-
-class _SymmetricProduct(torch.autograd.Function):
-    """``A @ x`` for a constant symmetric ``A``: the gradient of ``x`` is the same product."""
-
-    @staticmethod
-    def forward(ctx: Any, adjacency: Tensor, x: Tensor) -> Tensor:
-        ctx.adjacency = adjacency
-        return adjacency @ x
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor]:
-        return None, ctx.adjacency @ grad
+from torch.autograd.function import once_differentiable
+from torch.nn.functional import embedding_bag
 
 
 def normalized_adjacency(interactions: sp.spmatrix) -> Tensor:
@@ -51,35 +41,145 @@ def normalized_adjacency(interactions: sp.spmatrix) -> Tensor:
     )
 
 
+def propagate(adjacency: Tensor, x: Tensor) -> Tensor:
+    """``A @ x`` for a sparse ``A``, without gradients.
+
+    Args:
+        adjacency: CSR tensor of shape ``(n, n)``.
+        x: contiguous, shape ``(n, dim)``.
+    """
+    if x.is_cuda:
+        return adjacency @ x
+    # a sparse product is a weighted sum of looked-up rows, and torch's kernel for that is several times as
+    # fast on a CPU as its CSR product
+    return embedding_bag(
+        adjacency.col_indices(),
+        x,
+        adjacency.crow_indices(),
+        mode="sum",
+        per_sample_weights=adjacency.values(),
+        include_last_offset=True,
+    )
+
+
+class _SymmetricProduct(torch.autograd.Function):
+    """``A @ x`` for a constant symmetric ``A``: the gradient of ``x`` is the same product."""
+
+    @staticmethod
+    def forward(ctx: Any, adjacency: Tensor, x: Tensor) -> Tensor:
+        ctx.adjacency = adjacency
+        return propagate(adjacency, x)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor]:
+        return None, propagate(ctx.adjacency, grad.contiguous())
+
+
+class _MeanOfLayers(torch.autograd.Function):
+    """Final and own embeddings of some nodes, and one dense gradient for them all.
+
+    The mean of the layers is a symmetric product as well: the gradient of the nodes' rows is put
+    together once and takes the same path back.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, adjacency: Tensor, users: Tensor, items: Tensor, n_layers: int, nodes: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        ctx.adjacency, ctx.n_layers, ctx.n_users = adjacency, n_layers, len(users)
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(nodes)
+        ego = torch.cat([users, items])
+        final = _sum_of_layers(adjacency, ego, n_layers)
+        return final.index_select(0, nodes).div_(n_layers + 1), ego.index_select(0, nodes)
+
+    @staticmethod
+    @once_differentiable
+    def backward(
+        ctx: Any, final: Tensor | None, own: Tensor | None
+    ) -> tuple[None, Tensor, Tensor, None, None]:
+        (nodes,) = ctx.saved_tensors
+        size = ctx.adjacency.shape[0]
+        total = own if own is None else _sum_of_rows(own, nodes, size)
+        if final is not None:
+            grad = _sum_of_rows(final / (ctx.n_layers + 1), nodes, size)
+            grad = _sum_of_layers(ctx.adjacency, grad, ctx.n_layers)
+            total = grad if total is None else total.add_(grad)
+        return None, total[: ctx.n_users], total[ctx.n_users :], None, None
+
+
+def _sum_of_layers(adjacency: Tensor, x: Tensor, n_layers: int) -> Tensor:
+    """``(I + A + … + A^L) x`` by Horner's rule: a product and a sum in place per layer."""
+    total = x
+    for _ in range(n_layers):
+        total = propagate(adjacency, total).add_(x)
+    return total
+
+
+def _sum_of_rows(rows: Tensor, places: Tensor, size: int) -> Tensor:
+    """Rows summed into a matrix of ``size`` rows, in an order that does not depend on threads."""
+    return torch.ops.aten.embedding_dense_backward(rows.contiguous(), places, size, -1, False)
+
+
 class LightGCN(RecBoleLightGCN):
     """LightGCN (He et al., SIGIR 2020) with RecBole's parameters and losses.
 
     RecBole's class builds its graph through ``scipy.sparse.dok_matrix._update``, which newer scipy
-    lacks, and multiplies in COO format, which is slow on CPU. This one changes only those two things,
-    and forgets its cached embeddings whenever it switches between training and evaluation.
+    lacks, and multiplies in COO format, which is slow on CPU. This one changes only the graph and how
+    embeddings are propagated and gathered, and forgets its cached embeddings whenever it switches
+    between training and evaluation.
     """
 
     def get_norm_adj_mat(self) -> Tensor:
         """The normalised graph of ``self.interaction_matrix`` as a CSR tensor."""
         return normalized_adjacency(self.interaction_matrix)
 
-    def layers(self) -> list[Tensor]:
+    def layers(self, n_layers: int | None = None) -> list[Tensor]:
         """Embeddings before and after each propagation.
+
+        Args:
+            n_layers: propagations to make; default all.
 
         Returns:
             ``n_layers + 1`` tensors of shape ``(users + items, dim)``; the first is the parameters.
         """
         layers = [self.get_ego_embeddings()]
-        for _ in range(self.n_layers):
+        for _ in range(self.n_layers if n_layers is None else n_layers):
             layers.append(_SymmetricProduct.apply(self.norm_adj_matrix, layers[-1]))
         return layers
 
+    def rows(self, users: Tensor, *items: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Final and own embeddings of some users and of lists of items.
+
+        Args:
+            users: ids, shape ``(B,)``.
+            *items: ids, each of shape ``(B,)``.
+
+        Returns:
+            Two lists, of the users' and each list's embeddings, each of shape ``(B, dim)``: the means over
+            the layers (eq. 4 with equal weights), and the parameters.
+        """
+        nodes = torch.cat([users, *(ids + self.n_users for ids in items)])
+        weights = self.user_embedding.weight, self.item_embedding.weight
+        final, own = _MeanOfLayers.apply(self.norm_adj_matrix, *weights, self.n_layers, nodes)
+        sizes = [len(users), *map(len, items)]
+        return list(final.split(sizes)), list(own.split(sizes))
+
     def forward(self) -> tuple[Tensor, Tensor]:
-        """Final embeddings of users and items: the mean over the layers (eq. 4 with equal weights)."""
-        layers = self.layers()
-        mean = sum(layers[1:], start=layers[0]) / len(layers)
-        users, items = torch.split(mean, [self.n_users, self.n_items])
-        return users, items
+        """Final embeddings of all users and all items."""
+        users, items = (torch.arange(n, device=self.device) for n in (self.n_users, self.n_items))
+        return tuple(self.rows(users, items)[0])
+
+    def calculate_loss(self, interaction: Interaction) -> Tensor:
+        """RecBole's loss: BPR on the final embeddings, and the regularised own ones."""
+        self.restore_user_e = self.restore_item_e = None
+        fields = (self.USER_ID, self.ITEM_ID, self.NEG_ITEM_ID)
+        (user, positive, negative), own = self.rows(*(interaction[field] for field in fields))
+        loss = self.mf_loss((user * positive).sum(dim=1), (user * negative).sum(dim=1))
+        if not self.reg_weight:
+            return loss
+        return loss + self.reg_weight * self.reg_loss(*own, require_pow=self.require_pow)
 
     def train(self, mode: bool = True) -> LightGCN:
         """Switches mode and drops the embeddings cached for full-sort prediction."""

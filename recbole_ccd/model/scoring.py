@@ -14,6 +14,8 @@ from recbole.model.general_recommender import BPR, DMF, ENMF, NGCF, SGL, LightGC
 from recbole.utils import ModelType
 from torch import Tensor
 
+from recbole_ccd.model.lightgcn import LightGCN as CSRLightGCN
+
 # pairs scored in one go where a model can only score pairs
 PAIR_BATCH = 1 << 18
 
@@ -105,6 +107,9 @@ def score_pairs(model: GeneralRecommender, users: Tensor, items: Tensor) -> Tens
     Returns:
         Shape ``(P,)``, differentiable.
     """
+    if isinstance(model, CSRLightGCN):
+        user_vectors, item_vectors = model.rows(users, items)[0]
+        return (user_vectors * item_vectors).sum(dim=1)
     vectors = factors(model)
     if vectors is not None:
         return (vectors[0][users] * vectors[1][items]).sum(dim=1)

@@ -33,19 +33,19 @@ class TeacherEnsemble(GeneralRecommender):
         """Puts members together.
 
         Args:
-            config: the run's configuration, for ``ensemble_exponent``.
+            config: the run's configuration, for ``ensemble_exponent`` and ``ensemble_rank_depth``.
             dataset: a view that knows what the members know.
             members: models of the same known prefix.
         """
         super().__init__(config, dataset)
-        self.exponent = config["ensemble_exponent"]
+        self.exponent, self.depth = config["ensemble_exponent"], config["ensemble_rank_depth"]
         self.members = nn.ModuleList(members)
 
     def full_sort_predict(self, interaction: Interaction) -> Tensor:
         """Ensemble scores of all items, shape ``(B * n_items,)``; the [PAD] column is -inf."""
         users = interaction[self.USER_ID]
         member_scores = (score_rows(member, users) for member in self.members)
-        return ensemble_scores(member_scores, self.exponent).view(-1)
+        return ensemble_scores(member_scores, self.exponent, self.depth).view(-1)
 
     def predict(self, interaction: Interaction) -> Tensor:
         """Ensemble scores of given pairs, shape ``(B,)``; each needs the ranks of the user's whole row."""

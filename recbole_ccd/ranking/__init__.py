@@ -2,7 +2,7 @@
 
 from recbole_ccd.ranking.rank import ensemble_scores, ranks, ranks_of
 from recbole_ccd.ranking.replay import draw_replay, merge_pairs
-from recbole_ccd.ranking.topk import ScoreFn, mask_rows, top_k, top_lists
+from recbole_ccd.ranking.topk import ScoreFn, mask_rows, top_k, top_lists, users_at_a_time
 from recbole_ccd.ranking.uninteresting import UninterestingSampler
 
 __all__ = [
@@ -16,4 +16,5 @@ __all__ = [
     "ranks_of",
     "top_k",
     "top_lists",
+    "users_at_a_time",
 ]

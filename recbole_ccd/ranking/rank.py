@@ -7,6 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+# Rows that a thread sorts at a time: few enough to stay in its cache.
+_SORTED_ROWS = 16
+
 
 def ranks(scores: Tensor) -> Tensor:
     """Rank of every item, 1 for the highest score.
@@ -21,27 +24,32 @@ def ranks(scores: Tensor) -> Tensor:
     return _by_rank(scores, table)
 
 
-def ranks_of(scores: Tensor, items: Tensor) -> Tensor:
+def ranks_of(scores: Tensor, items: Tensor, sample: Tensor | None = None) -> Tensor:
     """Rank of given items among all items.
 
     Args:
         scores: (B, n) scores; column 0 ([PAD]) does not count.
         items: (B, A) columns, padded with 0.
+        sample: (S,) distinct columns other than 0 on which ranks are estimated; None counts all. An item of
+            rank r among n then has a standard error of about sqrt(r · n / S).
 
     Returns:
         (B, A) float32 ranks: 1 + the number of items with a strictly higher score, so that equal scores share
         the better rank; 0 on the padding.
     """
+    compared = scores[:, 1:].contiguous() if sample is None else scores.index_select(1, sample)
     wanted, order = scores.gather(1, items).masked_fill_(items == 0, -torch.inf).sort(dim=1)
     # Each score falls between two wanted ones: counting those is cheaper than sorting all scores.
-    above = _counts(
-        torch.searchsorted(wanted, scores[:, 1:].contiguous(), out_int32=True), items.shape[1] + 1
-    )
+    above = _counts(torch.searchsorted(wanted, compared, out_int32=True), items.shape[1] + 1)
     higher = above.flip(1).cumsum(1).flip(1)[:, 1:].to(torch.float32)
+    if sample is not None:
+        higher *= (scores.shape[1] - 1) / max(len(sample), 1)
     return torch.empty_like(higher).scatter_(1, order, higher + 1.0).masked_fill_(items == 0, 0.0)
 
 
-def ensemble_scores(member_scores: Iterable[Tensor], exponent: float = 0.05) -> Tensor:
+def ensemble_scores(
+    member_scores: Iterable[Tensor], exponent: float = 0.05, depth: int | None = None
+) -> Tensor:
     r"""Scores of the teacher's ensemble: the mean over its members of a power of the rank.
 
     .. math:: s(u, i) = \frac{1}{M} \sum_m \mathrm{rank}_m(u, i)^{-p}
@@ -51,6 +59,8 @@ def ensemble_scores(member_scores: Iterable[Tensor], exponent: float = 0.05) -> 
     Args:
         member_scores: (B, n) scores of each member; read one at a time.
         exponent: The :math:`p` above.
+        depth: Ranks beyond this one count as the last, which spares sorting most of a large catalogue; items
+            that no member ranks so high are ``-inf``. None ranks all.
 
     Returns:
         (B, n) float32 scores; column 0 ([PAD]) is ``-inf``.
@@ -58,26 +68,34 @@ def ensemble_scores(member_scores: Iterable[Tensor], exponent: float = 0.05) -> 
     Raises:
         ValueError: If there is no member.
     """
-    total, members = None, 0
+    total, unranked, members = None, None, 0
     for scores in member_scores:
         if total is None:
             places = torch.arange(1, scores.shape[1] + 1, dtype=torch.float32, device=scores.device)
             table = places.pow_(-exponent)
-            total = _by_rank(scores, table)
+            total, unranked = _by_rank(scores, table, depth), table[-1].clone()
         else:
-            total += _by_rank(scores, table)
+            total += _by_rank(scores, table, depth)
+            unranked += table[-1]
         # Released before the next member's scores are asked for.
         del scores
         members += 1
     if total is None:
         raise ValueError("an ensemble needs at least one member")
+    if depth is not None and depth < total.shape[1] - 1:
+        total.masked_fill_(total == unranked, -torch.inf)
     total /= members
     total[:, 0] = -torch.inf
     return total
 
 
-def _by_rank(scores: Tensor, table: Tensor) -> Tensor:
+def _by_rank(scores: Tensor, table: Tensor, depth: int | None = None) -> Tensor:
     """(B, n): the entry of the table at each column's place in its row's order, [PAD] taking the last."""
+    if depth is not None and depth < scores.shape[1] - 1:
+        result = table[-1].repeat(scores.shape)
+        return result.scatter_(
+            1, scores[:, 1:].topk(depth).indices.add_(1), table[:depth].expand(len(scores), -1)
+        )
     order = _descending_order(scores[:, 1:]).add_(1)
     result = torch.empty(scores.shape, dtype=table.dtype, device=scores.device)
     result[:, 0] = table[-1]
@@ -88,29 +106,29 @@ def _descending_order(scores: Tensor) -> Tensor:
     """(B, n) int64: the columns of each row from the highest score to the lowest, ties by column."""
     if scores.device.type != "cpu" or scores.dtype != torch.float32:
         return scores.argsort(dim=1, descending=True, stable=True)
-    # Flipping the sign bit, or all bits of a negative number, orders floats like integers; adding 0 makes
-    # -0.0 equal to 0.0, and ~ reverses the order.
-    bits = (scores.detach() + 0.0).view(torch.int32)
-    keys = bits.bitwise_xor_((bits >> 31).bitwise_or_(-(2**31))).bitwise_not_()
-    low = _radix_order(keys.to(torch.int16))
-    high = _radix_order((keys >> 16).to(torch.int16).gather(1, low))
-    return low.gather(1, high)
+    # Adding 0 makes -0.0 equal to 0.0.
+    values = (scores.detach() + 0.0).numpy()
+    order = torch.empty(scores.shape, dtype=torch.int64)
+    places = order.numpy()
 
+    def sort(start: int) -> None:
+        tile = slice(start, start + _SORTED_ROWS)
+        places[tile] = _radix_order(values[tile])
 
-def _radix_order(keys: Tensor) -> Tensor:
-    """(B, n) stable order of 16-bit keys, taken as unsigned, by numpy's radix sort."""
-    values = keys.numpy().view(np.uint16)
     # Numpy releases the interpreter while it sorts, so threads share the rows.
-    parts = np.array_split(values, max(min(torch.get_num_threads(), len(values)), 1))
-    order = torch.empty(keys.shape, dtype=torch.int64)
-    places = np.array_split(order.numpy(), len(parts))
-
-    def sort(part: int) -> None:
-        places[part][:] = np.argsort(parts[part], axis=1, kind="stable")
-
-    with ThreadPoolExecutor(len(parts)) as pool:
-        list(pool.map(sort, range(len(parts))))
+    with ThreadPoolExecutor(max(torch.get_num_threads(), 1)) as pool:
+        list(pool.map(sort, range(0, len(values), _SORTED_ROWS)))
     return order
+
+
+def _radix_order(values: np.ndarray) -> np.ndarray:
+    """The same for float32 values, by numpy's radix sort of the low and then the high 16 bits."""
+    # Flipping the sign bit, or all bits of a negative number, orders floats like integers; ~ reverses that.
+    bits = values.view(np.int32)
+    keys = ~(bits ^ ((bits >> 31) | np.int32(-(2**31))))
+    low = np.argsort(keys.astype(np.uint16), axis=1, kind="stable")
+    high = np.take_along_axis((keys >> 16).astype(np.uint16), low, axis=1)
+    return np.take_along_axis(low, np.argsort(high, axis=1, kind="stable"), axis=1)
 
 
 def _counts(bins: Tensor, n_bins: int) -> Tensor:

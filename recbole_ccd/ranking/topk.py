@@ -6,10 +6,23 @@ import torch
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
-from recbole_ccd.data.dataloader import csr_rows
+from recbole_ccd.data.pairs import csr_rows
 
 ScoreFn = Callable[[Tensor], Tensor]
 """Users (B,) to fresh scores (B, n_items) that the receiver may overwrite; column 0 is [PAD]."""
+
+
+# scores that are worked on at a time; more would not stay in the cache
+_BATCH_SCORES = 3 << 20
+
+
+def users_at_a_time(n_items: int) -> int:
+    """How many users to score at a time, so that a batch of users × items is cheap to pass over.
+
+    Args:
+        n_items: items scored per user.
+    """
+    return max(_BATCH_SCORES // max(n_items, 1), 1)
 
 
 def mask_rows(scores: Tensor, users: Tensor, matrix: csr_matrix, value: float) -> None:
@@ -19,18 +32,18 @@ def mask_rows(scores: Tensor, users: Tensor, matrix: csr_matrix, value: float) -
         scores: (B, n) scores, overwritten.
         users: (B,) row of the matrix for each row of the scores; a row the matrix lacks leaves the scores
             alone.
-        matrix: Non-zeros to set; it may have fewer rows and fewer columns than there are users and items.
+        matrix: Non-zeros to set; it may have fewer or more rows and columns than there are users and items.
         value: The value to write.
 
     Raises:
-        ValueError: If the number of users is not the number of rows, or the matrix has more columns than
-            scores.
+        ValueError: If the number of users is not the number of rows.
     """
     if users.shape != scores.shape[:1]:
         raise ValueError(f"{tuple(users.shape)} users for {tuple(scores.shape)} scores")
-    if matrix.shape[1] > scores.shape[1]:
-        raise ValueError(f"the matrix has {matrix.shape[1]} columns, the scores only {scores.shape[1]}")
     rows, cols = csr_rows(matrix, users.cpu().numpy())
+    if matrix.shape[1] > scores.shape[1]:
+        known = cols < scores.shape[1]
+        rows, cols = rows[known], cols[known]
     index = (torch.from_numpy(rows).to(scores.device), torch.from_numpy(cols).to(scores.device))
     scores.index_put_(index, scores.new_tensor(value))
 
@@ -94,8 +107,7 @@ def top_lists(
     """
     _check_k(min(k_items, k_users))
     items = torch.zeros(len(users), k_items, dtype=torch.int64, device=users.device)
-    best = torch.full((n_items, k_users), -torch.inf, device=users.device)
-    ids = torch.zeros(n_items, k_users, dtype=torch.int64, device=users.device)
+    best = _BestRows(n_items, k_users, users.device)
     with torch.no_grad():
         for start in range(0, len(users), batch_size):
             batch = users[start : start + batch_size]
@@ -105,9 +117,36 @@ def top_lists(
             items[start : start + batch_size, : places.shape[1]] = places.masked_fill_(
                 highest == -torch.inf, 0
             )
-            best, places = torch.topk(torch.cat([best, scores.T], dim=1), k_users, dim=1)
-            ids = torch.cat([ids, batch.expand(n_items, -1)], dim=1).gather(1, places)
-    return items, ids.masked_fill_(best == -torch.inf, 0)
+            best.add(scores, batch)
+    return items, best.ids.masked_fill_(best.scores == -torch.inf, 0)
+
+
+class _BestRows:
+    """The k best rows of each column, while batches of rows come in."""
+
+    def __init__(self, n_columns: int, k: int, device: torch.device) -> None:
+        self.scores = torch.full((n_columns, k), -torch.inf, device=device)
+        self.ids = torch.zeros(n_columns, k, dtype=torch.int64, device=device)
+
+    def add(self, scores: Tensor, rows: Tensor) -> None:
+        """Takes (B, n_columns) scores of rows with the ids (B,) into account."""
+        n_columns, k = self.scores.shape
+        if k == 0:
+            return
+        # After some batches hardly any score is among the best of its column.
+        row, column = (scores > self.scores[:, -1]).nonzero(as_tuple=True)
+        order = column.argsort(stable=True)
+        row, column = row[order], column[order]
+        touched, place, counts = torch.unique_consecutive(column, return_inverse=True, return_counts=True)
+        if not len(touched):
+            return
+        within = torch.arange(len(column), device=column.device) - (counts.cumsum(0) - counts)[place]
+        wide = scores.new_full((len(touched), k + int(counts.max())), -torch.inf)
+        ids = self.ids.new_zeros(wide.shape)
+        wide[:, :k], ids[:, :k] = self.scores[touched], self.ids[touched]
+        wide[place, k + within], ids[place, k + within] = scores[row, column], rows[row]
+        self.scores[touched], best = torch.topk(wide, k, dim=1)
+        self.ids[touched] = ids.gather(1, best)
 
 
 def _candidates(score: ScoreFn, users: Tensor, exclude: csr_matrix | None) -> Tensor:

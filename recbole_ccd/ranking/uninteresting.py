@@ -1,17 +1,25 @@
 """Draws the uninteresting columns of the list-wise loss, the same ones until the next redraw."""
 
 import torch
+from scipy.sparse import csr_matrix
 from torch import Tensor
+
+from recbole_ccd.data.pairs import csr_rows
+from recbole_ccd.loss.windowed import Windows
+
+# rows that share a window; in batches of a thousand rows enough of them come together for fast products
+_GROUPS = 8
 
 
 class UninterestingSampler:
-    r"""Uniform samples without replacement of most of a catalogue, in little state and few passes.
+    r"""Uniform samples without replacement of most of a catalogue, a window of a shuffled circle per row.
 
-    All rows share one random permutation of the columns, and each row has a random offset into it: the row
-    takes the first ``n_samples`` eligible columns in circular order from its offset. For any single row that
-    is a uniform sample of the eligible columns; the samples of two rows are not independent, since only the
-    offsets differ. The state is O(n_columns + n_rows), a mask costs a few passes over (B, n_columns), and no
-    row is remembered.
+    All rows share one random permutation of the columns, laid out as a circle. Rows are dealt into a few
+    groups, each with a random place on the circle: a row takes the first ``n_samples`` eligible columns
+    from its group's place on. For any single row that is a uniform sample of the eligible columns; the
+    samples of two rows are not independent. What rows share is what makes it cheap: the scores of a group
+    are one matrix product with neighbouring columns, whatever share of the catalogue is sampled. The state
+    is O(n_columns + n_rows), and no row's sample is remembered.
 
     Source: the set Z of RRD, Kang et al., CIKM 2020, redrawn every few epochs in CCD, Lee et al., KDD 2024.
 
@@ -19,7 +27,7 @@ class UninterestingSampler:
         n_columns: Number of columns, column 0 ([PAD]) included.
         n_rows: Number of rows, row 0 included.
         n_samples: Columns per row; None for all that are eligible.
-        generator: Source of the permutation and the offsets.
+        generator: Source of the permutation, the groups and their places.
 
     Raises:
         ValueError: If a size is out of range.
@@ -42,36 +50,71 @@ class UninterestingSampler:
         return self.n_columns - 1
 
     def redraw(self) -> None:
-        """Draw a new permutation and new offsets."""
+        """Draw a new permutation, new groups and new places for them."""
         draw = {"generator": self._generator, "device": self._generator.device}
-        # Position of column c is entry c - 1; the inverse of a random permutation is one as well.
-        self._positions = torch.randperm(self._length, **draw)
-        self._offsets = torch.randint(max(self._length, 1), (self.n_rows,), **draw)
+        self._columns = torch.randperm(self._length, **draw) + 1
+        self._groups = torch.randint(_GROUPS, (self.n_rows,), **draw)
+        self._starts = torch.randint(max(self._length, 1), (_GROUPS,), **draw)
 
-    def mask(self, rows: Tensor, ineligible_rows: Tensor, ineligible_cols: Tensor) -> Tensor:
+    def windows(self, rows: Tensor, ineligible: csr_matrix) -> Windows:
         """Sampled columns of a batch of rows.
 
         Args:
             rows: (B,) row ids.
-            ineligible_rows: (E,) index into the batch of each ineligible pair.
-            ineligible_cols: (E,) column of each ineligible pair; repeated pairs and column 0 are harmless.
+            ineligible: Pairs (row, column) that are never sampled, without repeated ones.
 
         Returns:
-            (B, n_columns) bool with exactly min(n_samples, eligible columns) True in each row.
+            A window for each row that holds exactly min(n_samples, eligible columns) columns besides those
+            barred.
         """
-        if self.n_samples is None or self._length == 0:
-            result = torch.ones(len(rows), self.n_columns, dtype=torch.bool, device=rows.device)
-        else:
-            result = self._windows(rows, ineligible_rows, ineligible_cols)
-        result[:, 0] = False
-        result[ineligible_rows, ineligible_cols] = False
-        return result
+        groups = self._groups.to(rows.device)[rows]
+        order = groups.argsort(stable=True)
+        groups, positions = groups[order], self._positions(rows.device)
+        owners, columns = csr_rows(ineligible, rows[order].cpu().numpy())
+        real = columns > 0
+        owners, columns = (torch.from_numpy(part[real]).to(rows.device) for part in (owners, columns))
+        starts = self._starts.to(rows.device)[groups]
+        places = positions[columns - 1] - starts[owners]
+        places += self._length * (places < 0)
+        ends = self._ends(len(rows), owners, places)
+        inside = places < ends[owners]
+        circle = self._columns.to(rows.device)
+        sizes = torch.bincount(groups, minlength=_GROUPS).tolist()
+        return Windows(
+            columns=torch.cat([circle, circle]),
+            order=order,
+            tiles=[(size, start) for size, start in zip(sizes, self._starts.tolist(), strict=True) if size],
+            ends=ends,
+            barred_rows=owners[inside],
+            barred_places=places[inside],
+        )
+
+    def _positions(self, device: torch.device) -> Tensor:
+        """(n_columns - 1,): where on the circle each column is, column 1 first."""
+        positions = torch.empty_like(self._columns)
+        positions[self._columns - 1] = torch.arange(self._length, device=positions.device)
+        return positions.to(device)
+
+    def _ends(self, n_rows: int, owners: Tensor, places: Tensor) -> Tensor:
+        """(B,) smallest window of each row that holds ``n_samples`` eligible columns, or all there are."""
+        wanted = self._length if self.n_samples is None else min(self.n_samples, self._length)
+        bounds = torch.searchsorted(owners, torch.arange(n_rows + 1, device=owners.device))
+        ends = torch.full((n_rows,), wanted, dtype=torch.int64, device=places.device)
+        while True:
+            within = torch.zeros(len(places) + 1, dtype=torch.int64, device=places.device)
+            torch.cumsum(places < ends[owners], dim=0, out=within[1:])
+            barred = within[bounds[1:]] - within[bounds[:-1]]
+            longer = (barred + wanted).clamp_(max=self._length)
+            if torch.equal(longer, ends):
+                return ends
+            ends = longer
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The permutation, the offsets and the state of the generator."""
+        """The permutation, the groups, their places and the state of the generator."""
         return {
-            "positions": self._positions.clone(),
-            "offsets": self._offsets.clone(),
+            "columns": self._columns.clone(),
+            "groups": self._groups.clone(),
+            "starts": self._starts.clone(),
             "generator": self._generator.get_state(),
         }
 
@@ -84,50 +127,13 @@ class UninterestingSampler:
         Raises:
             ValueError: If the state is of another size.
         """
-        if len(state["positions"]) != self._length or len(state["offsets"]) != self.n_rows:
+        sizes = [len(state[name]) for name in ("columns", "groups", "starts")]
+        if sizes != [self._length, self.n_rows, _GROUPS]:
             raise ValueError(
-                f"the state is of {len(state['positions']) + 1} columns and {len(state['offsets'])} rows, "
-                f"the sampler of {self.n_columns} and {self.n_rows}"
+                f"the state is of {sizes[0] + 1} columns, {sizes[1]} rows and {sizes[2]} groups, the sampler "
+                f"of {self.n_columns}, {self.n_rows} and {_GROUPS}"
             )
-        self._positions = state["positions"].to(self._positions, copy=True)
-        self._offsets = state["offsets"].to(self._offsets, copy=True)
+        self._columns = state["columns"].to(self._columns, copy=True)
+        self._groups = state["groups"].to(self._groups, copy=True)
+        self._starts = state["starts"].to(self._starts, copy=True)
         self._generator.set_state(state["generator"])
-
-    def _windows(self, rows: Tensor, ineligible_rows: Tensor, ineligible_cols: Tensor) -> Tensor:
-        """(B, n_columns): the circular window of each row that holds its samples and ineligible columns."""
-        length = self._length
-        positions = self._positions.to(rows.device)
-        starts = self._offsets.to(rows.device)[rows]
-        kept = self._window_lengths(positions, starts, ineligible_rows, ineligible_cols)
-        ends = starts + kept
-        wrapped = ends >= length
-        ends = torch.where(wrapped, ends - length, ends)
-        # Narrow integers: the comparisons are bound by the width of what they read.
-        narrow = torch.int16 if length < 2**15 else torch.int32
-        places = torch.cat([positions.new_zeros(1), positions]).to(narrow)
-        result = places >= starts[:, None].to(narrow)
-        result ^= places >= ends[:, None].to(narrow)
-        # As bytes: torch has no fast kernel for the broadcast of bools.
-        result.view(torch.uint8).bitwise_xor_(wrapped[:, None].view(torch.uint8))
-        return result
-
-    def _window_lengths(
-        self, positions: Tensor, starts: Tensor, ineligible_rows: Tensor, ineligible_cols: Tensor
-    ) -> Tensor:
-        """(B,) length of each row's window: all positions but the last ones that hold the columns to drop."""
-        length, n_batch = self._length, len(starts)
-        real = ineligible_cols > 0
-        row = ineligible_rows[real]
-        circular = (positions[ineligible_cols[real] - 1] - starts[row]) % length
-        # By row, and from the end of the circle within a row; sorting also brings repeated pairs together.
-        keys = torch.unique(row * length + (length - 1 - circular))
-        row = torch.div(keys, length, rounding_mode="floor")
-        from_end = keys - row * length
-        counts = torch.bincount(row, minlength=n_batch)
-        order = torch.arange(len(keys), device=keys.device) - (counts.cumsum(0) - counts)[row]
-        dropped = (length - counts - self.n_samples).clamp(min=0)
-        # The j-th ineligible position from the end lies in the dropped window exactly if fewer than
-        # ``dropped`` eligible ones come after it; that number grows with j, so the ones inside are the first
-        # ones.
-        inside = from_end - order < dropped[row]
-        return length - dropped - torch.bincount(row[inside], minlength=n_batch)

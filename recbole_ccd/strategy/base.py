@@ -115,6 +115,8 @@ class Strategy(ABC):
             self.follow(block)
             self._evaluate(stream, block)
             self._save(stream, block)
+            if block.previous is not None:
+                block.previous.release()
             self.logger.info("\n%s", block_table(self.result, block.index))
         self.logger.info("\n%s", final_table(self.result))
         return self.result
@@ -153,22 +155,27 @@ class Strategy(ABC):
             if model is None:
                 continue
             clear_cache(model)
-            row = [self._measure(role, model, stream[j], block) for j in range(block.index + 1)]
+            measured = self._measure(role, model, stream, block)
+            row = [measured[f"block {j}"] for j in range(block.index + 1)]
             self.result.add_row(role, block.index, row)
-            users = self._measure(role, model, block, block, users_from=block.n_old_users)
-            items = self._measure(role, model, block, block, items_from=block.n_old_items)
-            self.result.add_new_entities(role, block.index, users, items)
+            self.result.add_new_entities(
+                role, block.index, measured.get("new users"), measured.get("new items")
+            )
             self.result.set_size(role, model)
 
     def _measure(
-        self, role: str, model: GeneralRecommender, tested: Block, now: Block, **only: int
-    ) -> dict[str, float] | None:
-        loader = tested.test_loader(self.config, known_at=now, **only)
-        if loader is None:
-            return None
-        label = f"block {now.index} {role} on block {tested.index}"
-        bar = f"Evaluate {label}" if self.config["show_progress"] else None
-        return self._evaluator.evaluate(model, loader, bar, label, train_data=now.train)
+        self, role: str, model: GeneralRecommender, stream: BlockStream, now: Block
+    ) -> dict[str, dict[str, float]]:
+        """Metrics on the test part of every block so far, and on the part of new users and of new items."""
+        loaders = {
+            f"block {j}": stream[j].test_loader(self.config, known_at=now) for j in range(now.index + 1)
+        }
+        loaders["new users"] = now.test_loader(self.config, users_from=now.n_old_users)
+        loaders["new items"] = now.test_loader(self.config, items_from=now.n_old_items)
+        parts = {name: loader for name, loader in loaders.items() if loader is not None}
+        return self._evaluator.evaluate_parts(
+            model, parts, f"block {now.index} {role}", self.config["show_progress"], train_data=now.train
+        )
 
     def _save(self, stream: BlockStream, block: Block) -> None:
         if self.run_directory is None:

@@ -10,6 +10,7 @@ from recbole.model.abstract_recommender import GeneralRecommender
 from scipy.sparse import csr_matrix
 
 from recbole_ccd.data.block import Block, learns_from_rows
+from recbole_ccd.data.pairs import pairs_matrix
 from recbole_ccd.data.stream import BlockStream
 from recbole_ccd.errors import ModelError
 from recbole_ccd.model.growth import build, check_growable, grow
@@ -17,10 +18,10 @@ from recbole_ccd.model.initialization import embedding_tables
 from recbole_ccd.model.proxy import update_proxy
 from recbole_ccd.model.scoring import clear_cache, score_rows
 from recbole_ccd.model.teacher import TeacherEnsemble
-from recbole_ccd.ranking.topk import ScoreFn, top_k, top_lists
+from recbole_ccd.ranking.topk import ScoreFn, top_k, top_lists, users_at_a_time
 from recbole_ccd.strategy.base import Strategy
 from recbole_ccd.trainer.base import StageTrainer
-from recbole_ccd.trainer.distillation import DistillationTrainer, TeacherKnowledge, pairs_matrix
+from recbole_ccd.trainer.distillation import DistillationTrainer, TeacherKnowledge
 from recbole_ccd.trainer.replay import ReplaySource
 from recbole_ccd.trainer.student_update import StudentUpdateTrainer
 from recbole_ccd.trainer.teacher_update import TeacherUpdateTrainer
@@ -28,6 +29,9 @@ from recbole_ccd.trainer.teacher_update import TeacherUpdateTrainer
 if TYPE_CHECKING:
     from recbole_ccd.config import CCDConfig
     from recbole_ccd.state import RunDirectory
+
+
+ROLES = ("student", "teacher")
 
 
 class CCD(Strategy):
@@ -46,6 +50,7 @@ class CCD(Strategy):
         self.members = [config.for_member(m) for m in range(len(config["teacher_models"]))]
         self.stability: GeneralRecommender | None = None
         self.plasticity: GeneralRecommender | None = None
+        self._lists: list[tuple[GeneralRecommender, Block, torch.Tensor]] = []
 
     def check(self, stream: BlockStream) -> None:
         """Refuses models that cannot play their role, and users for whom no negative can be drawn.
@@ -83,17 +88,21 @@ class CCD(Strategy):
             return
         if block.index > 1:
             self.student = self.generate_student(block.previous)
-        self.stability = update_proxy(
-            self.stability, self.student, self.config.per_block("stability_ema", block.index)
-        )
-        self.plasticity = update_proxy(
-            self.plasticity, self.student, self.config.per_block("plasticity_ema", block.index)
-        )
+        self.update_proxies(block)
         pieces = block.parts(self.config["student_updates_per_block"])
         distilled = self.student
         for number, piece in enumerate(pieces):
             self.student = self.update_student(piece, distilled, number if len(pieces) > 1 else None)
         self.teacher = self.update_teacher(block)
+
+    def update_proxies(self, block: Block) -> None:
+        """Moves the proxies towards the distilled student, which is both of them at first."""
+        keep = self.config.per_block
+        if self.stability is None:
+            self.stability = self.plasticity = update_proxy(None, self.student, keep=1.0)
+            return
+        self.stability = update_proxy(self.stability, self.student, keep("stability_ema", block.index))
+        self.plasticity = update_proxy(self.plasticity, self.student, keep("plasticity_ema", block.index))
 
     def train_base_teacher(self, block: Block) -> TeacherEnsemble:
         """Trains every member on the base block with its own loss."""
@@ -146,7 +155,13 @@ class CCD(Strategy):
         self.teacher.eval()
         users = torch.arange(block.n_users, device=self.config["device"])
         top_items, top_users = top_lists(
-            self._scores(self.teacher), users, block.n_items, max(k, n_excluded), k, block.train_matrix
+            self._scores(self.teacher),
+            users,
+            block.n_items,
+            max(k, n_excluded),
+            k,
+            block.train_matrix,
+            users_at_a_time(block.n_items),
         )
         self._teacher_top = top_items[:, :n_excluded]
         return TeacherKnowledge(top_items[:, :k], top_users, excluded=self._exclusion(block))
@@ -163,21 +178,35 @@ class CCD(Strategy):
         return [self._source(role, name, proxy, block) for name, proxy in proxies.items()]
 
     def _source(self, role: str, name: str, model: GeneralRecommender, block: Block) -> ReplaySource:
-        return ReplaySource(name, model, self.config.per_block(f"{role}_replay_{name}", block.index))
+        n_candidates = self.config.per_block(f"{role}_replay_candidates", block.index)
+        n_draws = self.config.per_block(f"{role}_replay_{name}", block.index)
+        return ReplaySource(name, model, n_draws, self._top_items(model, block)[:, :n_candidates])
 
     def _exclusion(self, block: Block) -> csr_matrix:
         """Top items of the teacher, as stage 1 was told them, of the proxies and of the current student."""
         models = [model for model in (self.stability, self.plasticity, self.student) if model is not None]
-        lists = [self._teacher_top, *(self._top_list(model, block) for model in models)]
-        return pairs_matrix([ids.cpu() for ids in lists], block.n_users, block.n_items)
+        n_excluded = self.config["exclusion_top_k"]
+        lists = [self._teacher_top, *(self._top_items(model, block)[:, :n_excluded] for model in models)]
+        return pairs_matrix(lists, block.n_users, block.n_items)
 
-    def _top_list(self, model: GeneralRecommender, block: Block) -> torch.Tensor:
-        """A model's top items outside the block's train part, row = user id; it may know fewer users."""
+    def _top_items(self, model: GeneralRecommender, block: Block) -> torch.Tensor:
+        """A model's top items outside the train parts of a block and the one before, row = user id.
+
+        Found once per block and shared by exclusion and replay; the model may know fewer users and items.
+        """
+        self._lists = [entry for entry in self._lists if entry[1] is block]
+        for known, _, lists in self._lists:
+            if known is model:
+                return lists
         clear_cache(model)
         model.eval()
+        sizes = (self.config.per_block(f"{role}_replay_candidates", block.index) for role in ROLES)
         users = torch.arange(model.n_users, device=self.config["device"])
-        seen = block.train_matrix[: model.n_users, : model.n_items]
-        return top_k(self._scores(model), users, self.config["exclusion_top_k"], seen)
+        k = max(self.config["exclusion_top_k"], *sizes)
+        size = users_at_a_time(model.n_items)
+        lists = top_k(self._scores(model), users, k, block.recent_train_matrix, size).to(torch.int32)
+        self._lists.append((model, block, lists))
+        return lists
 
     @staticmethod
     def _scores(model: GeneralRecommender) -> ScoreFn:

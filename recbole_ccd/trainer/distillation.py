@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from recbole.data.interaction import Interaction
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
-from recbole_ccd.data.dataloader import csr_rows
-from recbole_ccd.loss.listwise import list_wise_loss, masked_log_sum_exp, relaxed_ranking_loss
+from recbole_ccd.data.pairs import pairs_matrix
+from recbole_ccd.loss.listwise import list_wise_loss, masked_log_sum_exp
+from recbole_ccd.loss.windowed import windowed_ranking_loss
 from recbole_ccd.model.scoring import factors, has_factors, score_pairs
 from recbole_ccd.ranking.uninteresting import UninterestingSampler
 from recbole_ccd.seeding import torch_generator
@@ -36,7 +36,10 @@ class TeacherKnowledge:
 
 @dataclass
 class _Side:
-    """One direction of distillation: rows that rank columns."""
+    """One direction of distillation: rows that rank columns.
+
+    ``ineligible`` holds the pairs that are not uninteresting: known, excluded or interesting ones.
+    """
 
     interesting: Tensor
     ineligible: csr_matrix
@@ -63,12 +66,13 @@ class DistillationTrainer(StageTrainer):
             knowledge: the teacher's word on the block.
         """
         self._knowledge = knowledge
-        ineligible = (self.block.train_matrix + knowledge.excluded).tocsr()
-        self._users = self._side(knowledge.top_items, ineligible, "user", "items", swapped=False)
-        self._items = self._side(knowledge.top_users, ineligible.T.tocsr(), "item", "users", swapped=True)
+        taken = self.block.train_matrix + knowledge.excluded
+        self._users = self._side(knowledge.top_items, taken, "user", "items", swapped=False)
+        self._items = self._side(knowledge.top_users, taken.T, "item", "users", swapped=True)
         return self
 
-    def _side(self, interesting: Tensor, ineligible: csr_matrix, who: str, what: str, swapped: bool) -> _Side:
+    def _side(self, interesting: Tensor, taken: csr_matrix, who: str, what: str, swapped: bool) -> _Side:
+        ineligible = (taken + pairs_matrix([interesting], *taken.shape)).tocsr()
         generator = torch_generator(self.seed, "uninteresting", what)
         n_rows, n_columns = ineligible.shape
         sampler = UninterestingSampler(n_columns, n_rows, self.config[f"n_uninteresting_{what}"], generator)
@@ -107,19 +111,15 @@ class DistillationTrainer(StageTrainer):
     def _list_wise(self, side: _Side, rows: Tensor) -> Tensor:
         """Weighted sum of the list-wise losses of some rows."""
         interesting = side.interesting.to(rows.device)[rows]
-        ineligible = tuple(torch.from_numpy(part) for part in csr_rows(side.ineligible, rows.cpu().numpy()))
-        listed = torch.arange(len(rows)).repeat_interleave(interesting.shape[1])
-        ineligible_rows = torch.cat([ineligible[0], listed]).to(rows.device)
-        ineligible_columns = torch.cat([ineligible[1].to(rows.device), interesting.flatten()])
-        mask = side.sampler.mask(rows, ineligible_rows, ineligible_columns)
+        windows = side.sampler.windows(rows, side.ineligible)
         if not has_factors(type(self.model)):
+            mask = windows.mask(side.sampler.n_columns)
             return side.weight * self._pairwise(side, rows, interesting, mask).sum()
         vectors = factors(self.model, self.config["distill_layer"])
         row_vectors, column_vectors = reversed(vectors) if side.swapped else vectors
-        scores = row_vectors[rows] @ column_vectors.T
-        return (
-            side.weight
-            * relaxed_ranking_loss(scores, interesting, mask, self.config["distill_score_max"]).sum()
+        score_max = self.config["distill_score_max"]
+        return side.weight * windowed_ranking_loss(
+            row_vectors[rows], column_vectors, interesting, windows, score_max
         )
 
     def _pairwise(self, side: _Side, rows: Tensor, interesting: Tensor, mask: Tensor) -> Tensor:
@@ -138,24 +138,3 @@ class DistillationTrainer(StageTrainer):
         scale = mask.sum(dim=1) / usable.sum(dim=1).clamp(min=1)
         lse = masked_log_sum_exp(others, usable) + torch.log(scale)
         return list_wise_loss(listed, lse, interesting > 0)
-
-
-def pairs_matrix(lists: list[Tensor], n_users: int, n_items: int) -> csr_matrix:
-    """Users' item lists as one 0/1 matrix.
-
-    Args:
-        lists: tensors of shape ``(users, K)`` of item ids, 0-padded; row = user id. Some may cover fewer
-            users.
-        n_users: rows of the result.
-        n_items: columns of the result.
-    """
-    rows = [torch.arange(len(ids)).repeat_interleave(ids.shape[1]) for ids in lists]
-    row, col = (
-        torch.cat(parts).numpy() if parts else np.zeros(0, dtype=np.int64)
-        for parts in (rows, [i.flatten() for i in lists])
-    )
-    kept = (col > 0) & (row > 0)
-    data = np.ones(int(kept.sum()), dtype=np.float32)
-    matrix = csr_matrix((data, (row[kept], col[kept])), shape=(n_users, n_items))
-    matrix.data[:] = 1.0
-    return matrix

@@ -15,12 +15,9 @@ from recbole_ccd.loss.replay import annealed, replay_loss
 from recbole_ccd.model.scoring import clear_cache, is_autoencoder, score_pairs, score_rows
 from recbole_ccd.ranking.rank import ranks_of
 from recbole_ccd.ranking.replay import draw_replay, merge_pairs
-from recbole_ccd.ranking.topk import mask_rows, top_k
+from recbole_ccd.ranking.topk import mask_rows, top_k, users_at_a_time
 from recbole_ccd.seeding import derive_seed, torch_generator
 from recbole_ccd.trainer.base import StageTrainer
-
-# users ranked at a time: 256 rows of a large catalogue stay in cache-friendly territory
-USER_BATCH = 256
 
 Pairs = tuple[Tensor, Tensor, Tensor]
 
@@ -33,8 +30,8 @@ class ReplaySource:
         name: for seeds and logs (``stability``, ``plasticity``, ``student``).
         model: the frozen model, of this or an earlier prefix.
         n_draws: items drawn per user.
-        candidates: what is drawn from, shape ``(n_users, A)``; found by the first stage that replays from
-            this source and shared by the others of its block.
+        candidates: what is drawn from, shape ``(n_users, A)``, 0-padded; None lets the first stage that
+            replays from this source find them.
     """
 
     name: str
@@ -59,8 +56,9 @@ class ProxyReplay:
         temperature: float,
         seed: int,
         device: torch.device,
+        rank_sample: int | None = None,
     ) -> None:
-        """Finds each source's candidates, once.
+        """Finds the candidates of the sources that lack them.
 
         Args:
             sources: frozen models; those that draw nothing are dropped.
@@ -69,7 +67,9 @@ class ProxyReplay:
             temperature: ε.
             seed: seed of the draws.
             device: where the models live.
+            rank_sample: items on which live ranks are estimated; None counts all.
         """
+        self._rank_sample = rank_sample
         self._sources = [source for source in sources if source.n_draws > 0]
         self._seen, self._temperature, self._seed, self._device = seen, temperature, seed, device
         for source in self._sources:
@@ -80,8 +80,8 @@ class ProxyReplay:
         clear_cache(model)
         model.eval()
         users = torch.arange(model.n_users, device=self._device)
-        seen = self._seen[: model.n_users, : model.n_items]
-        return top_k(lambda batch: score_rows(model, batch).clone(), users, n_candidates, seen, USER_BATCH)
+        size = users_at_a_time(model.n_items)
+        return top_k(lambda batch: score_rows(model, batch).clone(), users, n_candidates, self._seen, size)
 
     @torch.no_grad()
     def draw(self, live: GeneralRecommender, epoch: int) -> Pairs:
@@ -100,11 +100,10 @@ class ProxyReplay:
         if not self._sources:
             return merge_pairs(users, items, labels)
         n_users = max(source.model.n_users for source in self._sources)
-        # the live model may be the distilled student, which does not know the block's new items
-        seen = self._seen[:, : live.n_items]
-        for batch in torch.arange(1, n_users, device=self._device).split(USER_BATCH):
+        sample, size = self._sampled_items(live.n_items, epoch), users_at_a_time(live.n_items)
+        for batch in torch.arange(1, n_users, device=self._device).split(size):
             candidates = [_rows_or_none(source.candidates, batch) for source in self._sources]
-            ranks = self._live_ranks(live, batch, seen, torch.cat(candidates, dim=1))
+            ranks = self._live_ranks(live, batch, torch.cat(candidates, dim=1), sample)
             widths = [ids.shape[1] for ids in candidates]
             for source, ids, now in zip(self._sources, candidates, ranks.split(widths, dim=1), strict=True):
                 place = torch.arange(1, ids.shape[1] + 1, device=ids.device).expand_as(ids).float()
@@ -115,16 +114,25 @@ class ProxyReplay:
                 labels.append(torch.sigmoid(score_pairs_cached(source.model, users[-1], items[-1])))
         return merge_pairs(users, items, labels)
 
-    @staticmethod
-    def _live_ranks(live: GeneralRecommender, users: Tensor, seen: csr_matrix, items: Tensor) -> Tensor:
+    def _sampled_items(self, n_items: int, epoch: int) -> Tensor | None:
+        if self._rank_sample is None or self._rank_sample >= n_items - 1:
+            return None
+        generator = torch_generator(self._seed, "ranked items", epoch)
+        return (torch.randperm(n_items - 1, generator=generator)[: self._rank_sample] + 1).to(self._device)
+
+    def _live_ranks(
+        self, live: GeneralRecommender, users: Tensor, items: Tensor, sample: Tensor | None
+    ) -> Tensor:
         scores = score_rows(live, users).clone()
-        mask_rows(scores, users, seen, -torch.inf)
-        return ranks_of(scores, items)
+        # the live model may be the distilled student, which does not know the block's new items
+        mask_rows(scores, users, self._seen, -torch.inf)
+        return ranks_of(scores, items, sample)
 
 
 def _rows_or_none(lists: Tensor, users: Tensor) -> Tensor:
     """Rows of id lists, all 0 for users beyond their end."""
-    return lists[users.clamp(max=len(lists) - 1)].masked_fill((users >= len(lists)).unsqueeze(1), 0)
+    rows = lists[users.clamp(max=len(lists) - 1)].long()
+    return rows.masked_fill_((users >= len(lists)).unsqueeze(1), 0)
 
 
 def score_pairs_cached(model: GeneralRecommender, users: Tensor, items: Tensor) -> Tensor:
@@ -165,7 +173,13 @@ class ReplayTrainer(StageTrainer):
         candidates = config.per_block(f"{self.role}_replay_candidates", block.index)
         temperature, seed = config["replay_temperature"], derive_seed(self.seed, "draws")
         self._replay = ProxyReplay(
-            sources, block.recent_train_matrix, candidates, temperature, seed, self.device
+            sources,
+            block.recent_train_matrix,
+            candidates,
+            temperature,
+            seed,
+            self.device,
+            config["replay_rank_sample"],
         )
         self._rank_with = rank_with or self.model
         return self

@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 from recbole_ccd.data.block import Block
-from recbole_ccd.data.dataloader import csr_rows
+from recbole_ccd.data.pairs import csr_rows
 from recbole_ccd.data.similarity import similarity_graph
 from recbole_ccd.loss.lwc_kd import contrastive_loss
 from recbole_ccd.loss.output_kl import output_kl, pairwise_kl
@@ -125,7 +125,7 @@ class ContrastiveRetention(Retention):
     @staticmethod
     def _layers(model: GeneralRecommender) -> list[tuple[Tensor, Tensor]]:
         if isinstance(model, LightGCN):
-            kept = model.layers()[: max(model.n_layers, 1)]
+            kept = model.layers(max(model.n_layers, 1) - 1)
             return [torch.split(layer, [model.n_users, model.n_items]) for layer in kept]
         if isinstance(model, RecBoleLightGCN):
             return [factors(model, "ego")]

@@ -1,11 +1,11 @@
-"""The relaxed ranking loss against hand arithmetic, a naive loop and autograd."""
+"""The list-wise loss from scores against hand arithmetic, a naive loop and autograd."""
 
 import math
 
 import pytest
 import torch
 
-from recbole_ccd.loss import list_wise_loss, masked_log_sum_exp, relaxed_ranking_loss
+from recbole_ccd.loss import list_wise_loss, masked_log_sum_exp
 
 
 def naive_list_wise(interesting, lse, valid):
@@ -19,54 +19,12 @@ def naive_list_wise(interesting, lse, valid):
     return torch.tensor(losses, dtype=interesting.dtype)
 
 
-def naive_relaxed(scores, interesting, uninteresting, score_max):
-    """The same formula through autograd, row by row."""
-    losses = []
-    for row, items, rest in zip(scores, interesting, uninteresting, strict=True):
-        clamped = row.clamp(max=score_max)
-        listed = clamped[items[items > 0]]
-        loss = row.sum() * 0.0
-        for r in range(len(listed)):
-            loss = loss - listed[r] + torch.logsumexp(torch.cat([listed[r:], clamped[rest]]), 0)
-        losses.append(loss)
-    return torch.stack(losses)
-
-
-def random_case(n_rows, n, k, generator, dtype=torch.float32, density=0.6):
-    scores = torch.randn(n_rows, n, generator=generator, dtype=dtype) * 3
-    order = torch.stack([torch.randperm(n - 1, generator=generator) + 1 for _ in range(n_rows)])
-    items = order[:, :k].clone()
-    mask = torch.rand(n_rows, n, generator=generator) < density
-    mask[:, 0] = False
-    mask.scatter_(1, items, False)
-    return scores, items, mask
-
-
 def test_hand_arithmetic():
     # Scores log 3 and log 1, rest e^lse = 2. First place: 3 / (3 + 1 + 2) = 1/2, second: 1 / (1 + 2) = 1/3.
     # L = -log(1/2) - log(1/3) = log 6 = 1.791759.
     interesting = torch.tensor([[math.log(3.0), 0.0]])
     loss = list_wise_loss(interesting, torch.tensor([math.log(2.0)]))
     assert loss.item() == pytest.approx(1.791759, abs=1e-6)
-
-
-def test_hand_arithmetic_of_full_rows():
-    # Columns 1..4 score log 3, 0, log 2, 7; listed 1, 2; uninteresting 3 only: the case above again.
-    scores = torch.tensor([[9.0, math.log(3.0), 0.0, math.log(2.0), 7.0]])
-    mask = torch.tensor([[False, False, False, True, False]])
-    loss = relaxed_ranking_loss(scores, torch.tensor([[1, 2]]), mask)
-    assert loss.item() == pytest.approx(1.791759, abs=1e-6)
-
-
-def test_clamp_by_hand():
-    # Both scores clamp to 1: L = -log(e / (e + e)) = log 2, and neither has a gradient.
-    scores = torch.tensor([[0.0, 5.0, 3.0]], requires_grad=True)
-    loss = relaxed_ranking_loss(
-        scores, torch.tensor([[1]]), torch.tensor([[False, False, True]]), score_max=1.0
-    )
-    loss.sum().backward()
-    assert loss.item() == pytest.approx(0.693147, abs=1e-6)
-    assert scores.grad.tolist() == [[0.0, 0.0, 0.0]]
 
 
 def test_list_wise_equals_naive():
@@ -136,58 +94,33 @@ def test_masked_log_sum_exp_gradcheck():
     assert torch.autograd.gradcheck(lambda s: masked_log_sum_exp(s, mask), (scores,))
 
 
-def test_relaxed_equals_naive_with_gradients():
+def test_list_wise_is_stable_for_very_low_scores():
+    # exp(-200) is 0 in float32, yet all three are equal: L = log 3 + log 2, gradients in thirds and halves.
+    interesting = torch.tensor([[-200.0, -200.0]], requires_grad=True)
+    lse = torch.tensor([-200.0], requires_grad=True)
+    loss = list_wise_loss(interesting, lse)
+    loss.sum().backward()
+    assert loss.item() == pytest.approx(math.log(6.0), abs=1e-4)
+    torch.testing.assert_close(interesting.grad, torch.tensor([[-2 / 3, -1 / 6]]), atol=1e-4, rtol=0)
+    torch.testing.assert_close(lse.grad, torch.tensor([5 / 6]), atol=1e-4, rtol=0)
+
+
+def test_the_upstream_gradient_of_each_row_scales_its_own():
     generator = torch.Generator().manual_seed(4)
-    scores, items, mask = random_case(12, 30, 5, generator, torch.float64)
-    items[3, 2:] = 0
-    items[4] = 0
-    mask[5] = False
-    weights = torch.randn(12, generator=generator, dtype=torch.float64)
-    ours, theirs = scores.clone().requires_grad_(), scores.clone().requires_grad_()
-    loss = relaxed_ranking_loss(ours, items, mask, score_max=2.0)
-    expected = naive_relaxed(theirs, items, mask, 2.0)
-    torch.testing.assert_close(loss, expected)
-    (loss * weights).sum().backward()
-    (expected * weights).sum().backward()
-    torch.testing.assert_close(ours.grad, theirs.grad)
-    assert loss[4] == 0 and not ours.grad[4].any()
-
-
-def test_relaxed_gradcheck():
-    generator = torch.Generator().manual_seed(5)
-    scores, items, mask = random_case(4, 12, 3, generator, torch.float64)
-    items[1, 2] = 0
-    scores.requires_grad_()
-    assert torch.autograd.gradcheck(lambda s: relaxed_ranking_loss(s, items, mask, 2.5), (scores,))
-
-
-def test_relaxed_over_several_tiles(monkeypatch):
-    generator = torch.Generator().manual_seed(6)
-    scores, items, mask = random_case(23, 40, 6, generator)
-    whole, tiled = scores.clone().requires_grad_(), scores.clone().requires_grad_()
-    relaxed_ranking_loss(whole, items, mask).sum().backward()
-    monkeypatch.setattr("recbole_ccd.loss.listwise._TILE_ELEMENTS", 100)
-    relaxed_ranking_loss(tiled, items, mask).sum().backward()
-    torch.testing.assert_close(tiled.grad, whole.grad, rtol=0, atol=0)
-
-
-def test_relaxed_takes_columns_of_a_wider_matrix():
-    generator = torch.Generator().manual_seed(7)
-    scores, items, mask = random_case(6, 20, 4, generator)
-    wide = torch.cat([scores, scores], dim=1)[:, :20].requires_grad_()
-    relaxed_ranking_loss(wide, items, mask).sum().backward()
-    narrow = scores.clone().requires_grad_()
-    relaxed_ranking_loss(narrow, items, mask).sum().backward()
-    torch.testing.assert_close(wide.grad, narrow.grad, rtol=0, atol=0)
+    interesting = torch.randn(3, 4, generator=generator, dtype=torch.float64, requires_grad=True)
+    lse = torch.randn(3, generator=generator, dtype=torch.float64, requires_grad=True)
+    plain = torch.autograd.grad(list_wise_loss(interesting, lse).sum(), (interesting, lse))
+    weights = torch.tensor([3.0, 0.0, -0.5], dtype=torch.float64)
+    scaled = torch.autograd.grad((list_wise_loss(interesting, lse) * weights).sum(), (interesting, lse))
+    torch.testing.assert_close(scaled[0], plain[0] * weights[:, None])
+    torch.testing.assert_close(scaled[1], plain[1] * weights)
 
 
 def test_empty_batch():
-    scores = torch.zeros(0, 5, requires_grad=True)
-    loss = relaxed_ranking_loss(
-        scores, torch.zeros(0, 3, dtype=torch.int64), torch.zeros(0, 5, dtype=torch.bool)
-    )
+    scores = torch.zeros(0, 3, requires_grad=True)
+    loss = list_wise_loss(scores, masked_log_sum_exp(torch.zeros(0, 5), torch.zeros(0, 5, dtype=torch.bool)))
     loss.sum().backward()
-    assert loss.shape == (0,)
+    assert loss.shape == (0,) and scores.grad.shape == (0, 3)
 
 
 def test_shapes_are_checked():
@@ -197,5 +130,3 @@ def test_shapes_are_checked():
         list_wise_loss(torch.zeros(2, 3), torch.zeros(2), torch.ones(2, 2, dtype=torch.bool))
     with pytest.raises(ValueError, match="mask"):
         masked_log_sum_exp(torch.zeros(2, 3), torch.ones(2, 2, dtype=torch.bool))
-    with pytest.raises(ValueError, match="lists"):
-        relaxed_ranking_loss(torch.zeros(2, 3), torch.ones(1, 1).long(), torch.ones(2, 3, dtype=torch.bool))

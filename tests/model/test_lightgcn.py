@@ -5,7 +5,7 @@ from recbole.data.interaction import Interaction
 from recbole.model.general_recommender import LightGCN as RecBoleLightGCN
 from scipy.sparse import coo_matrix
 
-from recbole_ccd.model.lightgcn import LightGCN, normalized_adjacency
+from recbole_ccd.model.lightgcn import LightGCN, normalized_adjacency, propagate
 from recbole_ccd.model.scoring import clear_cache, score_rows
 from tests.model.small_models import scatter, small_model
 
@@ -54,26 +54,160 @@ def test_forward_equals_recboles(twins):
         torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=0)
 
 
-def test_loss_and_gradients_equal_recboles(twins, tiny_stream):
-    generator = torch.Generator().manual_seed(3)
-
-    def draw(n):
-        return torch.randint(1, n, (64,), generator=generator)
-
-    block = tiny_stream[0]
-    batch = Interaction(
-        {"user_id": draw(block.n_users), "item_id": draw(block.n_items), "neg_item_id": draw(block.n_items)}
+def draw_batch(block, size=64, seed=3):
+    """Users, items and negatives at random; with 64 of them some are repeated."""
+    generator = torch.Generator().manual_seed(seed)
+    users, items, negatives = (
+        torch.randint(1, n, (size,), generator=generator)
+        for n in (block.n_users, block.n_items, block.n_items)
     )
-    gradients, losses = [], []
-    for model in twins:
-        model.zero_grad()
-        losses.append(model.calculate_loss(batch))
-        losses[-1].backward()
-        gradients.append([p.grad.clone() for p in model.parameters()])
-    torch.testing.assert_close(losses[0], losses[1], atol=1e-6, rtol=0)
-    for ours, theirs in zip(*gradients, strict=True):
-        assert ours.abs().max() > 1e-4
-        torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=0)
+    assert len(users.unique()) < size and len(torch.cat([items, negatives]).unique()) < 2 * size
+    return Interaction({"user_id": users, "item_id": items, "neg_item_id": negatives})
+
+
+def loss_and_gradients(model, batch):
+    model.zero_grad()
+    loss = model.calculate_loss(batch)
+    loss.backward()
+    return loss.detach(), [p.grad.clone() for p in model.parameters()]
+
+
+def assert_losses_equal(ours, theirs, batch):
+    (our_loss, our_gradients), (loss, gradients) = (loss_and_gradients(m, batch) for m in (ours, theirs))
+    torch.testing.assert_close(our_loss.sum(), loss.sum(), atol=1e-6, rtol=1e-6)
+    for one, other in zip(our_gradients, gradients, strict=True):
+        assert other.abs().max() > 1e-4
+        torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-5)
+    return our_loss, our_gradients
+
+
+def test_loss_and_gradients_equal_recboles(twins, tiny_stream):
+    assert_losses_equal(*twins, draw_batch(tiny_stream[0]))
+
+
+@pytest.mark.parametrize(
+    "keys", [{"reg_weight": 0}, {"reg_weight": 0.5}, {"reg_weight": 0.5, "require_pow": True}]
+)
+def test_the_regularised_loss_equals_recboles(tiny_stream, make_config, keys):
+    block, batch = tiny_stream[0], draw_batch(tiny_stream[0])
+    config, ours = small_model(make_config, "LightGCN", block, **keys)
+    theirs = RecBoleLightGCN(config, block.model_data(config))
+    theirs.load_state_dict(ours.state_dict())
+    assert ours.reg_weight == keys["reg_weight"] and ours.require_pow is keys.get("require_pow", False)
+    loss, _ = assert_losses_equal(ours, theirs, batch)
+    _, plain = small_model(make_config, "LightGCN", block, reg_weight=0)
+    difference = loss - plain.calculate_loss(batch)
+    assert difference > 0.1 if keys["reg_weight"] else difference == 0
+
+
+def test_one_pair_repeated_all_over_the_batch(twins):
+    ones = torch.ones(5, dtype=torch.int64)
+    assert_losses_equal(
+        *twins, Interaction({"user_id": ones, "item_id": 2 * ones, "neg_item_id": 2 * ones + ones})
+    )
+
+
+@pytest.fixture
+def threads():
+    """Sets the number of threads and restores it."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+def test_repetition_is_bit_identical_on_any_number_of_threads(twins, tiny_stream, threads):
+    batch = draw_batch(tiny_stream[0], size=500)
+    results = []
+    for n_threads in (1, 1, 2):
+        threads(n_threads)
+        results.append(loss_and_gradients(twins[0], batch))
+    for loss, gradients in results[1:]:
+        assert torch.equal(loss, results[0][0])
+        assert all(torch.equal(a, b) for a, b in zip(gradients, results[0][1], strict=True))
+
+
+def test_propagate_equals_the_dense_product():
+    rng = np.random.default_rng(4)
+    # users 0, 13, 14 and item 0 have no interaction
+    users, items = rng.integers(1, 13, 70), rng.integers(1, 9, 70)
+    graph = normalized_adjacency(coo_matrix((np.ones(70), (users, items)), shape=(15, 9)))
+    x = torch.randn(24, 6, generator=torch.Generator().manual_seed(4))
+    before = x.clone()
+    product = propagate(graph, x)
+    torch.testing.assert_close(product, graph.to_dense() @ x, atol=1e-6, rtol=1e-5)
+    assert torch.equal(x, before) and not product[[0, 13, 14, 15]].any() and product[1:13].any(dim=1).all()
+
+
+def test_propagate_without_any_interaction_is_zero():
+    graph = normalized_adjacency(coo_matrix((3, 4), dtype=np.float32))
+    assert torch.equal(propagate(graph, torch.ones(7, 2)), torch.zeros(7, 2))
+
+
+def test_rows_equal_forward_and_the_weights(twins):
+    model = twins[0]
+    users, items, others = torch.tensor([4, 1, 4, 0]), torch.tensor([2, 2, 7]), torch.tensor([0])
+    all_users, all_items = model()
+    final, own = model.rows(users, items, others)
+    for got, expected in zip(final, (all_users[users], all_items[items], all_items[others]), strict=True):
+        assert torch.equal(got, expected)
+    weights = model.user_embedding.weight, model.item_embedding.weight
+    for got, expected in zip(own, (weights[0][users], weights[1][items], weights[1][others]), strict=True):
+        assert torch.equal(got, expected)
+    ((alone,), (own_alone,)) = model.rows(users)
+    assert torch.equal(alone, final[0]) and torch.equal(own_alone, own[0])
+
+
+@pytest.mark.parametrize("outputs", [("final",), ("own",), ("final", "own")])
+def test_gradients_of_rows_equal_dense_autograd(twins, outputs):
+    model = twins[0]
+    generator = torch.Generator().manual_seed(5)
+    users, items, others = (
+        torch.randint(n, (40,), generator=generator) for n in (model.n_users, model.n_items, model.n_items)
+    )
+    weights = {name: [torch.randn(40, 8, generator=generator) for _ in range(3)] for name in ("final", "own")}
+
+    def loss_of(final, own):
+        rows = {"final": final, "own": own}
+        return sum((r * w).sum() for name in outputs for r, w in zip(rows[name], weights[name], strict=True))
+
+    parameters = [model.user_embedding.weight, model.item_embedding.weight]
+    gradients = torch.autograd.grad(loss_of(*model.rows(users, items, others)), parameters)
+    twins_of = [p.detach().clone().requires_grad_() for p in parameters]
+    graph, layers = model.norm_adj_matrix.to_dense(), [torch.cat(twins_of)]
+    for _ in range(model.n_layers):
+        layers.append(graph @ layers[-1])
+    nodes = users, items + model.n_users, others + model.n_users
+    mean = torch.stack(layers).mean(0)
+    expected = torch.autograd.grad(
+        loss_of([mean[ids] for ids in nodes], [layers[0][ids] for ids in nodes]), twins_of
+    )
+    for got, wanted in zip(gradients, expected, strict=True):
+        assert wanted.abs().max() > 0.1
+        torch.testing.assert_close(got, wanted, atol=1e-5, rtol=1e-5)
+
+
+def test_gradients_of_layers_equal_dense_autograd(twins):
+    model = twins[0]
+    parameters = [model.user_embedding.weight, model.item_embedding.weight]
+    factor = torch.randn(model.n_users + model.n_items, 8, generator=torch.Generator().manual_seed(6))
+    gradients = torch.autograd.grad((model.layers()[-1] * factor).sum(), parameters)
+    # the powers of the graph are symmetric
+    expected = torch.linalg.matrix_power(model.norm_adj_matrix.to_dense(), model.n_layers) @ factor
+    torch.testing.assert_close(torch.cat(gradients), expected, atol=1e-6, rtol=1e-5)
+
+
+def test_gradients_add_up_over_two_calls_of_rows(twins):
+    model = twins[0]
+    parameters = [model.user_embedding.weight, model.item_embedding.weight]
+    users, items = torch.tensor([1, 2, 2]), torch.tensor([3, 3, 5])
+
+    def loss():
+        (user, item), _ = model.rows(users, items)
+        return (user * item).sum()
+
+    once, twice = torch.autograd.grad(loss(), parameters), torch.autograd.grad(loss() + loss(), parameters)
+    for one, two in zip(once, twice, strict=True):
+        torch.testing.assert_close(two, 2 * one)
 
 
 def test_layers_are_the_powers_of_the_graph(twins):

@@ -114,12 +114,16 @@ def test_mask_rows_touches_only_the_entries(case):
             assert row[item].item() == expected
 
 
+def test_columns_that_the_scores_lack_are_ignored():
+    scores = torch.zeros(2, 4)
+    mask_rows(scores, torch.tensor([1, 0]), csr_matrix(([1.0, 1.0, 1.0], ([1, 1, 0], [2, 5, 4]))), 3.0)
+    assert scores.tolist() == [[0, 0, 3, 0], [0, 0, 0, 0]]
+
+
 def test_arguments_are_checked():
     score = scorer(torch.zeros(3, 5))
     with pytest.raises(ValueError, match="negative"):
         top_k(score, torch.tensor([1]), -1)
-    with pytest.raises(ValueError, match="columns"):
-        top_k(score, torch.tensor([1]), 1, csr_matrix((3, 6)))
     with pytest.raises(ValueError, match="users"):
         mask_rows(torch.zeros(3, 5), torch.tensor([1]), csr_matrix((3, 5)), 0.0)
 

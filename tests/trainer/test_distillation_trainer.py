@@ -1,10 +1,10 @@
 import pytest
 import torch
 from recbole.data.interaction import Interaction
-from scipy.sparse import csr_matrix
 
+from recbole_ccd.data.pairs import pairs_matrix
 from recbole_ccd.trainer.base import make_trainer
-from recbole_ccd.trainer.distillation import DistillationTrainer, TeacherKnowledge, pairs_matrix
+from recbole_ccd.trainer.distillation import DistillationTrainer, TeacherKnowledge
 from tests.model.small_models import all_scores, scatter, small_model, state_of
 
 TOP = 6
@@ -56,14 +56,14 @@ def make_distillation(make_config, tiny_stream, tmp_path):
 
 def spy_masks(side):
     """Records the uninteresting columns each row of a side is given."""
-    masks, draw = {}, side.sampler.mask
+    masks, draw = {}, side.sampler.windows
 
-    def mask(rows, *ineligible):
-        drawn = draw(rows, *ineligible)
-        masks.update(zip(rows.tolist(), drawn.clone(), strict=True))
+    def windows(rows, ineligible):
+        drawn = draw(rows, ineligible)
+        masks.update(zip(rows.tolist(), drawn.mask(side.sampler.n_columns), strict=True))
         return drawn
 
-    side.sampler.mask = mask
+    side.sampler.windows = windows
     return masks
 
 
@@ -262,11 +262,3 @@ def test_a_distilled_student_agrees_with_the_teacher_more_than_an_undistilled_on
         trainer.fit(trainer.block.train_loader(trainer.config, seed=1, exclude=trainer.excluded()))
         shares.append(agreement(trainer))
     assert shares[1] > shares[0] + 0.1
-
-
-def test_lists_become_one_matrix_of_ones():
-    lists = [torch.tensor([[0, 0], [2, 3], [1, 0]]), torch.tensor([[4, 4], [3, 1]])]
-    matrix = pairs_matrix(lists, 4, 5)
-    expected = [[0] * 5, [0, 1, 1, 1, 0], [0, 1, 0, 0, 0], [0] * 5]
-    assert isinstance(matrix, csr_matrix) and matrix.toarray().tolist() == expected
-    assert pairs_matrix([], 2, 2).toarray().tolist() == [[0, 0], [0, 0]]

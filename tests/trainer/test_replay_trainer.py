@@ -126,7 +126,7 @@ def test_draws_depend_on_seed_and_epoch_alone(source_of, live, tiny_stream):
 
 
 def test_users_the_source_does_not_know_are_not_replayed(source_of, live, tiny_stream, monkeypatch):
-    monkeypatch.setattr("recbole_ccd.trainer.replay.USER_BATCH", 20)
+    monkeypatch.setattr("recbole_ccd.trainer.replay.users_at_a_time", lambda n_items: 20)
     small, large = source_of(n_draws=2), source_of(n_draws=2, block=1, seed=3)
     users, items, _ = replay_of([small, large], tiny_stream[2]).draw(live, epoch=0)
     assert users.max() == large.model.n_users - 1

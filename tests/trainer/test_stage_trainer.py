@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from recbole.utils import init_seed
 
 from recbole_ccd.errors import RunError
 from recbole_ccd.model.growth import grow
@@ -93,7 +94,9 @@ def test_without_validation_the_last_epoch_is_kept(make_trainer_of, monkeypatch,
 @pytest.mark.parametrize("name", ["LightGCN", "SGL", "NeuMF", "MultiVAE"])
 def test_the_model_left_scores_what_its_best_validation_said(make_trainer_of, tiny_stream, name):
     # a learning rate at which validation goes up and down
-    trainer = make_trainer_of(name, epochs=4, learning_rate=0.1, stopping_step=10)
+    trainer = make_trainer_of(name, epochs=6, learning_rate=0.1, stopping_step=10)
+    # models draw dropout and graphs from the global generators
+    init_seed(1, reproducibility=True)
     scores = []
     validate = trainer._valid_epoch
     trainer._valid_epoch = lambda *args, **kwargs: (scores.append(validate(*args, **kwargs)), scores[-1])[1]
@@ -112,6 +115,57 @@ def test_one_seed_one_result(make_trainer_of):
         trainer.run(show_progress=False)
         results.append(state_of(trainer.model))
     assert same(*results)
+
+
+def train_on_random_gradients(optimizer, parameters, steps=4):
+    generator = torch.Generator().manual_seed(11)
+    for _ in range(steps):
+        for p in parameters:
+            p.grad = torch.randn(p.shape, generator=generator) * 0.01
+        optimizer.step()
+
+
+@pytest.mark.parametrize("keys", [{}, {"learner": "Adam", "weight_decay": 0.1, "learning_rate": 0.02}])
+def test_fused_adam_steps_where_adam_does(make_trainer_of, keys):
+    trainer = make_trainer_of("BPR", **keys)
+    optimizer, config = trainer.optimizer, trainer.config
+    assert type(optimizer) is torch.optim.Adam
+    assert all(group["fused"] and not group["foreach"] for group in optimizer.param_groups)
+    before = state_of(trainer.model)
+    twin = [p.detach().clone().requires_grad_() for p in trainer.model.parameters()]
+    plain = torch.optim.Adam(
+        twin, lr=config["learning_rate"], weight_decay=config["weight_decay"], fused=False, foreach=False
+    )
+    train_on_random_gradients(optimizer, list(trainer.model.parameters()))
+    train_on_random_gradients(plain, twin)
+    assert not same(before, state_of(trainer.model))
+    for ours, theirs in zip(trainer.model.parameters(), twin, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-7, rtol=0)
+
+
+def test_the_optimizers_of_a_models_own_trainer_are_fused(make_trainer_of):
+    trainer = make_trainer_of("RecVAE")
+    for optimizer in (trainer.optimizer_encoder, trainer.optimizer_decoder):
+        assert all(group["fused"] for group in optimizer.param_groups)
+
+
+@pytest.mark.parametrize(
+    ("learner", "kind"),
+    [
+        ("adamw", torch.optim.AdamW),
+        ("sgd", torch.optim.SGD),
+        ("adagrad", torch.optim.Adagrad),
+        ("rmsprop", torch.optim.RMSprop),
+    ],
+)
+def test_other_learners_train_as_ever(make_trainer_of, learner, kind):
+    trainer = make_trainer_of("BPR", learner=learner, learning_rate=0.01)
+    assert type(trainer.optimizer) is kind
+    assert not any(group.get("fused") for group in trainer.optimizer.param_groups)
+    before = state_of(trainer.model)
+    trainer.run(show_progress=False)
+    after = state_of(trainer.model)
+    assert not same(before, after) and all(torch.isfinite(value).all() for value in after.values())
 
 
 def test_nothing_is_written_outside_the_run_directory(make_trainer_of, tmp_path):

@@ -1,0 +1,203 @@
+"""The relaxed ranking loss from vectors: scores live for one tile, and its gradient is taken on the spot."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from recbole_ccd.loss.listwise import list_wise_backward, list_wise_forward
+
+# On a CPU a tile of scores is worked on while it is still in the cache.
+_TILE_ELEMENTS = 3 << 19
+
+
+class Windows(NamedTuple):
+    """Which columns are uninteresting to each row of a batch.
+
+    Rows are put in groups; the columns of a group's rows lie next to each other in ``columns``, from one
+    place on, so that a group's scores are one matrix product.
+
+    Attributes:
+        columns: (2L,) column id at each place of a circle of L, written down twice so that a window that
+            passes its end lies in one piece; never [PAD].
+        order: (B,) the batch's rows, group by group.
+        tiles: Number of rows and first place of each group, in that order.
+        ends: (B,) length of each row's window, rows in ``order``.
+        barred_rows: (E,) sorted places in ``order`` of pairs that are inside a window and yet no samples.
+        barred_places: (E,) their columns' places, counted from the window's beginning.
+    """
+
+    columns: Tensor
+    order: Tensor
+    tiles: list[tuple[int, int]]
+    ends: Tensor
+    barred_rows: Tensor
+    barred_places: Tensor
+
+    def mask(self, n_columns: int) -> Tensor:
+        """The same as a dense matrix, rows in the batch's own order.
+
+        Args:
+            n_columns: Columns of the result, [PAD] included.
+
+        Returns:
+            (B, n_columns) bool, True on the uninteresting columns.
+        """
+        result = torch.zeros(len(self.order), n_columns, dtype=torch.bool, device=self.order.device)
+        for rows, start, ends, barred in _split(self):
+            width = int(ends.max())
+            inside = torch.arange(width, device=ends.device) < ends[:, None]
+            inside[barred] = False
+            result[self.order[rows, None], self.columns[start : start + width]] = inside
+        return result
+
+
+_Tile = tuple[slice, int, Tensor, tuple[Tensor, Tensor]]
+
+
+def windowed_ranking_loss(
+    rows: Tensor, columns: Tensor, interesting: Tensor, windows: Windows, score_max: float = 10.0
+) -> Tensor:
+    r"""Relaxed ranking distillation of scores that are inner products, summed over the rows.
+
+    :func:`~recbole_ccd.loss.listwise.list_wise_loss` of the columns in ``interesting`` against the
+    uninteresting ones, with all scores clamped at :math:`\le` ``score_max``. A tile of scores is computed,
+    reduced to its log-sum-exp and turned into its share of the gradient before the next one takes its place:
+    nothing of the size rows × columns is allocated.
+
+    Source: RRD, Kang et al., CIKM 2020; user side and item side (IR-RRD) in CCD, Lee et al., KDD 2024
+    (arXiv 2405.19046).
+
+    Args:
+        rows: (B, d) vectors of the rows.
+        columns: (n, d) vectors of all columns, column 0 being the padding.
+        interesting: (B, K) column ids in the teacher's order, padded with 0 at the end.
+        windows: The uninteresting columns.
+        score_max: Upper clamp of the scores; a clamped score has no gradient.
+
+    Returns:
+        Scalar; a row without interesting columns adds 0.
+
+    Raises:
+        ValueError: If the shapes do not agree.
+    """
+    if rows.shape[1:] != columns.shape[1:] or not len(rows) == len(interesting) == len(windows.order):
+        raise ValueError(
+            f"rows {tuple(rows.shape)}, columns {tuple(columns.shape)}, lists {tuple(interesting.shape)} and "
+            f"windows of {len(windows.order)} rows do not fit"
+        )
+    return _WindowedRanking.apply(rows, columns, interesting, windows, float(score_max))
+
+
+class _WindowedRanking(torch.autograd.Function):
+    """The gradient is linear in that of the sum, so the forward pass can compute it up to a factor."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, rows: Tensor, columns: Tensor, interesting: Tensor, windows: Windows, score_max: float
+    ) -> Tensor:
+        loss, *gradients = _loss_and_gradients(rows, columns, interesting, windows, score_max)
+        ctx.save_for_backward(*gradients)
+        return loss
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
+        of_rows, of_columns = ctx.saved_tensors
+        return of_rows * grad, of_columns * grad, None, None, None
+
+
+def _loss_and_gradients(
+    rows: Tensor, columns: Tensor, interesting: Tensor, windows: Windows, score_max: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The summed loss and its derivatives by ``rows`` and ``columns``."""
+    rows, interesting = rows[windows.order], interesting[windows.order]
+    listed = columns[interesting]
+    raw = torch.bmm(listed, rows[:, :, None]).squeeze(2)
+    by_listed, by_rows = torch.empty_like(raw), torch.empty_like(rows)
+    # transposed: the products with few rows on the left are the fast ones
+    table = columns.T.index_select(1, windows.columns)
+    by_table = torch.zeros_like(table)
+    total = rows.new_zeros(())
+    buffer = rows.new_empty(0)
+    for part, start, ends, barred in _split(windows):
+        width = int(ends.max())
+        near = table[:, start : start + width]
+        if buffer.numel() < (size := len(ends) * width):
+            buffer = rows.new_empty(size)
+        tile = torch.mm(rows[part], near, out=buffer[:size].view(len(ends), width))
+        lse, scale = _exponentiate(tile, ends, barred, score_max)
+        valid = interesting[part] > 0
+        scores = raw[part].clamp(max=score_max)
+        losses, denominators = list_wise_forward(scores, lse, valid)
+        by_listed[part], by_lse = list_wise_backward(scores, lse, valid, denominators)
+        total += losses.sum()
+        factor = (by_lse * scale)[:, None]
+        torch.mul((near @ tile.T).T, factor, out=by_rows[part])
+        by_table[:, start : start + width].addmm_((rows[part] * factor).T, tile)
+    by_listed.masked_fill_(raw > score_max, 0.0)
+    by_rows += torch.bmm(by_listed[:, None], listed).squeeze(1)
+    by_columns = _sum_of_rows(by_listed[:, :, None] * rows[:, None], interesting, len(columns))
+    by_columns += _fold(by_table, windows.columns, len(columns))
+    return total, torch.empty_like(by_rows).index_copy_(0, windows.order, by_rows), by_columns
+
+
+def _exponentiate(
+    tile: Tensor, ends: Tensor, barred: tuple[Tensor, Tensor], score_max: float
+) -> tuple[Tensor, Tensor]:
+    """Turns scores into the exponentials whose sum times the second result is each row's softmax.
+
+    Returns:
+        Log-sum-exp of each row and the reciprocal of its sum (0 for an empty row). Afterwards the tile is 0
+        where nothing was sampled, and where the clamp leaves no gradient.
+    """
+    tile[barred] = -torch.inf
+    width, shortest = tile.shape[1], int(ends.min())
+    if shortest < width:
+        tail = torch.arange(shortest, width, device=ends.device)
+        tile[:, shortest:].masked_fill_(tail >= ends[:, None], -torch.inf)
+    top = tile.amax(1) if width else tile.new_full((len(tile),), -torch.inf)
+    clamped = tile > score_max if bool((top > score_max).any()) else None
+    shift = top.clamp(max=score_max)
+    # An empty row has the maximum -inf, and -inf - -inf is NaN.
+    shift.masked_fill_(shift == -torch.inf, 0.0)
+    sums = tile.clamp_(max=score_max).sub_(shift[:, None]).exp_().sum(1)
+    if clamped is not None:
+        tile.masked_fill_(clamped, 0.0)
+    return sums.log() + shift, torch.where(sums > 0, 1.0 / sums, 0.0)
+
+
+def _split(windows: Windows) -> Iterator[_Tile]:
+    """Parts of the groups that are small enough to stay in the cache.
+
+    Yields:
+        The rows in ``order``, the first place of their window, its lengths, and the barred pairs as (row of
+        the part, place).
+    """
+    first, n_rows = 0, len(windows.order)
+    widest = int(windows.ends.max()) if n_rows else 0
+    limit = n_rows if windows.order.is_cuda else max(_TILE_ELEMENTS // max(widest, 1), 1)
+    for size, start in windows.tiles:
+        parts = -(-size // limit)
+        for number in range(parts):
+            rows = slice(first + size * number // parts, first + size * (number + 1) // parts)
+            bounds = torch.tensor([rows.start, rows.stop], device=windows.order.device)
+            low, high = torch.searchsorted(windows.barred_rows, bounds).tolist()
+            barred = (windows.barred_rows[low:high] - rows.start, windows.barred_places[low:high])
+            yield rows, start, windows.ends[rows], barred
+        first += size
+
+
+def _sum_of_rows(vectors: Tensor, places: Tensor, size: int) -> Tensor:
+    """(size, d): the vectors (…, d) summed by place, in a fixed order; place 0 gets nothing."""
+    return torch.ops.aten.embedding_dense_backward(vectors, places, size, 0, False)
+
+
+def _fold(by_table: Tensor, columns: Tensor, size: int) -> Tensor:
+    """(size, d): derivatives at places of the doubled circle, summed by column."""
+    half = len(columns) // 2
+    result = by_table.new_zeros(size, by_table.shape[0])
+    result[columns[:half]] = (by_table[:, :half] + by_table[:, half:]).T
+    return result
