@@ -456,6 +456,8 @@ RIGHT = {
     "user_inter_num_interval": ["[5,inf)", None],
     "RATING_FIELD": [None, "stars"],
     "n_uninteresting_items": [100],
+    "ensemble_rank_depth": [None, 100],
+    "replay_rank_sample": [None, 1],
 }
 
 
@@ -464,6 +466,14 @@ RIGHT = {
 )
 def test_possible_values(key, value):
     CCDConfig(config_dict={key: value})
+
+
+def test_the_teacher_ranks_as_many_items_as_are_asked_of_it():
+    refused("ensemble_rank_depth is 99", "topk with 100", "raise", config_dict={"ensemble_rank_depth": 99})
+    keys = {"ensemble_rank_depth": 30, "topk": [20]}
+    refused("distill_top_k with 40", config_dict=keys)
+    refused("exclusion_top_k with 31", config_dict={**keys, "distill_top_k": 30, "exclusion_top_k": 31})
+    CCDConfig(config_dict={**keys, "distill_top_k": 30, "exclusion_top_k": 30})
 
 
 def test_model_settings_are_checked_by_the_type_of_their_default():

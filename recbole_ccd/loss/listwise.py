@@ -65,15 +65,17 @@ class _ListWise(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, interesting: Tensor, lse: Tensor, valid: Tensor) -> Tensor:
-        loss, denominators = list_wise_forward(interesting, lse, valid)
+        denominators = torch.logaddexp(log_sums_of_tails(interesting, valid), lse[:, None])
         ctx.save_for_backward(interesting, lse, valid, denominators)
-        return loss
+        return (denominators - interesting).masked_fill_(~valid, 0.0).sum(1)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
-        grad_interesting, grad_lse = list_wise_backward(*ctx.saved_tensors)
-        return grad_interesting * grad[:, None], grad_lse * grad, None
+        interesting, lse, valid, denominators = ctx.saved_tensors
+        by_list = derivative_by_list(interesting, valid, denominators)
+        by_rest = derivative_by_rest(lse, valid, denominators)
+        return by_list * grad[:, None], by_rest * grad, None
 
 
 class _MaskedLogSumExp(torch.autograd.Function):
@@ -93,38 +95,47 @@ class _MaskedLogSumExp(torch.autograd.Function):
         return torch.where(mask, softmax * grad[:, None], 0.0), None
 
 
-def list_wise_forward(scores: Tensor, lse: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-    """The loss and what its derivatives need.
+def log_sums_of_tails(scores: Tensor, valid: Tensor) -> Tensor:
+    """Log-sum-exp of each listed score and those after it.
 
     Args:
         scores: (B, K) scores of the listed entities.
-        lse: (B,) log-sum-exp of the uninteresting scores.
         valid: (B, K) bool, False on the padding.
 
     Returns:
-        Losses (B,) and logarithms of the denominators (B, K).
+        (B, K); with the rest's log-sum-exp added they are the loss's denominators.
     """
-    tail = torch.cat([lse[:, None], scores.masked_fill(~valid, -torch.inf).flip(1)], dim=1)
-    denominators = torch.logcumsumexp(tail, dim=1)[:, 1:].flip(1)
-    return (denominators - scores).masked_fill_(~valid, 0.0).sum(1), denominators
+    return torch.logcumsumexp(scores.masked_fill(~valid, -torch.inf).flip(1), dim=1).flip(1)
 
 
-def list_wise_backward(
-    scores: Tensor, lse: Tensor, valid: Tensor, denominators: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Derivatives of the loss by the listed scores (B, K) and by the log-sum-exp (B,).
+def derivative_by_list(scores: Tensor, valid: Tensor, denominators: Tensor) -> Tensor:
+    """Derivative of the loss by the listed scores.
 
     Args:
-        scores: See :func:`list_wise_forward`.
-        lse: Likewise.
-        valid: Likewise.
-        denominators: Its second result.
+        scores: (B, K) scores of the listed entities.
+        valid: (B, K) bool, False on the padding.
+        denominators: (B, K) logarithms of the loss's denominators.
+
+    Returns:
+        (B, K); 0 on the padding.
     """
     negated = (-denominators).masked_fill(~valid, -torch.inf)
     # d/ds_j = -1 + sum over r <= j of exp(s_j - D_r), in log space because exp(-D_r) alone may overflow.
-    by_score = (scores + torch.logcumsumexp(negated, dim=1)).exp_().sub_(1.0).masked_fill_(~valid, 0.0)
-    by_lse = (lse[:, None] + negated).exp_().sum(1)
-    return by_score, by_lse
+    return (scores + torch.logcumsumexp(negated, dim=1)).exp_().sub_(1.0).masked_fill_(~valid, 0.0)
+
+
+def derivative_by_rest(lse: Tensor, valid: Tensor, denominators: Tensor) -> Tensor:
+    """Derivative of the loss by the uninteresting scores' log-sum-exp.
+
+    Args:
+        lse: (B,) log-sum-exp of the uninteresting scores.
+        valid: (B, K) bool, False on the padding.
+        denominators: (B, K) logarithms of the loss's denominators.
+
+    Returns:
+        (B,)
+    """
+    return (lse[:, None] - denominators).masked_fill_(~valid, -torch.inf).exp_().sum(1)
 
 
 def _check_same_shape(scores: Tensor, mask: Tensor) -> None:

@@ -6,11 +6,15 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn.functional import threshold_
 
-from recbole_ccd.loss.listwise import list_wise_backward, list_wise_forward
+from recbole_ccd.loss.listwise import derivative_by_list, derivative_by_rest, log_sums_of_tails
 
 # On a CPU a tile of scores is worked on while it is still in the cache.
 _TILE_ELEMENTS = 3 << 19
+# Relative to the largest exponential of a row, e to this power is nothing in float32.
+_NEGLIGIBLE = -80.0
+_BELOW_ONE = 0.01
 
 
 class Windows(NamedTuple):
@@ -116,11 +120,12 @@ def _loss_and_gradients(
     rows, interesting = rows[windows.order], interesting[windows.order]
     listed = columns[interesting]
     raw = torch.bmm(listed, rows[:, :, None]).squeeze(2)
-    by_listed, by_rows = torch.empty_like(raw), torch.empty_like(rows)
+    scores, valid = raw.clamp(max=score_max), interesting > 0
+    # of the list alone as yet; the tiles add the rest
+    denominators, by_rows = log_sums_of_tails(scores, valid), torch.empty_like(rows)
     # transposed: the products with few rows on the left are the fast ones
     table = columns.T.index_select(1, windows.columns)
     by_table = torch.zeros_like(table)
-    total = rows.new_zeros(())
     buffer = rows.new_empty(0)
     for part, start, ends, barred in _split(windows):
         width = int(ends.max())
@@ -129,19 +134,16 @@ def _loss_and_gradients(
             buffer = rows.new_empty(size)
         tile = torch.mm(rows[part], near, out=buffer[:size].view(len(ends), width))
         lse, scale = _exponentiate(tile, ends, barred, score_max)
-        valid = interesting[part] > 0
-        scores = raw[part].clamp(max=score_max)
-        losses, denominators = list_wise_forward(scores, lse, valid)
-        by_listed[part], by_lse = list_wise_backward(scores, lse, valid, denominators)
-        total += losses.sum()
-        factor = (by_lse * scale)[:, None]
+        denominators[part] = torch.logaddexp(denominators[part], lse[:, None])
+        factor = (derivative_by_rest(lse, valid[part], denominators[part]) * scale)[:, None]
         torch.mul((near @ tile.T).T, factor, out=by_rows[part])
         by_table[:, start : start + width].addmm_((rows[part] * factor).T, tile)
-    by_listed.masked_fill_(raw > score_max, 0.0)
+    losses = (denominators - scores).masked_fill_(~valid, 0.0)
+    by_listed = derivative_by_list(scores, valid, denominators).masked_fill_(raw > score_max, 0.0)
     by_rows += torch.bmm(by_listed[:, None], listed).squeeze(1)
     by_columns = _sum_of_rows(by_listed[:, :, None] * rows[:, None], interesting, len(columns))
     by_columns += _fold(by_table, windows.columns, len(columns))
-    return total, torch.empty_like(by_rows).index_copy_(0, windows.order, by_rows), by_columns
+    return losses.sum(), torch.empty_like(by_rows).index_copy_(0, windows.order, by_rows), by_columns
 
 
 def _exponentiate(
@@ -159,13 +161,17 @@ def _exponentiate(
         tail = torch.arange(shortest, width, device=ends.device)
         tile[:, shortest:].masked_fill_(tail >= ends[:, None], -torch.inf)
     top = tile.amax(1) if width else tile.new_full((len(tile),), -torch.inf)
-    clamped = tile > score_max if bool((top > score_max).any()) else None
-    shift = top.clamp(max=score_max)
+    clamped = top > score_max
+    # The exponential of a clamped score becomes exactly 1, that of any other one stays below.
+    shift = torch.where(clamped, score_max, top + _BELOW_ONE)
     # An empty row has the maximum -inf, and -inf - -inf is NaN.
     shift.masked_fill_(shift == -torch.inf, 0.0)
-    sums = tile.clamp_(max=score_max).sub_(shift[:, None]).exp_().sum(1)
-    if clamped is not None:
-        tile.masked_fill_(clamped, 0.0)
+    tile.clamp_(max=score_max).sub_(shift[:, None])
+    # Exponentials that are too small to matter would be denormal numbers, on which products are slow.
+    sums = threshold_(tile, _NEGLIGIBLE, -torch.inf).exp_().sum(1)
+    if bool(clamped.any()):
+        # The fractional part is the fastest way to turn ones, and only these, into zeros.
+        tile.frac_()
     return sums.log() + shift, torch.where(sums > 0, 1.0 / sums, 0.0)
 
 

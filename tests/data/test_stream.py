@@ -253,3 +253,14 @@ def test_an_empty_last_file_is_an_empty_block_and_an_error(make_config, tmp_path
     write_blocks(tmp_path, "files", {"b0": rows, "b1": []})
     with pytest.raises(DataError, match="block 1 has no train interactions"):
         create_stream(make_config(dataset="files", data_path=tmp_path, benchmark_filename=["b0", "b1"]))
+
+
+def test_released_matrices_come_back_the_same(tiny_stream):
+    block = tiny_stream[1]
+    names = ("train_matrix", "train_so_far", "recent_train_matrix")
+    before = {name: getattr(block, name) for name in names}
+    block.release()
+    block.release()
+    for name in names:
+        again = getattr(block, name)
+        assert again is not before[name] and (again != before[name]).nnz == 0

@@ -82,3 +82,15 @@ def test_an_ensemble_knows_the_weights_of_all_members(teacher):
     keys = [key for key in teacher.state_dict() if key.startswith("members.3.")]
     assert keys == ["members.3.user_embedding.weight", "members.3.item_embedding.weight"]
     assert (teacher.n_users, teacher.n_items) == (teacher.members[0].n_users, teacher.members[0].n_items)
+
+
+def test_the_depth_is_a_setting(tiny_stream, make_config):
+    block = tiny_stream[0]
+    member = small_model(make_config, "BPR", block)[1]
+    config = make_config(
+        ensemble_rank_depth=12, topk=[5], valid_metric="Recall@5", distill_top_k=9, exclusion_top_k=4
+    )
+    scores = all_scores(TeacherEnsemble(config, block.train, [member]))
+    assert ((scores > -torch.inf).sum(dim=1) == 12).all()
+    whole = all_scores(TeacherEnsemble(make_config(), block.train, [member]))
+    assert torch.equal(scores.topk(12).indices, whole.topk(12).indices)

@@ -116,3 +116,55 @@ def test_ensemble_holds_one_member_at_a_time():
 def test_ensemble_needs_a_member():
     with pytest.raises(ValueError, match="member"):
         ensemble_scores([])
+
+
+def test_ranks_from_a_sample_by_hand():
+    # of the sampled columns 2, 4 and 6 two beat column 1, and one sampled column stands for two
+    scores = torch.tensor([[0.0, 3.0, 9.0, 1.0, 4.0, 2.0, 0.5]])
+    sample = torch.tensor([2, 4, 6])
+    assert ranks_of(scores, torch.tensor([[1, 3, 0, 2]]), sample).tolist() == [[5.0, 5.0, 0.0, 1.0]]
+
+
+def test_ranks_from_all_columns_are_exact():
+    generator = torch.Generator().manual_seed(1)
+    scores, items = (
+        torch.randn(4, 30, generator=generator),
+        torch.randint(0, 30, (4, 9), generator=generator),
+    )
+    assert torch.equal(ranks_of(scores, items, torch.arange(1, 30)), ranks_of(scores, items))
+
+
+def test_ranks_from_a_sample_are_within_the_stated_error():
+    generator = torch.Generator().manual_seed(2)
+    scores = torch.randn(1, 20_001, generator=generator)
+    items = torch.randint(1, 20_001, (1, 200), generator=generator)
+    exact = ranks_of(scores, items)
+    error = ranks_of(scores, items, torch.randperm(20_000, generator=generator)[:2000] + 1) - exact
+    # mean square of the errors in units of the stated standard error r·n/S; correlated, so a wide margin
+    assert 0.05 < (error.square() / (exact * 10)).mean() < 5
+
+
+def test_a_cut_ensemble_by_hand():
+    # ranks 1 2 3 4 and 4 1 2 3 of columns 1 to 4; beyond depth 2 a rank counts as 5, the last
+    one, two = torch.tensor([[0.0, 4.0, 3.0, 2.0, 1.0]]), torch.tensor([[0.0, 1.0, 4.0, 3.0, 2.0]])
+    scores = ensemble_scores([one, two], exponent=1.0, depth=2)
+    expected = [(1 + 1 / 5) / 2, (1 / 2 + 1) / 2, (1 / 5 + 1 / 2) / 2]
+    torch.testing.assert_close(scores[0, 1:4], torch.tensor(expected))
+    assert scores[0, 0] == scores[0, 4] == -torch.inf
+
+
+@pytest.mark.parametrize("n_members", [1, 2, 5])
+def test_a_cut_ensemble_ranks_what_every_member_puts_first_as_ever(n_members):
+    generator = torch.Generator().manual_seed(7)
+    base = torch.randn(8, 300, generator=generator)
+    members = [base + 0.01 * torch.randn(8, 300, generator=generator) for _ in range(n_members)]
+    cut, whole = (ensemble_scores(members, depth=depth) for depth in (100, None))
+    torch.testing.assert_close(cut.topk(20).values, whole.topk(20).values)
+    ranked = torch.stack([ranks(member) <= 100 for member in members]).any(0)
+    ranked[:, 0] = False
+    assert torch.equal(cut > -torch.inf, ranked)
+
+
+def test_a_depth_of_all_items_is_exact():
+    members = [torch.randn(3, 12, generator=torch.Generator().manual_seed(m)) for m in range(2)]
+    assert torch.equal(ensemble_scores(members, depth=11), ensemble_scores(members))

@@ -4,7 +4,7 @@ import pytest
 import torch
 from scipy.sparse import csr_matrix
 
-from recbole_ccd.ranking import mask_rows, top_k, top_lists
+from recbole_ccd.ranking import mask_rows, top_k, top_lists, users_at_a_time
 
 
 def top_users(score, users, n_items, k, exclude=None, batch_size=512):
@@ -134,3 +134,20 @@ def test_top_lists_gives_the_items_of_top_k_too():
     items, _ = top_lists(scorer(table), users, 9, 4, 2, seen, batch_size=4)
     assert torch.equal(items[1:], top_k(scorer(table), users, 4, seen)[1:])
     assert items[0].tolist() == [0] * 4
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 100])
+def test_the_best_users_do_not_hang_on_the_batches(batch_size):
+    table = torch.randn(80, 23, generator=torch.Generator().manual_seed(6))
+    users = torch.arange(80)
+    expected = table.clone()
+    expected[0] = expected[:, 0] = -torch.inf
+    best = expected.T.topk(5, dim=1).indices
+    best[0] = 0
+    assert torch.equal(top_lists(scorer(table), users, 23, 3, 5, batch_size=batch_size)[1], best)
+
+
+def test_a_batch_of_users_is_smaller_where_items_are_many():
+    few, many = users_at_a_time(1000), users_at_a_time(100_000)
+    assert few == 100 * many or abs(few / many - 100) < 5
+    assert users_at_a_time(10**9) == 1

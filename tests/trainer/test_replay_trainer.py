@@ -4,6 +4,7 @@ import pytest
 import torch
 from scipy.sparse import csr_matrix
 
+import recbole_ccd.trainer.replay as replay_module
 from recbole_ccd.model.growth import grow
 from recbole_ccd.trainer.base import make_trainer
 from recbole_ccd.trainer.replay import ProxyReplay, ReplaySource, score_pairs_cached
@@ -123,6 +124,28 @@ def test_draws_depend_on_seed_and_epoch_alone(source_of, live, tiny_stream):
     assert draw(1, 0) == draw(1, 0)
     assert draw(1, 0) != draw(2, 0)
     assert draw(1, 0) != draw(1, 5)
+
+
+def test_estimated_ranks_look_at_the_sampled_items_only(source_of, live, tiny_stream, monkeypatch):
+    block, samples = tiny_stream[2], []
+    exact = replay_module.ranks_of
+
+    def spy(scores, items, sample):
+        samples.append(sample)
+        return exact(scores, items, sample)
+
+    monkeypatch.setattr(replay_module, "ranks_of", spy)
+    seen, device = block.recent_train_matrix, torch.device("cpu")
+    replay = ProxyReplay([source_of()], seen, 10, 1e-4, 5, device, rank_sample=7)
+    first, again = replay.draw(live, epoch=0), replay.draw(live, epoch=0)
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    replay.draw(live, epoch=1)
+    drawn = {tuple(sample.sort().values.tolist()) for sample in samples}
+    assert len(drawn) == 2, "one sample per draw"
+    assert all(len(set(s)) == 7 and 1 <= s[0] and s[-1] < live.n_items for s in drawn)
+    samples.clear()
+    ProxyReplay([source_of()], seen, 10, 1e-4, 5, device, rank_sample=10**6).draw(live, epoch=0)
+    assert samples[0] is None
 
 
 def test_users_the_source_does_not_know_are_not_replayed(source_of, live, tiny_stream, monkeypatch):

@@ -1,0 +1,78 @@
+"""Evaluating many parts at once is evaluating each of them."""
+
+import pytest
+import torch
+
+from recbole_ccd.errors import RunError
+from recbole_ccd.evaluation import FullSortEvaluator
+from recbole_ccd.model.scoring import score_rows
+from tests.model.small_models import small_model
+
+
+@pytest.fixture
+def parts(tiny_stream, make_config):
+    config, now = make_config(eval_batch_size=700), tiny_stream[2]
+    loaders = {f"block {block.index}": block.test_loader(config, known_at=now) for block in tiny_stream}
+    loaders["new users"] = now.test_loader(config, users_from=now.n_old_users)
+    loaders["new items"] = now.test_loader(config, items_from=now.n_old_items)
+    return {name: loader for name, loader in loaders.items() if loader is not None}
+
+
+def test_parts_measure_as_each_alone(tiny_stream, make_config, parts):
+    _, model = small_model(make_config, "LightGCN", tiny_stream[2])
+    evaluator = FullSortEvaluator(make_config())
+    together = evaluator.evaluate_parts(model, parts, "block 2 student")
+    assert list(together) == list(parts) and len(parts) > 3
+    for name, loader in parts.items():
+        assert together[name] == pytest.approx(evaluator.evaluate(model, loader), abs=1e-6)
+    assert len({measured["recall@5"] for measured in together.values()}) > 1
+
+
+def test_metrics_of_whole_rankings_too(tiny_stream, make_config, parts):
+    _, model = small_model(make_config, "BPR", tiny_stream[2])
+    keys = {"metrics": ["GAUC", "Recall", "MRR"], "topk": [5], "valid_metric": "Recall@5"}
+    evaluator = FullSortEvaluator(make_config(**keys))
+    together = evaluator.evaluate_parts(model, parts, "block 2")
+    for name, loader in parts.items():
+        assert together[name] == pytest.approx(evaluator.evaluate(model, loader), abs=1e-6)
+
+
+def test_nobody_is_scored_twice(tiny_stream, make_config, parts):
+    _, model = small_model(make_config, "BPR", tiny_stream[2])
+    scored = []
+
+    def score(of, users):
+        scored.extend(users.tolist())
+        return score_rows(of, users)
+
+    FullSortEvaluator(make_config(), score).evaluate_parts(model, parts, "block 2")
+    asked = [user for loader in parts.values() for user in loader.uid_list.tolist()]
+    assert sorted(scored) == sorted(set(asked)) and len(asked) > len(scored)
+
+
+def test_among_gives_what_iterating_gives(parts):
+    loader = parts["block 1"]
+    places, batch = loader.among(torch.arange(1, 10_000))
+    assert torch.equal(places + 1, loader.uid_list)
+    whole = loader.collate_fn(list(range(len(loader.uid_list))))
+    for ours, theirs in zip(batch[2:], whole[2:], strict=True):
+        assert torch.equal(ours, theirs)
+    assert torch.equal(batch[0]["user_id"], whole[0]["user_id"])
+    nobody, _ = loader.among(torch.tensor([0]))
+    assert len(nobody) == 0
+
+
+def test_nan_names_the_evaluation(tiny_stream, make_config, parts):
+    _, model = small_model(make_config, "BPR", tiny_stream[2])
+    with torch.no_grad():
+        model.item_embedding.weight[3] = float("nan")
+    with pytest.raises(RunError, match="block 2 student: .*NaN"):
+        FullSortEvaluator(make_config()).evaluate_parts(model, parts, "block 2 student")
+
+
+def test_a_model_that_is_too_small_names_the_part(tiny_stream, make_config, parts):
+    _, model = small_model(make_config, "BPR", tiny_stream[0])
+    loader = {"new items": parts["new items"]}
+    with pytest.raises(RunError, match="block 2 on new items: item .* unknown"):
+        evaluator = FullSortEvaluator(make_config(), lambda m, users: torch.zeros(len(users), m.n_items))
+        evaluator.evaluate_parts(model, loader, "block 2")
