@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from recbole_ccd.data.block import Block
 from recbole_ccd.data.pairs import csr_rows
 from recbole_ccd.data.similarity import similarity_graph
-from recbole_ccd.loss.lwc_kd import contrastive_loss
+from recbole_ccd.loss.lwc_kd import contrastive_terms
 from recbole_ccd.loss.output_kl import output_kl, pairwise_kl
 from recbole_ccd.loss.piw import ImitationWeight, cluster_loss, soft_assignment
 from recbole_ccd.model.history import reading
@@ -94,12 +94,12 @@ class ContrastiveRetention(Retention):
         """See :class:`Retention`."""
         super().__init__(config, block, frozen, live, seed)
         with torch.no_grad():
-            self._old_layers = [(u.clone(), i.clone()) for u, i in self._layers(frozen)]
+            self._old_layers = [layer.clone() for layer in self._layers(frozen)]
         self._generator = torch_generator(self.seed, "anchors")
         self._imitation = self._start_imitation() if config["piw"] else None
 
     def _start_imitation(self) -> _Imitation:
-        items = self._old_layers[0][1][1:]
+        items = self._old_layers[0][self.frozen.n_users + 1 :]
         clusters = min(self.config["piw_clusters"], len(items))
         kmeans = KMeans(clusters, n_init=1, random_state=derive_seed(self.seed, "clusters"))
         # with several threads the centres are summed in any order, and two runs differ in the last bits
@@ -123,13 +123,12 @@ class ContrastiveRetention(Retention):
         }
 
     @staticmethod
-    def _layers(model: GeneralRecommender) -> list[tuple[Tensor, Tensor]]:
+    def _layers(model: GeneralRecommender) -> list[Tensor]:
+        """Embeddings of all users, then of all items, in each layer that is held on to."""
         if isinstance(model, LightGCN):
-            kept = model.layers(max(model.n_layers, 1) - 1)
-            return [torch.split(layer, [model.n_users, model.n_items]) for layer in kept]
-        if isinstance(model, RecBoleLightGCN):
-            return [factors(model, "ego")]
-        return [factors(model)]
+            return model.layers(max(model.n_layers, 1) - 1)
+        vectors = factors(model, "ego") if isinstance(model, RecBoleLightGCN) else factors(model)
+        return [torch.cat(vectors)]
 
     def losses(self, interaction: Interaction) -> tuple[Tensor, ...]:
         """LWC-KD averaged over layers, and PIW's cluster loss."""
@@ -138,12 +137,12 @@ class ContrastiveRetention(Retention):
         live = self._layers(self.live)
         weights, clustering = None, ()
         if self._imitation is not None:
-            old_users, new_users = self._old_layers[0][0][users], live[0][0][users]
-            weights = self._imitation(old_users, new_users)
-            term = self._imitation.clustering(live[0][1][items])
+            weights = self._imitation(self._old_layers[0][users], live[0][users])
+            term = self._imitation.clustering(live[0][self.live.n_users + items])
             clustering = (self.config["piw_weight"] / len(interaction) * term,)
+        pairs = self._pairs(users, items)
         distances = [
-            self._layer_loss(old, new, users, items, weights)
+            self._layer_loss(old, new, users, items, pairs, weights)
             for old, new in zip(self._old_layers, live, strict=True)
         ]
         return (self.config["lwc_kd_weight"] * sum(distances) / len(live), *clustering)
@@ -163,29 +162,34 @@ class ContrastiveRetention(Retention):
         items = torch.unique(items)
         return items[items < self.frozen.n_items]
 
+    def _pairs(self, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
+        """Anchor, users before items, and live row of each positive pair."""
+        rows, columns = [], []
+        for anchor, ids in enumerate((users, items)):
+            for target, first in enumerate((0, self.live.n_users)):
+                row, column = self.positives(self._neighbours["ui"[anchor] + "ui"[target]], ids)
+                rows.append(row + anchor * len(users))
+                columns.append(column + first)
+        return torch.cat(rows), torch.cat(columns)
+
     def _layer_loss(
         self,
-        old: tuple[Tensor, Tensor],
-        new: tuple[Tensor, Tensor],
+        old: Tensor,
+        new: Tensor,
         users: Tensor,
         items: Tensor,
+        pairs: tuple[Tensor, Tensor],
         weights: Tensor | None,
     ) -> Tensor:
-        total = new[0].new_zeros(())
-        for anchor, ids in enumerate((users, items)):
-            for target in (0, 1):
-                name = "ui"[anchor] + "ui"[target]
-                rows, columns = self.positives(self._neighbours[name], ids)
-                n_old = (self.frozen.n_users, self.frozen.n_items)[target]
-                total = total + contrastive_loss(
-                    old[anchor][ids],
-                    new[target][1:n_old],
-                    rows,
-                    columns - 1,
-                    self.config["lwc_kd_temperature"],
-                    weights if anchor == 0 else None,
-                )
-        return total
+        anchors = old[torch.cat([users, self.frozen.n_users + items])]
+        n_users = self.live.n_users
+        kinds = (slice(1, self.frozen.n_users), slice(n_users + 1, n_users + self.frozen.n_items))
+        losses, active = contrastive_terms(anchors, new, kinds, *pairs, self.config["lwc_kd_temperature"])
+        by_user, by_item = losses.split([len(users), len(items)])
+        if weights is not None:
+            by_user = by_user * weights[:, None]
+        counts = [part.sum(dim=0).clamp(min=1) for part in active.split([len(users), len(items)])]
+        return (by_user.sum(dim=0) / counts[0] + by_item.sum(dim=0) / counts[1]).sum()
 
 
 class _Imitation(nn.Module):
