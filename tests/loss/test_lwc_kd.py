@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from recbole_ccd.loss import contrastive_loss
+from recbole_ccd.loss import contrastive_loss, contrastive_terms
 
 
 def naive(anchors, candidates, rows, cols, temperature, weights):
@@ -105,3 +105,65 @@ def test_arguments_are_checked(case):
         contrastive_loss(anchors, candidates, rows, cols, 0.0)
     with pytest.raises(ValueError, match="do not fit"):
         contrastive_loss(anchors[:, :2], candidates, rows, cols, 1.0)
+
+
+KINDS = (slice(1, 4), slice(5, 9))
+
+
+@pytest.fixture
+def pairs():
+    """Positives of 7 anchors among columns 1 to 3 and 5 to 8; anchors 1, 3 and 4 have none of one kind."""
+    return torch.tensor([0, 0, 0, 2, 2, 5, 5, 6, 1, 3, 3]), torch.tensor([1, 3, 5, 2, 8, 5, 2, 7, 6, 3, 3])
+
+
+def test_terms_of_each_kind_are_losses_of_their_own(case, pairs):
+    anchors, candidates, *_ = case
+    rows, cols = pairs
+    live = candidates.clone().requires_grad_()
+    losses, active = contrastive_terms(anchors, live, KINDS, rows, cols, 0.7)
+    assert active.tolist() == [
+        [True, True],
+        [False, True],
+        [True, True],
+        [True, False],
+        [False, False],
+        [True, True],
+        [False, True],
+    ]
+    assert (losses[~active] == 0).all() and (losses[active] > 0).all()
+    share = torch.rand(7, 2, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    (losses * share).sum().backward()
+    expected, total = candidates.clone().requires_grad_(), 0.0
+    for number, part in enumerate(KINDS):
+        own = (cols >= part.start) & (cols < part.stop)
+        for b in range(7):
+            mine = rows[own] == b
+            if mine.any():
+                one = naive(
+                    anchors[b : b + 1],
+                    expected[part],
+                    torch.zeros(int(mine.sum()), dtype=torch.int64),
+                    cols[own][mine] - part.start,
+                    0.7,
+                    None,
+                )
+                torch.testing.assert_close(losses[b, number].detach(), one.detach())
+                total = total + share[b, number] * one
+    total.backward()
+    torch.testing.assert_close(live.grad, expected.grad)
+    assert not live.grad[[0, 4]].any(), "rows outside all kinds"
+
+
+def test_terms_gradcheck(case, pairs):
+    anchors, candidates, *_ = case
+    candidates.requires_grad_()
+    assert torch.autograd.gradcheck(
+        lambda e: contrastive_terms(anchors, e, KINDS, *pairs, 1.3)[0], (candidates,)
+    )
+
+
+def test_rows_outside_all_kinds_may_hold_anything(case, pairs):
+    anchors, candidates, *_ = case
+    plain = contrastive_terms(anchors, candidates, KINDS, *pairs, 1.3)[0]
+    candidates[[0, 4]] = 1e30
+    assert torch.equal(contrastive_terms(anchors, candidates, KINDS, *pairs, 1.3)[0], plain)
