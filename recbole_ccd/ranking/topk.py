@@ -130,11 +130,22 @@ class _BestRows:
 
     def add(self, scores: Tensor, rows: Tensor) -> None:
         """Takes (B, n_columns) scores of rows with the ids (B,) into account."""
-        n_columns, k = self.scores.shape
-        if k == 0:
+        if self.ids.shape[1] == 0:
             return
+        enters = scores > self.scores[:, -1]
         # After some batches hardly any score is among the best of its column.
-        row, column = (scores > self.scores[:, -1]).nonzero(as_tuple=True)
+        if 4 * int(enters.sum()) > enters.numel():
+            self._add_all(scores, rows)
+        else:
+            self._add_few(scores, rows, *enters.nonzero(as_tuple=True))
+
+    def _add_all(self, scores: Tensor, rows: Tensor) -> None:
+        ids = torch.cat([self.ids, rows.expand(len(self.ids), -1)], dim=1)
+        self.scores, best = torch.topk(torch.cat([self.scores, scores.T], dim=1), self.ids.shape[1], dim=1)
+        self.ids = ids.gather(1, best)
+
+    def _add_few(self, scores: Tensor, rows: Tensor, row: Tensor, column: Tensor) -> None:
+        k = self.ids.shape[1]
         order = column.argsort(stable=True)
         row, column = row[order], column[order]
         touched, place, counts = torch.unique_consecutive(column, return_inverse=True, return_counts=True)

@@ -162,6 +162,8 @@ class Strategy(ABC):
                 role, block.index, measured.get("new users"), measured.get("new items")
             )
             self.result.set_size(role, model)
+            # a model keeps what it scored with: final embeddings, and of each member of an ensemble
+            clear_cache(model.eval())
 
     def _measure(
         self, role: str, model: GeneralRecommender, stream: BlockStream, now: Block

@@ -163,6 +163,7 @@ class CCD(Strategy):
             block.train_matrix,
             users_at_a_time(block.n_items),
         )
+        self.teacher.eval()  # drops what its members cached for scoring
         self._teacher_top = top_items[:, :n_excluded]
         return TeacherKnowledge(top_items[:, :k], top_users, excluded=self._exclusion(block))
 

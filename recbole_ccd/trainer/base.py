@@ -124,6 +124,8 @@ class StageTrainer(Trainer):
         if self._best_state is not None:
             self.model.load_state_dict(self._best_state)
         self._best_state = None
+        # gradients of the last step are as large as the model
+        self.model.zero_grad(set_to_none=True)
         clear_cache(self.model)
         self.model.eval()
         self._read_inference_rows()
