@@ -16,13 +16,13 @@ from recbole_ccd.errors import ModelError
 from recbole_ccd.model.growth import build, check_growable, grow
 from recbole_ccd.model.initialization import embedding_tables
 from recbole_ccd.model.proxy import update_proxy
-from recbole_ccd.model.scoring import clear_cache, score_rows
+from recbole_ccd.model.scoring import score_rows
 from recbole_ccd.model.teacher import TeacherEnsemble
-from recbole_ccd.ranking.topk import ScoreFn, top_k, top_lists, users_at_a_time
+from recbole_ccd.ranking.topk import top_lists, users_at_a_time
 from recbole_ccd.strategy.base import Strategy
 from recbole_ccd.trainer.base import StageTrainer
 from recbole_ccd.trainer.distillation import DistillationTrainer, TeacherKnowledge
-from recbole_ccd.trainer.replay import ReplaySource
+from recbole_ccd.trainer.replay import ReplaySource, top_candidates
 from recbole_ccd.trainer.student_update import StudentUpdateTrainer
 from recbole_ccd.trainer.teacher_update import TeacherUpdateTrainer
 
@@ -155,7 +155,7 @@ class CCD(Strategy):
         self.teacher.eval()
         users = torch.arange(block.n_users, device=self.config["device"])
         top_items, top_users = top_lists(
-            self._scores(self.teacher),
+            lambda batch: score_rows(self.teacher, batch).clone(),
             users,
             block.n_items,
             max(k, n_excluded),
@@ -199,16 +199,8 @@ class CCD(Strategy):
         for known, _, lists in self._lists:
             if known is model:
                 return lists
-        clear_cache(model)
-        model.eval()
         sizes = (self.config.per_block(f"{role}_replay_candidates", block.index) for role in ROLES)
-        users = torch.arange(model.n_users, device=self.config["device"])
         k = max(self.config["exclusion_top_k"], *sizes)
-        size = users_at_a_time(model.n_items)
-        lists = top_k(self._scores(model), users, k, block.recent_train_matrix, size).to(torch.int32)
+        lists = top_candidates(model, block.recent_train_matrix, k).to(torch.int32)
         self._lists.append((model, block, lists))
         return lists
-
-    @staticmethod
-    def _scores(model: GeneralRecommender) -> ScoreFn:
-        return lambda users: score_rows(model, users).clone()

@@ -40,6 +40,24 @@ class ReplaySource:
     candidates: Tensor | None = None
 
 
+def top_candidates(model: GeneralRecommender, seen: csr_matrix, n_candidates: int) -> Tensor:
+    """The items a model ranks highest for every user it knows.
+
+    Args:
+        model: a frozen model; what it has cached for scoring is dropped first.
+        seen: users × items that are no candidates.
+        n_candidates: length of a list.
+
+    Returns:
+        Shape ``(n_users, n_candidates)``, 0-padded, row = user id.
+    """
+    clear_cache(model)
+    model.eval()
+    users = torch.arange(model.n_users, device=model.device)
+    size = users_at_a_time(model.n_items)
+    return top_k(lambda batch: score_rows(model, batch).clone(), users, n_candidates, seen, size)
+
+
 class ProxyReplay:
     """Draws replay pairs from frozen sources against a live model's current ranks.
 
@@ -74,14 +92,7 @@ class ProxyReplay:
         self._seen, self._temperature, self._seed, self._device = seen, temperature, seed, device
         for source in self._sources:
             if source.candidates is None:
-                source.candidates = self._top(source.model, n_candidates)
-
-    def _top(self, model: GeneralRecommender, n_candidates: int) -> Tensor:
-        clear_cache(model)
-        model.eval()
-        users = torch.arange(model.n_users, device=self._device)
-        size = users_at_a_time(model.n_items)
-        return top_k(lambda batch: score_rows(model, batch).clone(), users, n_candidates, self._seen, size)
+                source.candidates = top_candidates(source.model, seen, n_candidates)
 
     @torch.no_grad()
     def draw(self, live: GeneralRecommender, epoch: int) -> Pairs:
