@@ -28,9 +28,10 @@ from recbole_ccd.ranking.rank import ranks_of
 from recbole_ccd.ranking.topk import top_lists, users_at_a_time
 from recbole_ccd.seeding import deterministic, seed_stage
 from recbole_ccd.trainer.base import StageTrainer, make_trainer
-from recbole_ccd.trainer.distillation import DistillationTrainer, TeacherKnowledge
+from recbole_ccd.trainer.distillation import DistillationTrainer
 from recbole_ccd.trainer.replay import Pairs, ProxyReplay, ReplaySource
 from recbole_ccd.trainer.teacher_update import TeacherUpdateTrainer
+from recbole_ccd.trainer.teaching import TeacherKnowledge
 
 __all__ = ["Scene", "Stage", "similarity_graph"]
 
@@ -255,4 +256,4 @@ class Scene:
     def evaluate(self, model: LightGCN) -> dict[str, float]:
         """Recall and NDCG on the test part of block 0, loader included."""
         clear_cache(model)
-        return FullSortEvaluator(self.config).evaluate(model, self.block(0).test_loader(self.config))
+        return FullSortEvaluator(self.config).evaluate(model, self.block(0).measured_loader(self.config))

@@ -135,7 +135,7 @@ class Ours:
     def evaluate(self) -> dict[str, float]:
         """Metrics on the test part, with the loader's construction."""
         clear_cache(self.model)
-        return FullSortEvaluator(self.config).evaluate(self.model, self.block.test_loader(self.config))
+        return FullSortEvaluator(self.config).evaluate(self.model, self.block.measured_loader(self.config))
 
 
 def check_same(ours: Ours, theirs: RecBole) -> None:

@@ -10,9 +10,13 @@ USAGE = """usage: run_ccd.py [--key=value ...]
 
   --model=LightGCN       the student: any RecBole general recommender with user and item embeddings
   --strategy=ccd         how it follows the stream
+  --strategy=static,fine_tune,ccd --seed=2020,2021,2022
+                         the same blocks, one run for each combination, and a comparison of them;
+                         --base=distilled,plain and --ablation=none,no_annealing,... may be lists too
   --dataset=ml-100k      a RecBole data set; --data_path=DIR is the folder that holds <dataset>/
   --config_files=a.yaml  property files, separated by spaces
-  --run_dir=DIR          where the run is kept (default saved/<dataset>-<model>-<strategy>-<seed>-<time>)
+  --run_dir=DIR          where the run is kept (default saved/<dataset>-<model>-<strategy>-<seed>-<time>);
+                         of several runs each has a folder in it, and the comparison lies at the top
   --seed=2020 --epochs=100 --teacher_models=[LightGCN,MultiVAE] ...
                          every other key of RecBole and of recbole_ccd's properties/*.yaml
 """
@@ -32,16 +36,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(USAGE, end="")
         return 0
     # torch and RecBole take seconds to import, which a request for help need not wait for
+    from recbole_ccd.config import has_lists
     from recbole_ccd.errors import CCDError
     from recbole_ccd.memory import keep_freed_memory
-    from recbole_ccd.quick_start import run_ccd
+    from recbole_ccd.quick_start import compare, run_ccd
 
     keep_freed_memory()
     # RecBole 1.2.1 and torch's CSR tensors warn about themselves at every use
     warnings.filterwarnings("ignore", category=FutureWarning, module="recbole")
     warnings.filterwarnings("ignore", message="Sparse CSR tensor support")
     try:
-        run_ccd(argv=arguments)
+        run = compare if has_lists(argv=arguments) else run_ccd
+        run(argv=arguments)
     except CCDError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

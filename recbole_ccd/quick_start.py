@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import gc
+import os
 from collections.abc import Mapping, Sequence
 from logging import getLogger
+from pathlib import Path
 from typing import Any
 
-from recbole_ccd.config import CCDConfig
+from recbole_ccd.config import CCDConfig, Variant, expand
 from recbole_ccd.data.dataset import IncrementalDataset
 from recbole_ccd.data.stream import BlockStream
+from recbole_ccd.evaluation.comparison import Comparison
 from recbole_ccd.evaluation.result import StreamResult
+from recbole_ccd.report.comparison import comparison_csv, comparison_markdown, comparison_table
 from recbole_ccd.report.log import RunLog
 from recbole_ccd.report.tables import stream_table
-from recbole_ccd.state import RunDirectory, default_run_directory
+from recbole_ccd.state import RunDirectory, atomic_write, create_folder, default_run_directory
 from recbole_ccd.strategy import STRATEGIES, Strategy
+from recbole_ccd.strategy.base import BaseModels
 
 
 def create_stream(config: CCDConfig) -> BlockStream:
@@ -28,14 +34,17 @@ def create_stream(config: CCDConfig) -> BlockStream:
     return BlockStream(config, IncrementalDataset(config))
 
 
-def create_strategy(config: CCDConfig, run_directory: RunDirectory | None = None) -> Strategy:
+def create_strategy(
+    config: CCDConfig, run_directory: RunDirectory | None = None, base_models: BaseModels | None = None
+) -> Strategy:
     """The configured strategy, untrained.
 
     Args:
         config: the run's configuration.
         run_directory: where its results go; None keeps them in memory.
+        base_models: models of the base block that runs of the same seed share; None trains its own.
     """
-    return STRATEGIES[config["strategy"]](config, run_directory)
+    return STRATEGIES[config["strategy"]](config, run_directory, base_models)
 
 
 def run_ccd(
@@ -62,11 +71,70 @@ def run_ccd(
     """
     config = CCDConfig(model, dataset, config_file_list, config_dict, argv)
     stream = create_stream(config)
+    create_strategy(config).check(stream)
     where = config["run_dir"] or default_run_directory(
         config["dataset"], config["model"], config["strategy"], config["seed"]
     )
-    strategy = create_strategy(config)
-    strategy.check(stream)
+    return _run(config, stream, where)
+
+
+def compare(
+    model: str | None = None,
+    dataset: str | None = None,
+    config_file_list: Sequence[str] | None = None,
+    config_dict: Mapping[str, Any] | None = None,
+    argv: Sequence[str] | None = None,
+) -> Comparison:
+    """Runs several strategies, bases, ablations or seeds over the same blocks and compares them.
+
+    The keys ``strategy``, ``base``, ``ablation`` and ``seed`` may be lists; there is one run for each
+    combination. Runs of a seed share its stream and its base models. Each leaves a run directory of its
+    own below the common one, at whose top the comparison lies: ``comparison.json``, ``.md`` and ``.csv``.
+
+    Args:
+        model: the student; default LightGCN.
+        dataset: the data set; default ml-100k, which RecBole ships.
+        config_file_list: YAML files laid over the defaults, in order.
+        config_dict: keys laid over the files.
+        argv: ``--key=value`` arguments laid over the dict; None for none.
+
+    Returns:
+        Means, deviations, the best and the gains.
+
+    Raises:
+        CCDError: bad input, before any long work; all runs are checked before the first one trains.
+    """
+    runs = expand(model, dataset, config_file_list, config_dict, argv)
+    seeds = list(dict.fromkeys(run.config["seed"] for run in runs))
+    groups = [[run for run in runs if run.config["seed"] == seed] for seed in seeds]
+    stream = _check_all(groups)
+    top = _create_top(runs)
+    results: dict[str, list[StreamResult]] = {run.label: [] for run in runs}
+    for group in groups:
+        # one stream at a time; that of the first seed is there from the checks
+        stream = stream or create_stream(group[0].config)
+        base_models = BaseModels()
+        for run in group:
+            number = sum(map(len, results.values())) + 1
+            _note(top, run, f"run {number} of {len(runs)}: {run.label}, seed {run.config['seed']}")
+            results[run.label].append(_run(run.config, stream, top / run.folder, base_models))
+            # models hold each other in circles, which are not freed when the last name goes
+            gc.collect()
+        stream = None
+    comparison = Comparison(results)
+    _write(comparison, top)
+    _note(top, runs[0], f"\n{comparison_table(comparison)}")
+    _note(top, runs[0], f"comparison: {top / 'comparison.json'}, comparison.md and comparison.csv")
+    return comparison
+
+
+def _run(
+    config: CCDConfig,
+    stream: BlockStream,
+    where: str | os.PathLike[str],
+    base_models: BaseModels | None = None,
+) -> StreamResult:
+    """Runs the configured strategy in a new run directory."""
     run_directory = RunDirectory.create(where)
     config["run_dir"], config["checkpoint_dir"] = str(run_directory.path), str(run_directory.checkpoints)
     run_directory.write_config(config.to_dict())
@@ -76,6 +144,34 @@ def run_ccd(
             "%s on %s, strategy %s, in %s", config["model"], config["dataset"], config["strategy"], where
         )
         logger.info("\n%s", stream_table(stream))
-        result = create_strategy(config, run_directory).run(stream)
+        result = create_strategy(config, run_directory, base_models).run(stream)
         logger.info("result: %s", run_directory.result)
     return result
+
+
+def _check_all(groups: Sequence[Sequence[Variant]]) -> BlockStream:
+    """Checks all runs and returns the stream of the first seed; those of the others are made again."""
+    for group in reversed(groups):
+        stream = create_stream(group[0].config)
+        for run in group:
+            create_strategy(run.config).check(stream)
+    return stream
+
+
+def _create_top(runs: Sequence[Variant]) -> Path:
+    config = runs[0].config
+    strategies = "+".join(dict.fromkeys(run.config["strategy"] for run in runs))
+    default = default_run_directory(config["dataset"], config["model"], strategies, None)
+    return create_folder(config["run_dir"] or default)
+
+
+def _note(top: Path, run: Variant, message: str) -> None:
+    """Logs a line about the whole, to the console and to ``comparison.log``."""
+    with RunLog(top / "comparison.log", run.config["state"], run.config["show_epochs"]):
+        getLogger("recbole_ccd").info(message)
+
+
+def _write(comparison: Comparison, top: Path) -> None:
+    RunDirectory(top).write_json("comparison.json", comparison.to_dict())
+    atomic_write(top / "comparison.md", comparison_markdown(comparison))
+    atomic_write(top / "comparison.csv", comparison_csv(comparison))

@@ -118,6 +118,29 @@ def load_tensors(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     return loaded
 
 
+def create_folder(path: str | os.PathLike[str]) -> Path:
+    """Make a folder, with its parents.
+
+    Args:
+        path: A folder that does not exist yet, or is empty.
+
+    Returns:
+        The folder.
+
+    Raises:
+        RunError: If it is not empty, is no folder, or cannot be created.
+    """
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        occupied = any(folder.iterdir())
+    except OSError as error:
+        raise RunError(f"{folder} cannot be created ({error.strerror}); give another --run_dir") from error
+    if occupied:
+        raise RunError(f"{folder} exists and is not empty; give another --run_dir")
+    return folder
+
+
 class RunDirectory:
     """The folder of one run: its configuration, result, log and checkpoints.
 
@@ -141,16 +164,7 @@ class RunDirectory:
         Raises:
             RunError: If the folder is not empty, is no folder, or cannot be written to.
         """
-        run = cls(path)
-        try:
-            run.path.mkdir(parents=True, exist_ok=True)
-            occupied = any(run.path.iterdir())
-        except OSError as error:
-            raise RunError(
-                f"{run.path} cannot be created ({error.strerror}); give another --run_dir"
-            ) from error
-        if occupied:
-            raise RunError(f"{run.path} exists and is not empty; give another --run_dir")
+        run = cls(create_folder(path))
         try:
             run.checkpoints.mkdir()
         except OSError as error:
@@ -262,22 +276,23 @@ class RunDirectory:
 
 
 def default_run_directory(
-    dataset: str, model: str, strategy: str, seed: int, root: str | os.PathLike[str] = "saved"
+    dataset: str, model: str, strategy: str, seed: int | None, root: str | os.PathLike[str] = "saved"
 ) -> Path:
     """The name a run directory gets when the user gives none. Creates nothing.
 
     Args:
         dataset: Name of the data set.
         model: Name of the student.
-        strategy: Name of the strategy, or a comma list.
-        seed: The run's seed.
+        strategy: Name of the strategy, or several joined with ``+``.
+        seed: The run's seed; None where there are several.
         root: The folder it lies in.
 
     Returns:
         ``root/<dataset>-<model>-<strategy>-<seed>-<time>``, the time to the microsecond; no such path exists
         yet.
     """
-    words = [re.sub(r"[^\w.+-]+", "_", str(word)) for word in (dataset, model, strategy, seed)]
+    known = [word for word in (dataset, model, strategy, seed) if word is not None]
+    words = [re.sub(r"[^\w.+-]+", "_", str(word)) for word in known]
     while True:
         now = datetime.now().strftime("%Y%m%d-%H%M%S-%f")
         path = Path(root) / "-".join([*words, now])

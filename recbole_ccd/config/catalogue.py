@@ -23,7 +23,7 @@ DEFAULT_DATASET = "ml-100k"
 METHOD_NAME = "CCD"
 
 # our replacements of RecBole's classes of the same name
-_OWN_MODELS = {"LightGCN": "recbole_ccd.model.lightgcn"}
+_OWN_MODELS = {"LightGCN": "recbole_ccd.model.lightgcn", "Pop": "recbole_ccd.model.pop"}
 _ACCEPTED_TYPES = (ModelType.GENERAL, ModelType.TRADITIONAL)
 
 
@@ -86,11 +86,9 @@ def all_model_keys() -> frozenset[str]:
 @functools.cache
 def strategy_keys() -> frozenset[str]:
     """The keys of all strategies, so that one file can serve several that are compared."""
-    folder = properties_dir() / "strategy"
-    return (
-        frozenset().union(*(yaml_keys(folder / f"{name}.yaml") for name in names_of("strategy")))
-        - all_model_keys()
-    )
+    ours = properties_dir()
+    files = [ours / "learning.yaml", *(ours / "strategy" / f"{name}.yaml" for name in names_of("strategy"))]
+    return frozenset().union(*map(yaml_keys, files)) - all_model_keys()
 
 
 @functools.cache
@@ -138,7 +136,7 @@ def model_class(name: object, source: str) -> type[AbstractRecommender]:
 
 
 def choose(key: str, value: object, source: str) -> str:
-    """Checks that ``value`` names one of our files for ``key`` ("strategy" or "preset").
+    """Checks that ``value`` names one of our files for ``key`` ("strategy", "preset" or "ablation").
 
     Raises:
         ConfigError: If there is no such file.

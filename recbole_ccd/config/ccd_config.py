@@ -31,12 +31,8 @@ from recbole_ccd.config.catalogue import (
 from recbole_ccd.config.checks import STAGE_KEYS, STAGES
 from recbole_ccd.config.sources import (
     ConfigLoader,
-    Layer,
-    file_list,
     merged,
-    parse_arguments,
-    plain_keys,
-    read_yaml,
+    read_layers,
     writable,
 )
 from recbole_ccd.config.strict import check_keys, check_settings, member_keys, metric_names, teacher_settings
@@ -93,8 +89,7 @@ class CCDConfig(Config):
         config_dict: Mapping[str, Any] | None = None,
         argv: Sequence[str] | None = None,
     ) -> None:
-        self._arguments = parse_arguments(argv or ())
-        self._layers: list[Layer] = []
+        self._layers = read_layers(config_file_list, config_dict, argv)
         self._stage: str | None = None
         # what STAGE_KEYS were before for_stage replaced them
         self._unstaged: dict[str, Any] = {}
@@ -113,21 +108,14 @@ class CCDConfig(Config):
     def _build_yaml_loader(self) -> type[yaml.SafeLoader]:
         return ConfigLoader
 
-    def _load_config_files(self, file_list_: Sequence[str] | None) -> dict[str, Any]:
-        files = file_list(file_list_) + file_list(self._arguments.pop("config_files", None))
-        layers = [Layer(f"config file {file}", read_yaml(file, self.yaml_loader)) for file in files]
-        self._layers += layers
-        return merged(*(layer.values for layer in layers))
+    def _load_config_files(self, file_list: Sequence[str] | None) -> dict[str, Any]:
+        return merged(*(layer.values for layer in self._layers[:-2]))
 
     def _load_variable_config_dict(self, config_dict: Mapping[str, Any] | None) -> dict[str, Any]:
-        if config_dict is not None and not isinstance(config_dict, Mapping):
-            raise ConfigError(f"config_dict is a {type(config_dict).__name__}; give a dictionary of settings")
-        self._layers.append(Layer("config_dict", plain_keys(config_dict or {}, "config_dict")))
-        return self._layers[-1].values
+        return self._layers[-2].values
 
     def _load_cmd_line(self) -> dict[str, Any]:
-        self._layers.append(Layer("command line", self._arguments))
-        return self._arguments
+        return self._layers[-1].values
 
     def _merge_external_config_dict(self) -> None:
         self.external_config_dict = merged(*(layer.values for layer in self._layers))
@@ -155,18 +143,18 @@ class CCDConfig(Config):
         super()._load_internal_config_dict(model, model_class, dataset)
         ours = properties_dir()
         self._update_internal_config_dict(ours / "overall.yaml")
-        strategy = self.external_config_dict.get("strategy", self.internal_config_dict["strategy"])
-        preset = self.external_config_dict.get("preset")
-        files = [Path("strategy", choose("strategy", strategy, self._source("strategy")))]
-        files += [Path("model", model), Path("dataset", dataset)]
-        if preset is not None:
-            files.append(Path("preset", choose("preset", preset, self._source("preset"))))
+        strategy, *others = (self._chosen_file(key) for key in ("strategy", "preset", "ablation"))
+        files = [Path("learning"), strategy, Path("model", model), Path("dataset", dataset), *others]
         # a strategy or a data set may set a key that only some models have
         foreign = all_model_keys() - model_keys(model)
-        for file in files:
+        for file in filter(None, files):
             values = properties(ours / f"{file}.yaml")
             kept = {key: value for key, value in values.items() if key not in foreign}
             self.internal_config_dict = merged(self.internal_config_dict, kept)
+
+    def _chosen_file(self, key: str) -> Path | None:
+        name = self.external_config_dict.get(key, self.internal_config_dict[key])
+        return None if name is None else Path(key, choose(key, name, self._source(key)))
 
     # Checks: the settings are complete here, and RecBole has not yet rewritten any
 

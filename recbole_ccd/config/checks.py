@@ -135,6 +135,11 @@ def _are_boundaries(value: Any) -> bool:
     return None not in moments and all(a < b for a, b in zip(moments, moments[1:], strict=False))
 
 
+def _are_proxies(value: Any) -> bool:
+    known = ("stability", "plasticity")
+    return isinstance(value, list) and all(v in known for v in value) and len(set(value)) == len(value)
+
+
 _MAPPING = Check("settings as 'key: value'", lambda v: isinstance(v, dict))
 _BOOLEAN = Check("True or False", lambda v: isinstance(v, bool))
 _SIZE = integer(1)
@@ -156,6 +161,9 @@ CHECKS: dict[str, Check] = {
     "world_size": choice(-1, 1),
     # stream and data
     "graph": choice("block", "cumulative"),
+    "growth": choice("embeddings", "predictions"),
+    "valid_blocks": choice("current", "seen"),
+    "eval_part": choice("test", "valid"),
     "block_ratios": Check(
         "positive numbers that sum to 1", lambda v: bool(v) and _shares(v, lambda share: share > 0)
     ),
@@ -201,10 +209,17 @@ CHECKS: dict[str, Check] = {
     # roles
     "teacher_models": list_of(text()),
     "teacher_args": optional(_MAPPING),
+    "base": choice("distilled", "plain"),
     "ensemble_exponent": number(0, above=True),
     "ensemble_rank_depth": optional(_SIZE),
     "student_updates_per_block": _SIZE,
     # stage 1
+    "distill_loss": choice("rrd", "kl", "listnet", "cd", "rd"),
+    "distill_temperature": number(0, above=True),
+    "distill_rank_decay": number(0, above=True),
+    "distill_rank_slope": number(0, above=True),
+    "distill_rank_sample": _SIZE,
+    "distill_draws": _SIZE,
     "distill_top_k": _SIZE,
     "distill_user_weight": number(0),
     "distill_item_weight": number(0),
@@ -215,7 +230,10 @@ CHECKS: dict[str, Check] = {
     "distill_score_max": number(0, above=True),
     "distill_layer": choice("ego", "final"),
     "exclusion_top_k": integer(0),
+    "distill_absent_users": _BOOLEAN,
+    "student_start": choice("fresh", "previous"),
     # stage 2
+    "proxies": Check("a list of different names out of stability, plasticity, or []", _are_proxies),
     "new_entity_initialization": choice("two_hop", "one_hop", "random"),
     "n_popular_neighbors": integer(0),
     "stability_ema": per_block(number(0, 1)),
@@ -223,8 +241,9 @@ CHECKS: dict[str, Check] = {
     "student_replay_candidates": per_block(_SIZE),
     "student_replay_stability": _COUNTS,
     "student_replay_plasticity": _COUNTS,
+    "student_update_distill": number(0),
     "student_replay_weight": number(0),
-    "student_replay_decay": number(0, above=True),
+    "student_replay_decay": optional(number(0, above=True)),
     "replay_temperature": number(0),
     "replay_rank_sample": optional(_SIZE),
     "replay_redraw": _SIZE,
@@ -241,9 +260,16 @@ CHECKS: dict[str, Check] = {
     "teacher_replay_plasticity": _COUNTS,
     "teacher_replay_student": _COUNTS,
     "teacher_replay_weight": number(0),
-    "teacher_replay_decay": number(0, above=True),
+    "teacher_replay_decay": optional(number(0, above=True)),
     "pseudo_interaction_value": number(0),
     "output_kl_weight": number(0),
+    # other strategies
+    "graphsail_local_weight": number(0),
+    "graphsail_global_weight": number(0),
+    "graphsail_self_weight": number(0),
+    "graphsail_temperature": number(0, above=True),
+    "graphsail_clusters": _SIZE,
+    "reservoir_size": integer(0),
 }
 CHECKS |= {f"{stage}_{key}": optional(CHECKS[key]) for stage in STAGES for key in STAGE_KEYS}
 

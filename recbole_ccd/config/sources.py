@@ -23,6 +23,8 @@ TEXT_KEYS = frozenset(
         "dataset",
         "strategy",
         "preset",
+        "ablation",
+        "base",
         "run_dir",
         "data_path",
         "checkpoint_dir",
@@ -175,6 +177,33 @@ def merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
             else:
                 result[key] = copy.deepcopy(value)
     return result
+
+
+def read_layers(
+    config_file_list: Sequence[str] | str | None,
+    config_dict: Mapping[str, Any] | None,
+    argv: Iterable[str] | None,
+) -> list[Layer]:
+    """Reads every source of settings: config files in order, ``config_dict``, and last the command line.
+
+    Args:
+        config_file_list: YAML files; those that the arguments name in ``--config_files`` follow them.
+        config_dict: settings; they are copied.
+        argv: ``--key=value`` arguments.
+
+    Returns:
+        One layer per file, one for ``config_dict`` and one for the command line, empty where not given.
+
+    Raises:
+        ConfigError: If a source cannot be read.
+    """
+    arguments = parse_arguments(argv or ())
+    files = file_list(config_file_list) + file_list(arguments.pop("config_files", None))
+    layers = [Layer(f"config file {file}", read_yaml(file)) for file in files]
+    if config_dict is not None and not isinstance(config_dict, Mapping):
+        raise ConfigError(f"config_dict is a {type(config_dict).__name__}; give a dictionary of settings")
+    settings = Layer("config_dict", plain_keys(config_dict or {}, "config_dict"))
+    return [*layers, settings, Layer("command line", arguments)]
 
 
 def parse_arguments(arguments: Iterable[str]) -> dict[str, Any]:

@@ -38,7 +38,8 @@ class Block:
         n_items: likewise for items.
         n_old_users: users known before this block, [PAD] included (1 for the base block).
         n_old_items: likewise for items.
-        train: this block's train rows as a RecBole data set that knows the prefix.
+        train: the train rows to learn as a RecBole data set that knows the prefix: this block's, and those
+            of earlier blocks that :meth:`with_earlier` has added.
         valid: its valid rows; may be empty.
         test: its test rows.
     """
@@ -52,6 +53,7 @@ class Block:
         old: tuple[int, int],
         previous: Block | None = None,
         arrived: np.ndarray | None = None,
+        earlier: np.ndarray | None = None,
     ) -> None:
         """Made by :class:`BlockStream`.
 
@@ -63,13 +65,17 @@ class Block:
             old: users and items known before it, [PAD] included.
             previous: the block before.
             arrived: for a piece of a block, the block's train rows so far, this piece's included.
+            earlier: train rows of earlier blocks that are learned again.
         """
         self._source, self._rows = source, rows
         self._arrived = rows[TRAIN] if arrived is None else arrived
+        earlier = rows[TRAIN][:0] if earlier is None else earlier
+        self._learned = np.concatenate([earlier, self._arrived])
         self.index, self.previous = index, previous
         self.n_users, self.n_items = known
         self.n_old_users, self.n_old_items = old
-        self.train, self.valid, self.test = (self._view(rows[part]) for part in (TRAIN, VALID, TEST))
+        learned = np.concatenate([earlier, rows[TRAIN]])
+        self.train, self.valid, self.test = map(self._view, (learned, rows[VALID], rows[TEST]))
 
     def __repr__(self) -> str:
         """The block's sizes, without [PAD]."""
@@ -94,8 +100,11 @@ class Block:
 
     @cached_property
     def train_matrix(self) -> csr_matrix:
-        """Train interactions of the block (so far) as 0/1, users × items of the known prefix, float32."""
-        return _binary(self._view(self._arrived))
+        """Train interactions of the block (so far) as 0/1, users × items of the known prefix, float32.
+
+        Those added by :meth:`with_earlier` are among them.
+        """
+        return _binary(self._view(self._learned))
 
     @cached_property
     def train_so_far(self) -> csr_matrix:
@@ -106,7 +115,7 @@ class Block:
     def recent_train_matrix(self) -> csr_matrix:
         """Train interactions of this block (so far) and the one before as 0/1, known prefix only, float32."""
         earlier = self._source.before(self.index, (TRAIN,))[-1:]
-        return _binary(self._view(np.concatenate([*earlier, self._arrived])))
+        return _binary(self._view(np.concatenate([*earlier, self._learned])))
 
     def _train_rows_so_far(self) -> np.ndarray:
         return np.concatenate([*self._source.before(self.index, (TRAIN,)), self._arrived])
@@ -128,7 +137,7 @@ class Block:
         if learns_from_rows(config):
             return self.train
         cumulative = config["graph"] == "cumulative"
-        return self._view(self._train_rows_so_far() if cumulative else self._arrived)
+        return self._view(self._train_rows_so_far() if cumulative else self._learned)
 
     def train_loader(
         self,
@@ -172,35 +181,52 @@ class Block:
                 f"{self.index}, so no negative can be drawn; filter with user_inter_num_interval"
             )
 
-    def valid_loader(self, config: CCDConfig) -> BlockEvalDataLoader | None:
-        """Full-sort loader of the valid part, the train part masked; None when it is empty."""
-        return self._eval_loader(config, self._rows[VALID], self._history((TRAIN,), config))
+    def valid_loaders(self, config: CCDConfig) -> list[BlockEvalDataLoader]:
+        """Full-sort loaders of what early stopping looks at, ranking the items known here.
 
-    def test_loader(
+        Args:
+            config: the stage's configuration; ``valid_blocks`` tells whether the valid parts of the
+                blocks before are looked at too.
+
+        Returns:
+            One loader per block with valid rows, its train part masked; none where no block has any.
+        """
+        blocks = [self]
+        while config["valid_blocks"] == "seen" and blocks[-1].previous is not None:
+            blocks.append(blocks[-1].previous)
+        loaders = [
+            block._eval_loader(config, block._rows[VALID], block._history((TRAIN,), config, self), self)
+            for block in blocks
+        ]
+        return [loader for loader in loaders if loader is not None]
+
+    def measured_loader(
         self,
         config: CCDConfig,
         known_at: Block | None = None,
         users_from: int = 0,
         items_from: int = 0,
     ) -> BlockEvalDataLoader | None:
-        """Full-sort loader of the test part, ranking the items known at a later block.
+        """Full-sort loader of the part that R is measured on, ranking the items known at a later block.
 
-        This block's train and valid items are masked (CCD's published experiment), or with
-        ``mask_history: all`` those of every block up to ``known_at``.
+        This is the test part, this block's train and valid items masked (CCD's published experiment), or
+        with ``eval_part: valid`` the valid part, the train items masked. With ``mask_history: all`` the
+        items of every block up to ``known_at`` are masked.
 
         Args:
             config: the run's configuration.
             known_at: the block whose items are ranked; default this one.
             users_from: leave out users with smaller ids, to look at new users alone.
-            items_from: leave out test items with smaller ids, to look at new items alone.
+            items_from: leave out items to find with smaller ids, to look at new items alone.
 
         Returns:
             The loader, or None when no row is left.
         """
-        rows, feat = self._rows[TEST], self._source.dataset.inter_feat
+        measured, masked = (VALID, (TRAIN,)) if config["eval_part"] == "valid" else (TEST, (TRAIN, VALID))
+        rows, feat = self._rows[measured], self._source.dataset.inter_feat
         users, items = (feat[field].numpy()[rows] for field in (self.test.uid_field, self.test.iid_field))
         rows = rows[(users >= users_from) & (items >= items_from)]
-        return self._eval_loader(config, rows, self._history((TRAIN, VALID), config, known_at), known_at)
+        return self._eval_loader(config, rows, self._history(masked, config, known_at), known_at)
 
     def _history(
         self, parts: tuple[int, ...], config: CCDConfig, known_at: Block | None = None
@@ -208,13 +234,35 @@ class Block:
         rows = [self._arrived if part == TRAIN else self._rows[part] for part in parts]
         if config["mask_history"] == "all":
             last = (known_at or self).index
-            rows += [r for r in self._source.before(last + 1, (TRAIN, VALID), skip=self.index)]
+            rows += self._source.before(last + 1, parts, skip=self.index)
         return _binary(self._view(np.concatenate(rows), known_at))
 
     def _eval_loader(
         self, config: CCDConfig, rows: np.ndarray, history: csr_matrix, known_at: Block | None = None
     ) -> BlockEvalDataLoader | None:
         return BlockEvalDataLoader(config, self._view(rows, known_at), history) if len(rows) else None
+
+    @property
+    def earlier_train_rows(self) -> list[np.ndarray]:
+        """Row numbers of the train part of each block before this one, in the stream's order."""
+        return self._source.before(self.index, (TRAIN,))
+
+    def with_earlier(self, rows: np.ndarray) -> Block:
+        """The same block with earlier train rows to learn again.
+
+        They count as this block's own in its loader, its negatives, its graph and its matrices. What is
+        measured stays as it was: validation and test parts, and which items are masked there.
+
+        Args:
+            rows: row numbers out of :attr:`earlier_train_rows`, in the order wanted.
+
+        Raises:
+            ValueError: a row is no train row of an earlier block.
+        """
+        if not np.isin(rows, np.concatenate([*self.earlier_train_rows, rows[:0]])).all():
+            raise ValueError(f"block {self.index} can only learn again what earlier blocks have trained on")
+        known, old = (self.n_users, self.n_items), (self.n_old_users, self.n_old_items)
+        return Block(self._source, self.index, self._rows, known, old, self.previous, self._arrived, rows)
 
     def parts(self, n: int) -> list[Block]:
         """The block as it arrives in ``n`` pieces, for several student updates inside it.

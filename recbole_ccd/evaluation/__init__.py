@@ -1,5 +1,6 @@
 """How well the models of a stream do: full-sort metrics, the matrix R and what it says."""
 
+from recbole_ccd.evaluation.comparison import Comparison
 from recbole_ccd.evaluation.full_sort import FullSortEvaluator
 from recbole_ccd.evaluation.result import StreamResult
 from recbole_ccd.evaluation.summary import (
@@ -15,6 +16,7 @@ from recbole_ccd.evaluation.summary import (
 
 __all__ = [
     "DEFINITIONS",
+    "Comparison",
     "FullSortEvaluator",
     "StreamResult",
     "backward_transfer",

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from recbole_ccd.data.dataloader import BlockEvalDataLoader
 from recbole_ccd.errors import RunError
 from recbole_ccd.model.scoring import score_rows
+from recbole_ccd.ranking.topk import highest
 
 ScoreRows = Callable[[nn.Module, Tensor], Tensor]
 
@@ -162,7 +163,7 @@ class _Measured:
         self, masked: Tensor, interaction: Any, positive_u: Tensor, positive_i: Tensor
     ) -> dict[str, Tensor]:
         """For metrics of lists: RecBole makes a matrix of positives as wide as the scores it is given."""
-        values, items = torch.topk(masked, self._max_k, dim=1)
+        values, items = highest(masked, self._max_k)
         hits = (items[positive_u] == positive_i[:, None]) & (values[positive_u] > -torch.inf)
         pair, place = hits.nonzero(as_tuple=True)
         missed = torch.bincount(positive_u[~hits.any(dim=1)], minlength=len(masked))

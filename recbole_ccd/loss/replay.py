@@ -29,7 +29,7 @@ def replay_loss(scores: Tensor, labels: Tensor) -> Tensor:
     return functional.binary_cross_entropy_with_logits(scores, labels, reduction="sum")
 
 
-def annealed(weight: float, epoch: int, decay: float) -> float:
+def annealed(weight: float, epoch: int, decay: float | None) -> float:
     r"""Weight of the replay loss in an epoch, :math:`\lambda e^{-t / \tau}`.
 
     Source: CCD, Lee et al., KDD 2024 (arXiv 2405.19046).
@@ -37,7 +37,7 @@ def annealed(weight: float, epoch: int, decay: float) -> float:
     Args:
         weight: Weight :math:`\lambda` in epoch 0.
         epoch: Epoch t, from 0.
-        decay: Time constant :math:`\tau` in epochs; infinity keeps the weight.
+        decay: Time constant :math:`\tau` in epochs; None keeps the weight.
 
     Returns:
         The weight.
@@ -45,6 +45,8 @@ def annealed(weight: float, epoch: int, decay: float) -> float:
     Raises:
         ValueError: If ``decay`` is not positive.
     """
+    if decay is None:
+        return weight
     if decay <= 0:
         raise ValueError(f"decay must be positive, got {decay}")
     return weight * math.exp(-epoch / decay)

@@ -13,6 +13,7 @@ from recbole_ccd.data.block import Block
 from recbole_ccd.errors import ModelError
 from recbole_ccd.model.history import use_history
 from recbole_ccd.model.initialization import initialize_new_entities
+from recbole_ccd.model.lightgcn import LightGCN
 from recbole_ccd.model.scoring import is_autoencoder
 
 if TYPE_CHECKING:
@@ -26,6 +27,11 @@ CLOSED_FORM = ("NCEPLRec",)
 NOT_BY_ID = ("SpectralCF", "LINE", "NNCF", "GCMC")
 
 
+def learns_by_steps(config: CCDConfig) -> bool:
+    """Whether the configured model learns by gradient steps; others are counted or solved at once."""
+    return config["MODEL_TYPE"] == ModelType.GENERAL and config["model"] not in CLOSED_FORM
+
+
 def check_growable(config: CCDConfig, role: str) -> None:
     """Refuses a model that cannot follow a stream, before anything runs.
 
@@ -34,12 +40,19 @@ def check_growable(config: CCDConfig, role: str) -> None:
         role: ``student`` or ``teacher``, for the message.
 
     Raises:
-        ModelError: the model has no parameters to grow, or a training loop that cannot be extended.
+        ModelError: the model has no parameters to grow, a training loop that cannot be extended, or a
+            number of layers with which it cannot be grown as configured.
     """
     name = config["model"]
-    if config["MODEL_TYPE"] != ModelType.GENERAL or name in CLOSED_FORM:
+    if name == "LightGCN" and config["growth"] == "predictions" and config["n_layers"] % 2:
         raise ModelError(
-            f"model: {name} has nothing to grow by gradient steps; as {role} take LightGCN, BPR, …"
+            f"n_layers is {config['n_layers']} for the {role}, and growth: predictions needs an even number "
+            "of layers; change n_layers or take growth: embeddings"
+        )
+    if not learns_by_steps(config):
+        instead = ", or fit it anew on every block with --strategy=full_batch" if role == "student" else ""
+        raise ModelError(
+            f"model: {name} has nothing to grow by gradient steps; as {role} take LightGCN, BPR, …{instead}"
         )
     if name in OWN_LOOP or name in NOT_BY_ID:
         why = "has a training loop of its own" if name in OWN_LOOP else "has parameters that are not per id"
@@ -104,6 +117,9 @@ def grow(
     """The model at the size of a block, its parameters for old ids bit-identical.
 
     What a model keeps outside its state dict starts anew, such as MultiVAE's count of annealing steps.
+    LightGCN's predictions for old ids depend on the graph too, which may have changed. With ``growth:
+    predictions`` the *final* embeddings of old ids stay what they were (to rounding), those of new ids are
+    initialised, and the parameters become what propagates to them on the new graph.
 
     Args:
         model: a model of an earlier prefix; left as it is.
@@ -117,6 +133,9 @@ def grow(
     """
     grown = build(config, block)
     copy_prefix(grown.state_dict(), model.state_dict())
+    keeps_predictions = config["growth"] == "predictions" and isinstance(grown, LightGCN)
+    if keeps_predictions:
+        _set_tables(grown, model())
     if initialize:
         initialize_new_entities(
             grown,
@@ -124,4 +143,13 @@ def grow(
             n_popular=config["n_popular_neighbors"],
             two_hop=config["new_entity_initialization"] == "two_hop",
         )
+    if keeps_predictions:
+        _set_tables(grown, grown.own_of(grown.user_embedding.weight, grown.item_embedding.weight))
     return grown
+
+
+def _set_tables(model: LightGCN, rows: tuple[Tensor, Tensor]) -> None:
+    """Overwrites the first rows of both embedding tables."""
+    with torch.no_grad():
+        for table, values in zip((model.user_embedding, model.item_embedding), rows, strict=True):
+            table.weight[: len(values)] = values

@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from recbole_ccd.ranking.topk import highest
+
 # Rows that a thread sorts at a time: few enough to stay in its cache.
 _SORTED_ROWS = 16
 
@@ -93,9 +95,8 @@ def _by_rank(scores: Tensor, table: Tensor, depth: int | None = None) -> Tensor:
     """(B, n): the entry of the table at each column's place in its row's order, [PAD] taking the last."""
     if depth is not None and depth < scores.shape[1] - 1:
         result = table[-1].repeat(scores.shape)
-        return result.scatter_(
-            1, scores[:, 1:].topk(depth).indices.add_(1), table[:depth].expand(len(scores), -1)
-        )
+        first = highest(scores[:, 1:], depth)[1].add_(1)
+        return result.scatter_(1, first, table[:depth].expand(len(scores), -1))
     order = _descending_order(scores[:, 1:]).add_(1)
     result = torch.empty(scores.shape, dtype=table.dtype, device=scores.device)
     result[:, 0] = table[-1]

@@ -14,6 +14,8 @@ ScoreFn = Callable[[Tensor], Tensor]
 
 # scores that are worked on at a time; more would not stay in the cache
 _BATCH_SCORES = 3 << 20
+# columns whose maximum is found first when the best of a row are wanted
+_GROUP = 16
 
 
 def users_at_a_time(n_items: int) -> int:
@@ -23,6 +25,32 @@ def users_at_a_time(n_items: int) -> int:
         n_items: items scored per user.
     """
     return max(_BATCH_SCORES // max(n_items, 1), 1)
+
+
+def highest(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """``torch.topk`` along rows, several times as fast on a CPU where rows are long.
+
+    The columns are dealt into groups. A row's k best are in the k groups with the highest maxima, since any
+    other group has k better ones outside; so only those groups are looked at.
+
+    Args:
+        scores: (B, n) scores.
+        k: at most n.
+
+    Returns:
+        (B, k) values, best first, and their columns; which of equal ones are taken is arbitrary.
+    """
+    n = scores.shape[1]
+    if scores.is_cuda or k == 0 or 4 * k * _GROUP > n:
+        return torch.topk(scores, k, dim=1)
+    n_groups = n // _GROUP
+    grouped = scores[:, : n_groups * _GROUP].unflatten(1, (_GROUP, n_groups))
+    best = torch.topk(grouped.amax(1), k, dim=1, sorted=False).indices
+    members = torch.arange(0, n_groups * _GROUP, n_groups, device=scores.device)
+    left = torch.arange(n_groups * _GROUP, n, device=scores.device).expand(len(scores), -1)
+    columns = torch.cat([(best[:, None] + members[:, None]).flatten(1), left], dim=1)
+    values, places = torch.topk(scores.gather(1, columns), k, dim=1)
+    return values, columns.gather(1, places)
 
 
 def mask_rows(scores: Tensor, users: Tensor, matrix: csr_matrix, value: float) -> None:
@@ -73,7 +101,7 @@ def top_k(
         for start in range(0, len(users), batch_size):
             batch = users[start : start + batch_size]
             scores = _candidates(score, batch, exclude)
-            values, ids = torch.topk(scores, min(k, scores.shape[1]), dim=1)
+            values, ids = highest(scores, min(k, scores.shape[1]))
             result[start : start + batch_size, : ids.shape[1]] = ids.masked_fill_(values == -torch.inf, 0)
     return result
 
@@ -113,10 +141,9 @@ def top_lists(
             batch = users[start : start + batch_size]
             scores = _candidates(score, batch, exclude)[:, :n_items]
             scores[batch == 0] = -torch.inf
-            highest, places = torch.topk(scores, min(k_items, n_items), dim=1)
-            items[start : start + batch_size, : places.shape[1]] = places.masked_fill_(
-                highest == -torch.inf, 0
-            )
+            values, places = highest(scores, min(k_items, n_items))
+            places.masked_fill_(values == -torch.inf, 0)
+            items[start : start + batch_size, : places.shape[1]] = places
             best.add(scores, batch)
     return items, best.ids.masked_fill_(best.scores == -torch.inf, 0)
 

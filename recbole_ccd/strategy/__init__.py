@@ -1,8 +1,31 @@
 """How a model follows a stream: one short file per strategy."""
 
-from recbole_ccd.strategy.base import Strategy
+from recbole_ccd.strategy.base import BaseModels, Strategy
 from recbole_ccd.strategy.ccd import CCD
+from recbole_ccd.strategy.distill import Distill
+from recbole_ccd.strategy.distill_each_block import DistillEachBlock
+from recbole_ccd.strategy.fine_tune import FineTune
+from recbole_ccd.strategy.full_batch import FullBatch
+from recbole_ccd.strategy.graphsail import GraphSAIL
+from recbole_ccd.strategy.lwc_kd import LWCKD
+from recbole_ccd.strategy.piw import PIW
+from recbole_ccd.strategy.replay import Replay
+from recbole_ccd.strategy.static import Static
 
-STRATEGIES: dict[str, type[Strategy]] = {strategy.name: strategy for strategy in (CCD,)}
+STRATEGIES: dict[str, type[Strategy]] = {
+    strategy.name: strategy
+    for strategy in (
+        CCD,
+        Distill,
+        DistillEachBlock,
+        FineTune,
+        FullBatch,
+        GraphSAIL,
+        LWCKD,
+        PIW,
+        Replay,
+        Static,
+    )
+}
 
-__all__ = ["CCD", "STRATEGIES", "Strategy"]
+__all__ = ["CCD", "STRATEGIES", "BaseModels", "Strategy"]

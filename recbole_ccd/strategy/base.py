@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from logging import getLogger
 from time import perf_counter
-from typing import TYPE_CHECKING, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from recbole.model.abstract_recommender import GeneralRecommender
 from recbole.utils import set_color
+from torch import Tensor
 
 from recbole_ccd.data.block import Block
 from recbole_ccd.data.stream import BlockStream
 from recbole_ccd.evaluation.full_sort import FullSortEvaluator
 from recbole_ccd.evaluation.result import StreamResult
+from recbole_ccd.model.growth import build
 from recbole_ccd.model.scoring import clear_cache
 from recbole_ccd.report.tables import block_table, final_table
 from recbole_ccd.seeding import derive_seed, deterministic, seed_stage
@@ -56,6 +59,21 @@ class Stage:
         return trainer
 
 
+@dataclass
+class BaseModels:
+    """Models of the base block, trained once and shared by the strategies that are compared.
+
+    They depend on the seed and on settings that strategies do not differ in; one object serves one seed.
+
+    Attributes:
+        states: weights by the model's part, such as ``teacher-0``.
+        stages: what was recorded of the training of each.
+    """
+
+    states: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    stages: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+
+
 class Strategy(ABC):
     """How a model follows a stream.
 
@@ -69,14 +87,21 @@ class Strategy(ABC):
 
     name: ClassVar[str]
 
-    def __init__(self, config: CCDConfig, run_directory: RunDirectory | None = None) -> None:
+    def __init__(
+        self,
+        config: CCDConfig,
+        run_directory: RunDirectory | None = None,
+        base_models: BaseModels | None = None,
+    ) -> None:
         """Prepares the strategy; nothing is trained yet.
 
         Args:
             config: the run's configuration.
             run_directory: where results go; None keeps them in memory.
+            base_models: models of the base block that strategies of the same seed share.
         """
         self.config, self.run_directory = config, run_directory
+        self.base_models = BaseModels() if base_models is None else base_models
         self.student: GeneralRecommender | None = None
         self.teacher: GeneralRecommender | None = None
         self.logger = getLogger("recbole_ccd")
@@ -150,6 +175,42 @@ class Strategy(ABC):
         self.result.add_stage(block.index, name, member, stage.epochs, seconds)
         self.logger.info(f"{set_color(label, 'cyan')}: {stage.epochs} epochs, {seconds:.1f}s")
 
+    def train_plainly(self, block: Block, config: CCDConfig, member: int | None = None) -> GeneralRecommender:
+        """A fresh model learns a block with its own loss.
+
+        Args:
+            block: the block.
+            config: the configuration of the model.
+            member: which member of the teacher, where it is one.
+        """
+        with self.stage("base", block, config, member=member) as stage:
+            model = build(stage.config, block)
+            stage.trainer(StageTrainer, model).run(self.config["show_progress"])
+        return model
+
+    def base_model(
+        self, part: str, config: CCDConfig, block: Block, train: Callable[[], GeneralRecommender]
+    ) -> GeneralRecommender:
+        """A model of the base block: trained here, or by the strategy that needed it first.
+
+        Args:
+            part: what tells the models of a seed apart.
+            config: the configuration of the model.
+            block: the base block.
+            train: trains it.
+        """
+        shared = self.base_models
+        if part in shared.states:
+            model = build(config, block)
+            model.load_state_dict(shared.states[part])
+            self.result.stages += shared.stages[part]
+            return model.eval()
+        first = len(self.result.stages)
+        model = train()
+        shared.states[part] = {name: value.clone() for name, value in model.state_dict().items()}
+        shared.stages[part] = self.result.stages[first:]
+        return model
+
     def _evaluate(self, stream: BlockStream, block: Block) -> None:
         for role, model in (("student", self.student), ("teacher", self.teacher)):
             if model is None:
@@ -170,10 +231,10 @@ class Strategy(ABC):
     ) -> dict[str, dict[str, float]]:
         """Metrics on the test part of every block so far, and on the part of new users and of new items."""
         loaders = {
-            f"block {j}": stream[j].test_loader(self.config, known_at=now) for j in range(now.index + 1)
+            f"block {j}": stream[j].measured_loader(self.config, known_at=now) for j in range(now.index + 1)
         }
-        loaders["new users"] = now.test_loader(self.config, users_from=now.n_old_users)
-        loaders["new items"] = now.test_loader(self.config, items_from=now.n_old_items)
+        loaders["new users"] = now.measured_loader(self.config, users_from=now.n_old_users)
+        loaders["new items"] = now.measured_loader(self.config, items_from=now.n_old_items)
         parts = {name: loader for name, loader in loaders.items() if loader is not None}
         return self._evaluator.evaluate_parts(
             model, parts, f"block {now.index} {role}", self.config["show_progress"], train_data=now.train

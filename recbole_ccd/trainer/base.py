@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from logging import getLogger
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -100,7 +101,7 @@ class StageTrainer(Trainer):
         seed = derive_seed(self.seed, "loader")
         train_data = self.block.train_loader(self.config, seed, self.excluded(), self.visited_users())
         try:
-            self.fit(train_data, self.block.valid_loader(self.config), show_progress=show_progress)
+            self.fit(train_data, self.block.valid_loaders(self.config), show_progress=show_progress)
         except ValueError as error:
             if "nan" not in str(error):
                 raise
@@ -207,13 +208,25 @@ class StageTrainer(Trainer):
         return ()
 
     def evaluate(
-        self, eval_data: AbstractDataLoader, load_best_model: bool = False, **kwargs: Any
+        self,
+        eval_data: AbstractDataLoader | Sequence[AbstractDataLoader],
+        load_best_model: bool = False,
+        **kwargs: Any,
     ) -> dict | None:
-        """RecBole's ``evaluate`` on the current weights (best weights are restored by ``fit``)."""
+        """RecBole's ``evaluate`` on the current weights (best weights are restored by ``fit``).
+
+        Args:
+            eval_data: a loader, or several, such as one per block, whose metrics are averaged.
+            load_best_model: has no effect.
+            **kwargs: as RecBole's.
+        """
         clear_cache(self.model)
         self._read_inference_rows()
+        loaders = eval_data if isinstance(eval_data, Sequence) else [eval_data]
         # a validation takes a second; its bar would push the stage's away
-        return super().evaluate(eval_data, load_best_model=False, **{**kwargs, "show_progress": False})
+        evaluate = partial(super().evaluate, load_best_model=False, **{**kwargs, "show_progress": False})
+        results = [evaluate(loader) for loader in loaders]
+        return {name: sum(result[name] for result in results) / len(results) for name in results[0]}
 
     def _full_sort_batch_eval(self, batched_data: Batch) -> tuple[Interaction, Tensor, Tensor, Tensor]:
         interaction, history, positive_u, positive_i = batched_data

@@ -2,59 +2,59 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
 
+import numpy as np
 import torch
 from recbole.data.interaction import Interaction
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
-from recbole_ccd.data.pairs import pairs_matrix
-from recbole_ccd.loss.listwise import list_wise_loss, masked_log_sum_exp
-from recbole_ccd.loss.windowed import windowed_ranking_loss
-from recbole_ccd.model.scoring import factors, has_factors, score_pairs
-from recbole_ccd.ranking.uninteresting import UninterestingSampler
 from recbole_ccd.seeding import torch_generator
 from recbole_ccd.trainer.base import StageTrainer
+from recbole_ccd.trainer.teaching import TeacherKnowledge, Teaching
 
 
-@dataclass
-class TeacherKnowledge:
-    """What the teacher says about a block, all the student is taught with.
+class TaughtTrainer(StageTrainer):
+    """A stage in which the student reads the teacher's lists.
 
-    Attributes:
-        top_items: each user's best items that are not in the train part, shape ``(n_users, K)``, 0-padded.
-        top_users: each item's best users, likewise, shape ``(n_items, K)``.
-        excluded: pairs that are neither negatives nor uninteresting, users × items: the top items of
-            teacher, proxies and current student.
+    Losses are sums over rows divided by the batch size, which keeps them in the proportion to the base
+    loss's mean that the paper's sums have.
     """
 
-    top_items: Tensor
-    top_users: Tensor
-    excluded: csr_matrix
+    def teaching_pass(
+        self,
+        ids: Tensor,
+        loss: Callable[[Tensor], Tensor],
+        epoch_idx: int,
+        what: str,
+        show_progress: bool,
+        weight: float = 1.0,
+    ) -> None:
+        """Optimizer steps on batches of users or items, in random order.
+
+        Args:
+            ids: distinct users or items, shape ``(n,)``.
+            loss: weighted sum of the losses of some of them.
+            epoch_idx: the epoch.
+            what: what they are, for the seed and the bar.
+            show_progress: whether to draw a bar.
+            weight: weight of the pass.
+        """
+        if not len(ids):
+            return
+        size = self.config["train_batch_size"]
+        order = torch.randperm(len(ids), generator=torch_generator(self.seed, what, epoch_idx))
+        batches = ids[order].split(size)
+        for batch in self.bar(batches, epoch_idx, f", {what}") if show_progress else batches:
+            self.step(weight / size * loss(batch.to(self.device)))
 
 
-@dataclass
-class _Side:
-    """One direction of distillation: rows that rank columns.
+class DistillationTrainer(TaughtTrainer):
+    """Student generation: the base loss plus distillation of the teacher's lists.
 
-    ``ineligible`` holds the pairs that are not uninteresting: known, excluded or interesting ones.
-    """
-
-    interesting: Tensor
-    ineligible: csr_matrix
-    sampler: UninterestingSampler
-    weight: float
-    swapped: bool
-
-
-class DistillationTrainer(StageTrainer):
-    """Student generation: the base loss plus list-wise distillation on both sides.
-
-    Each batch adds the user-side loss RRD (Kang et al., DE-RRD, CIKM 2020) of its users; after each
-    epoch a pass over all items adds the item-side loss (CCD's IR-RRD). Losses are sums over rows
-    divided by the batch size, which keeps them in the proportion to the base loss's mean that the
-    paper's sums have.
+    Each batch adds the user-side loss of its users; after each epoch a pass over the known users that the
+    block does not show (``distill_absent_users``) and one over all items add the rest.
     """
 
     stage = "student_generation"
@@ -66,17 +66,9 @@ class DistillationTrainer(StageTrainer):
             knowledge: the teacher's word on the block.
         """
         self._knowledge = knowledge
-        taken = self.block.train_matrix + knowledge.excluded
-        self._users = self._side(knowledge.top_items, taken, "user", "items", swapped=False)
-        self._items = self._side(knowledge.top_users, taken.T, "item", "users", swapped=True)
+        self._absent = torch.from_numpy(np.flatnonzero(self.block.train_matrix.getnnz(axis=1)[1:] == 0) + 1)
+        self._teaching = Teaching(self.config, self.model, knowledge, self.block.train_matrix, self.seed)
         return self
-
-    def _side(self, interesting: Tensor, taken: csr_matrix, who: str, what: str, swapped: bool) -> _Side:
-        ineligible = (taken + pairs_matrix([interesting], *taken.shape)).tocsr()
-        generator = torch_generator(self.seed, "uninteresting", what)
-        n_rows, n_columns = ineligible.shape
-        sampler = UninterestingSampler(n_columns, n_rows, self.config[f"n_uninteresting_{what}"], generator)
-        return _Side(interesting, ineligible, sampler, self.config[f"distill_{who}_weight"], swapped)
 
     def excluded(self) -> csr_matrix:
         """The exclusion set; it is no source of negatives."""
@@ -84,57 +76,20 @@ class DistillationTrainer(StageTrainer):
 
     def before_epoch(self, epoch_idx: int) -> None:
         """Draws the uninteresting sets anew every ``uninteresting_redraw`` epochs."""
-        if epoch_idx and epoch_idx % self.config["uninteresting_redraw"] == 0:
-            self._users.sampler.redraw()
-            self._items.sampler.redraw()
+        self._teaching.before_epoch(epoch_idx)
 
     def extra_losses(self, interaction: Interaction) -> tuple[Tensor, ...]:
         """The user-side loss of the batch's distinct users."""
-        if not self._users.weight:
+        if not self.config["distill_user_weight"]:
             return ()
         users = torch.unique(interaction[self.model.USER_ID])
-        return (self._list_wise(self._users, users) / len(interaction),)
+        return (self._teaching.of_users(users) / len(interaction),)
 
     def after_epoch(self, epoch_idx: int, show_progress: bool) -> None:
-        """The item-side pass, over all known items in random order."""
-        if not self._items.weight:
-            return
-        size = self.config["train_batch_size"]
-        order = (
-            torch.randperm(self.block.n_items - 1, generator=torch_generator(self.seed, "items", epoch_idx))
-            + 1
-        )
-        batches = order.split(size)
-        for items in self.bar(batches, epoch_idx, ", items") if show_progress else batches:
-            self.step(self._list_wise(self._items, items.to(self.device)) / size)
-
-    def _list_wise(self, side: _Side, rows: Tensor) -> Tensor:
-        """Weighted sum of the list-wise losses of some rows."""
-        interesting = side.interesting.to(rows.device)[rows]
-        windows = side.sampler.windows(rows, side.ineligible)
-        if not has_factors(type(self.model)):
-            mask = windows.mask(side.sampler.n_columns)
-            return side.weight * self._pairwise(side, rows, interesting, mask).sum()
-        vectors = factors(self.model, self.config["distill_layer"])
-        row_vectors, column_vectors = reversed(vectors) if side.swapped else vectors
-        score_max = self.config["distill_score_max"]
-        return side.weight * windowed_ranking_loss(
-            row_vectors[rows], column_vectors, interesting, windows, score_max
-        )
-
-    def _pairwise(self, side: _Side, rows: Tensor, interesting: Tensor, mask: Tensor) -> Tensor:
-        """The same loss for a model that can only score pairs, on a few shared uninteresting columns."""
-        generator = torch_generator(self.seed, "shared", int(rows[0]), self.epochs_run)
-        shared = torch.randint(1, mask.shape[1], (self.config["n_uninteresting_pairs"],), generator=generator)
-        columns = torch.cat([interesting, shared.to(rows.device).expand(len(rows), -1)], dim=1)
-        pair_rows = rows.repeat_interleave(columns.shape[1])
-        pair = (columns.flatten(), pair_rows) if side.swapped else (pair_rows, columns.flatten())
-        scores = (
-            score_pairs(self.model, *pair).view(columns.shape).clamp(max=self.config["distill_score_max"])
-        )
-        listed, others = scores.split([interesting.shape[1], len(shared)], dim=1)
-        usable = mask.gather(1, columns[:, interesting.shape[1] :])
-        # the sample stands for all uninteresting columns
-        scale = mask.sum(dim=1) / usable.sum(dim=1).clamp(min=1)
-        lse = masked_log_sum_exp(others, usable) + torch.log(scale)
-        return list_wise_loss(listed, lse, interesting > 0)
+        """The passes over absent users and over all items."""
+        if self.config["distill_absent_users"] and self.config["distill_user_weight"]:
+            taught = self._teaching.of_users
+            self.teaching_pass(self._absent, taught, epoch_idx, "absent users", show_progress)
+        if self._teaching.has_items:
+            items = torch.arange(1, self.block.n_items)
+            self.teaching_pass(items, self._teaching.of_items, epoch_idx, "items", show_progress)

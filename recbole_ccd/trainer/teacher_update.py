@@ -1,20 +1,23 @@
-"""Stage 3: a member of the teacher learns the block, its own past and the student side (CCD)."""
+"""Stage 3: a member of the teacher learns the block, its own past and, in CCD, the student side."""
 
 from __future__ import annotations
 
 import torch
-from recbole.data.interaction import Interaction
-from recbole.model.abstract_recommender import GeneralRecommender
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from recbole_ccd.model.scoring import is_autoencoder
-from recbole_ccd.seeding import derive_seed
 from recbole_ccd.trainer.replay import ReplayTrainer
-from recbole_ccd.trainer.retention import make_retention
+from recbole_ccd.trainer.retaining import RetainingTrainer
 
 
-class TeacherUpdateTrainer(ReplayTrainer):
+class RetainingTeacherTrainer(RetainingTrainer):
+    """Update of one member by continual learning alone: base loss and retention terms, no replay."""
+
+    stage = "teacher_update"
+
+
+class TeacherUpdateTrainer(RetainingTrainer, ReplayTrainer):
     """Continual update of one member: base loss, retention terms, and knowledge of the student side.
 
     Members with scores of pairs replay in a pass of their own; auto-encoders read and reconstruct the
@@ -23,24 +26,6 @@ class TeacherUpdateTrainer(ReplayTrainer):
 
     stage = "teacher_update"
     role = "teacher"
-
-    def retain(self, frozen: GeneralRecommender) -> TeacherUpdateTrainer:
-        """Sets what must not be forgotten; :meth:`at_block` comes first.
-
-        Args:
-            frozen: the member before the block.
-        """
-        self._retention = make_retention(
-            self.config, self.block, frozen, self.model, derive_seed(self.seed, "retain")
-        )
-        parameters = self._retention.parameters()
-        if parameters:
-            self.optimizer.add_param_group({"params": parameters})
-        return self
-
-    def extra_losses(self, interaction: Interaction) -> tuple[Tensor, ...]:
-        """The retention terms."""
-        return self._retention.losses(interaction)
 
     def visited_users(self) -> Tensor | None:
         """For auto-encoders everybody known, since replay gives old users rows too."""

@@ -19,6 +19,24 @@ def tokens(stream, dataset):
     return [(to_user[u], to_item[i]) for u, i in pairs(dataset)]
 
 
+def masked_and_wanted(loader):
+    """The pairs that an evaluation loader masks, and those to be found, after a check of its batches."""
+    masked, positive, users = set(), set(), []
+    for batch, (rows, items), positive_rows, positive_items in loader:
+        batch_users = batch["user_id"].numpy()
+        masked |= set(zip(batch_users[rows].tolist(), items.tolist(), strict=True))
+        positive |= set(zip(batch_users[positive_rows].tolist(), positive_items.tolist(), strict=True))
+        users += batch_users.tolist()
+    assert users == loader.uid_list.tolist()
+    return masked, positive
+
+
+def of_users(datasets, loader):
+    """The pairs of some data sets that are of a loader's users."""
+    users = set(loader.uid_list.tolist())
+    return {(u, i) for dataset in datasets for u, i in pairs(dataset) if u in users}
+
+
 def write_blocks(folder, name, blocks):
     (folder / name).mkdir()
     for suffix, rows in blocks.items():
@@ -108,7 +126,10 @@ def test_triples_of_files_are_taken_as_they_are(make_config, tmp_path):
     parts = {f"b{b.index}.{name}": getattr(b, name) for b in stream for name in ("train", "valid", "test")}
     assert {name: tokens(stream, part) for name, part in parts.items()} == blocks
     assert stream.vocabulary(stream[0]) == {"users": ["[PAD]", "a", "b"], "items": ["[PAD]", "x", "y", "z"]}
-    assert stream[1].valid_loader(config) is None
+    # block 0 has rows to validate on, block 1 has none
+    assert [len(block.valid_loaders(config)) for block in stream] == [1, 1]
+    config["valid_blocks"] = "current"
+    assert [len(block.valid_loaders(config)) for block in stream] == [1, 0]
     # "a" was known, "c" and "w" are new
     assert stream[1].new_users.tolist() == [3] and stream[1].new_items.tolist() == [4]
 
@@ -159,27 +180,42 @@ def test_the_graph_is_of_the_block_or_of_all_blocks_so_far(tiny_stream, make_con
 
 @pytest.mark.parametrize(("mask", "blocks"), [("block", [1]), ("all", [0, 1, 2])])
 def test_masked_history_of_an_earlier_block(tiny_stream, make_config, mask, blocks):
-    loader = tiny_stream[1].test_loader(make_config(mask_history=mask), known_at=tiny_stream[2])
-    expected = {
-        p for k in blocks for part in (tiny_stream[k].train, tiny_stream[k].valid) for p in pairs(part)
-    }
-    users = set(loader.uid_list.tolist())
-    masked, positive, start = set(), set(), 0
-    for batch, (rows, items), positive_rows, positive_items in loader:
-        batch_users = batch["user_id"].numpy()
-        masked |= set(zip(batch_users[rows].tolist(), items.tolist(), strict=True))
-        positive |= set(zip(batch_users[positive_rows].tolist(), positive_items.tolist(), strict=True))
-        start += len(batch_users)
-    assert masked == {(u, i) for u, i in expected if u in users}
-    assert positive == set(pairs(tiny_stream[1].test)) and start == len(users)
+    loader = tiny_stream[1].measured_loader(make_config(mask_history=mask), known_at=tiny_stream[2])
+    expected = [part for k in blocks for part in (tiny_stream[k].train, tiny_stream[k].valid)]
+    masked, positive = masked_and_wanted(loader)
+    assert masked == of_users(expected, loader)
+    assert positive == set(pairs(tiny_stream[1].test))
     assert loader.dataset.item_num == tiny_stream[2].n_items
 
 
-def test_test_rows_of_new_entities_alone(tiny_stream, make_config):
+@pytest.mark.parametrize(("mask", "blocks"), [("block", [1]), ("all", [0, 1, 2])])
+def test_the_validation_part_can_be_measured_instead(tiny_stream, make_config, mask, blocks):
+    config = make_config(eval_part="valid", mask_history=mask)
+    loader = tiny_stream[1].measured_loader(config, known_at=tiny_stream[2])
+    masked, positive = masked_and_wanted(loader)
+    assert masked == of_users([tiny_stream[k].train for k in blocks], loader)
+    assert positive == set(pairs(tiny_stream[1].valid))
+    assert loader.dataset.item_num == tiny_stream[2].n_items
+
+
+def test_validation_sees_the_block_or_every_block_so_far(tiny_stream, make_config):
+    now = tiny_stream[2]
+    (current,) = now.valid_loaders(make_config(valid_blocks="current"))
+    seen = now.valid_loaders(make_config(valid_blocks="seen"))
+    assert masked_and_wanted(current) == masked_and_wanted(seen[0])
+    for block, loader in zip([now, tiny_stream[1], tiny_stream[0]], seen, strict=True):
+        masked, positive = masked_and_wanted(loader)
+        # items that came after the block are ranked too; its own train part alone is masked
+        assert loader.dataset.item_num == now.n_items
+        assert masked == of_users([block.train], loader) and positive == set(pairs(block.valid))
+    assert len(tiny_stream[0].valid_loaders(make_config(valid_blocks="seen"))) == 1
+
+
+def test_measured_rows_of_new_entities_alone(tiny_stream, make_config):
     block = tiny_stream[1]
-    loader = block.test_loader(make_config(), users_from=block.n_old_users)
+    loader = block.measured_loader(make_config(), users_from=block.n_old_users)
     assert set(loader.uid_list.tolist()) == {u for u, _ in pairs(block.test) if u >= block.n_old_users}
-    assert block.test_loader(make_config(), users_from=block.n_users) is None
+    assert block.measured_loader(make_config(), users_from=block.n_users) is None
 
 
 def test_pieces_of_a_block_make_the_block(tiny_stream):
@@ -240,12 +276,9 @@ def test_a_stream_is_not_built_twice_by_mistake(tiny_stream):
 
 def test_a_piece_validates_with_all_that_was_trained_in_the_block_masked(tiny_stream, make_config):
     block = tiny_stream[1]
-    masked = set()
-    loader = block.parts(3)[-1].valid_loader(make_config())
-    for batch, (rows, items), _, _ in loader:
-        masked |= set(zip(batch["user_id"].numpy()[rows].tolist(), items.tolist(), strict=True))
-    users = set(loader.uid_list.tolist())
-    assert masked == {(u, i) for u, i in pairs(block.train) if u in users}
+    loader, *of_earlier_blocks = block.parts(3)[-1].valid_loaders(make_config())
+    assert masked_and_wanted(loader)[0] == of_users([block.train], loader)
+    assert len(of_earlier_blocks) == 1
 
 
 def test_an_empty_last_file_is_an_empty_block_and_an_error(make_config, tmp_path):

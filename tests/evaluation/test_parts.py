@@ -12,9 +12,9 @@ from tests.model.small_models import small_model
 @pytest.fixture
 def parts(tiny_stream, make_config):
     config, now = make_config(eval_batch_size=700), tiny_stream[2]
-    loaders = {f"block {block.index}": block.test_loader(config, known_at=now) for block in tiny_stream}
-    loaders["new users"] = now.test_loader(config, users_from=now.n_old_users)
-    loaders["new items"] = now.test_loader(config, items_from=now.n_old_items)
+    loaders = {f"block {block.index}": block.measured_loader(config, known_at=now) for block in tiny_stream}
+    loaders["new users"] = now.measured_loader(config, users_from=now.n_old_users)
+    loaders["new items"] = now.measured_loader(config, items_from=now.n_old_items)
     return {name: loader for name, loader in loaders.items() if loader is not None}
 
 

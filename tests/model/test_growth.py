@@ -137,3 +137,20 @@ def test_the_prefix_is_copied_in_every_dimension():
 def test_a_tensor_that_has_shrunk_or_turned_is_an_error(shape):
     with pytest.raises(ModelError, match=r"'w' went from \(3, 3\) to \("):
         copy_prefix({"w": torch.zeros(shape)}, {"w": torch.ones(3, 3)})
+
+
+@pytest.mark.parametrize("graph", ["block", "cumulative"])
+def test_predictions_of_old_users_survive_a_change_of_graph(tiny_stream, make_config, graph):
+    keys = {"graph": graph, "growth": "predictions", "n_layers": 2}
+    config, model = small_model(make_config, "LightGCN", tiny_stream[0], **keys)
+    before = all_scores(model)
+    grown = grow(model, config, tiny_stream[1])
+    torch.testing.assert_close(corner(all_scores(grown), before.shape), before, rtol=1e-4, atol=1e-5)
+    plain = grow(model, make_config("LightGCN", **{**keys, "growth": "embeddings"}), tiny_stream[1])
+    assert not torch.allclose(corner(all_scores(plain), before.shape), before, rtol=1e-2, atol=1e-2)
+
+
+def test_an_odd_number_of_layers_cannot_keep_predictions(make_config):
+    config = make_config("LightGCN", growth="predictions", n_layers=1)
+    with pytest.raises(ModelError, match="n_layers is 1 .* even"):
+        check_growable(config, "student")

@@ -69,7 +69,7 @@ def test_recboles_trainer_and_our_evaluator_measure_the_same(
 ):
     monkeypatch.chdir(tmp_path)
     config = make_config(checkpoint_dir=str(tmp_path / "checkpoints"))
-    loader = tiny_stream[0].test_loader(config)
+    loader = tiny_stream[0].measured_loader(config)
     ours = FullSortEvaluator(config).evaluate(teacher, loader)
     trainer = Trainer(config, teacher)
     trainer.tot_item_num = tiny_stream[0].n_items

@@ -5,6 +5,7 @@ import torch
 from scipy.sparse import csr_matrix
 
 from recbole_ccd.ranking import mask_rows, top_k, top_lists, users_at_a_time
+from recbole_ccd.ranking.topk import highest
 
 
 def top_users(score, users, n_items, k, exclude=None, batch_size=512):
@@ -151,3 +152,14 @@ def test_a_batch_of_users_is_smaller_where_items_are_many():
     few, many = users_at_a_time(1000), users_at_a_time(100_000)
     assert few == 100 * many or abs(few / many - 100) < 5
     assert users_at_a_time(10**9) == 1
+
+
+@pytest.mark.parametrize(("n", "k"), [(1000, 1), (1003, 7), (999, 15), (1000, 16), (64, 1), (5, 5), (40, 0)])
+def test_the_highest_of_long_rows_are_those_of_torch(n, k):
+    scores = torch.randn(9, n, generator=torch.Generator().manual_seed(n))
+    scores[3, 5:] = -torch.inf
+    scores[4] = -torch.inf
+    values, columns = highest(scores, k)
+    assert torch.equal(values, torch.topk(scores, k, dim=1).values)
+    assert torch.equal(scores.gather(1, columns), values)
+    assert all(len(set(row)) == k for row in columns.tolist())

@@ -31,11 +31,11 @@ def triples(blocks):
     }
 
 
-class Recorded(CCD):
-    """CCD that remembers its models' weights after every block."""
+class Recording:
+    """A strategy that remembers its models' weights after every block; a base class beside the strategy's."""
 
-    def __init__(self, config, run_directory=None):
-        super().__init__(config, run_directory)
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
         self.states = []
 
     def follow(self, block):
@@ -48,10 +48,19 @@ class Recorded(CCD):
         )
 
 
-def follow(config, strategy=Recorded):
-    """Runs a strategy over the configured stream and returns it, finished."""
-    finished = strategy(config)
-    finished.run(create_stream(config))
+class Recorded(Recording, CCD):
+    """CCD that remembers its models' weights after every block."""
+
+
+def recorded(strategy):
+    """A strategy's class with :class:`Recording` in it."""
+    return type(f"Recorded{strategy.__name__}", (Recording, strategy), {})
+
+
+def follow(config, strategy=Recorded, stream=None, base_models=None):
+    """Runs a strategy over a stream, by default the configured one, and returns it, finished."""
+    finished = strategy(config, base_models=base_models)
+    finished.run(create_stream(config) if stream is None else stream)
     return finished
 
 

@@ -67,7 +67,7 @@ def rebuilt(run_dir, config, stream, name):
 
 def last_row(model, config, stream):
     evaluator = FullSortEvaluator(config)
-    return [evaluator.evaluate(model, block.test_loader(config, known_at=stream[-1])) for block in stream]
+    return [evaluator.evaluate(model, block.measured_loader(config, known_at=stream[-1])) for block in stream]
 
 
 def test_the_run_directory_holds_what_was_promised(run_dir):

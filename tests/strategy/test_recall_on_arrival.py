@@ -11,8 +11,8 @@ from tests.strategy.runs import Recorded, follow, teachers
 class Scored(Recorded):
     """Keeps the student's scores of every block."""
 
-    def __init__(self, config, run_directory=None):
-        super().__init__(config, run_directory)
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
         self.seen = []
 
     def follow(self, block):

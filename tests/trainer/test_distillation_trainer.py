@@ -4,7 +4,8 @@ from recbole.data.interaction import Interaction
 
 from recbole_ccd.data.pairs import pairs_matrix
 from recbole_ccd.trainer.base import make_trainer
-from recbole_ccd.trainer.distillation import DistillationTrainer, TeacherKnowledge
+from recbole_ccd.trainer.distillation import DistillationTrainer
+from recbole_ccd.trainer.teaching import TeacherKnowledge
 from tests.model.small_models import all_scores, scatter, small_model, state_of
 
 TOP = 6
@@ -99,7 +100,7 @@ def vectors_of(model, layer):
 )
 def test_the_user_side_loss_of_a_batch_equals_loops(make_distillation, name, layer, n):
     trainer = make_distillation(name, distill_layer=layer, n_uninteresting_items=n)
-    masks = spy_masks(trainer._users)
+    masks = spy_masks(trainer._teaching._users)
     batch = Interaction({"user_id": torch.tensor([4, 9, 4, 30, 9])})
     (loss,) = trainer.extra_losses(batch)
     users, items = vectors_of(trainer.model, layer)
@@ -120,7 +121,7 @@ def test_the_item_side_pass_is_a_step_down_the_loss_of_all_items(make_distillati
     trainer = make_distillation(
         "BPR", n_uninteresting_users=n, learner="sgd", learning_rate=0.1, weight_decay=0.0
     )
-    masks = spy_masks(trainer._items)
+    masks = spy_masks(trainer._teaching._items)
     before = state_of(trainer.model)
     users, items = trainer.model.user_embedding.weight, trainer.model.item_embedding.weight
     twin_users, twin_items = users.detach().clone().requires_grad_(), items.detach().clone().requires_grad_()
@@ -146,7 +147,7 @@ def test_the_item_side_pass_is_a_step_down_the_loss_of_all_items(make_distillati
 def test_the_item_side_visits_every_item_once_in_an_order_of_the_epoch(make_distillation):
     trainer = make_distillation("BPR", student_generation_train_batch_size=16)
     visited = []
-    trainer._list_wise = lambda side, rows: (
+    trainer._teaching._list_wise = lambda side, rows: (
         visited.append(rows.tolist()),
         trainer.model.user_embedding.weight.sum(),
     )[1]
@@ -181,8 +182,8 @@ def test_a_side_of_weight_zero_is_left_out(make_distillation):
 def test_uninteresting_ones_are_redrawn_on_schedule(make_distillation):
     trainer = make_distillation("BPR", uninteresting_redraw=3)
     drawn = []
-    trainer._users.sampler.redraw = lambda: drawn.append("users")
-    trainer._items.sampler.redraw = lambda: drawn.append("items")
+    trainer._teaching._users.sampler.redraw = lambda: drawn.append("users")
+    trainer._teaching._items.sampler.redraw = lambda: drawn.append("items")
     counts = []
     for epoch in range(8):
         trainer.before_epoch(epoch)
@@ -212,10 +213,10 @@ def test_negatives_are_neither_train_items_nor_excluded(make_distillation):
 def test_pairs_alone_estimate_the_same_loss(make_distillation, swapped):
     # so many shared columns that the estimate is nearly exact
     trainer = make_distillation("NeuMF", n_uninteresting_pairs=4000)
-    side = trainer._items if swapped else trainer._users
+    side = trainer._teaching._items if swapped else trainer._teaching._users
     rows = torch.tensor([4, 9, 30])
     scores = all_scores(trainer.model)
-    estimate = trainer._list_wise(side, rows)
+    estimate = trainer._teaching._list_wise(side, rows)
     exact = sum(
         naive_rrd(
             (scores.T if swapped else scores)[row],
@@ -235,8 +236,8 @@ def test_a_student_of_pairs_learns_from_the_teacher(make_distillation):
     def losses():
         with torch.no_grad():
             return [
-                trainer._list_wise(s, rows).item()
-                for s, rows in ((trainer._users, users), (trainer._items, items))
+                trainer._teaching._list_wise(s, rows).item()
+                for s, rows in ((trainer._teaching._users, users), (trainer._teaching._items, items))
             ]
 
     before = losses()

@@ -226,7 +226,7 @@ def test_a_member_that_reads_rows_contrasts_the_items_of_its_users(make_config, 
     retention = ContrastiveRetention(config, block, frozen, live, seed=0)
     batch = Interaction({"user_id": torch.tensor([3, 50])})
     expected = {i for u in (3, 50) for i in block.train_matrix[u].indices if i < block.n_old_items}
-    assert retention._earlier_items(batch).tolist() == sorted(expected)
+    assert retention.earlier_items(batch).tolist() == sorted(expected)
 
 
 def test_the_frozen_member_keeps_its_weights_and_its_rows(make_config, tiny_stream):

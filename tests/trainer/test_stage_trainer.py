@@ -85,7 +85,7 @@ def test_early_stopping_counts_the_epochs_run(make_trainer_of):
 
 def test_without_validation_the_last_epoch_is_kept(make_trainer_of, monkeypatch, tiny_stream):
     trainer = recording(make_trainer_of, [], epochs=3)
-    monkeypatch.setattr(type(tiny_stream[0]), "valid_loader", lambda *_: None)
+    monkeypatch.setattr(type(tiny_stream[0]), "valid_loaders", lambda *_: [])
     trainer.run(show_progress=False)
     assert trainer.epochs_run == 3 and same(state_of(trainer.model), trainer.states[-1])
     assert not same(trainer.states[0], trainer.states[-1])
@@ -102,7 +102,7 @@ def test_the_model_left_scores_what_its_best_validation_said(make_trainer_of, ti
     trainer._valid_epoch = lambda *args, **kwargs: (scores.append(validate(*args, **kwargs)), scores[-1])[1]
     trainer.run(show_progress=False)
     best = max(score for score, _ in scores)
-    measured = trainer.evaluate(tiny_stream[0].valid_loader(trainer.config))
+    measured = trainer.evaluate(tiny_stream[0].valid_loaders(trainer.config))
     assert trainer.best_valid_score == best == measured["recall@5"]
     assert len({score for score, _ in scores}) > 1
 

@@ -1,91 +1,36 @@
-"""What a teacher member must not forget: terms for each kind of member (CCD)."""
+"""LWC-KD and PIW: near stays near, more so for users whose interests have not moved."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import GeneralRecommender
 from recbole.model.general_recommender import LightGCN as RecBoleLightGCN
 from scipy.sparse import csr_matrix
-from sklearn.cluster import KMeans
-from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 from recbole_ccd.data.block import Block
-from recbole_ccd.data.pairs import csr_rows
 from recbole_ccd.data.similarity import similarity_graph
 from recbole_ccd.loss.lwc_kd import contrastive_terms
-from recbole_ccd.loss.output_kl import output_kl, pairwise_kl
 from recbole_ccd.loss.piw import ImitationWeight, cluster_loss, soft_assignment
-from recbole_ccd.model.history import reading
 from recbole_ccd.model.lightgcn import LightGCN
-from recbole_ccd.model.scoring import (
-    clear_cache,
-    factors,
-    has_factors,
-    is_autoencoder,
-    score_pairs,
-    score_rows,
-)
+from recbole_ccd.model.scoring import factors
 from recbole_ccd.seeding import derive_seed, torch_generator
+from recbole_ccd.trainer.retention.base import Retention, cluster_centers
 
 if TYPE_CHECKING:
     from recbole_ccd.config import CCDConfig
 
 
-class Retention(ABC):
-    """Loss terms that hold a live member near what it was before the block."""
-
-    def __init__(
-        self, config: CCDConfig, block: Block, frozen: GeneralRecommender, live: GeneralRecommender, seed: int
-    ) -> None:
-        """Freezes the past.
-
-        Args:
-            config: the member's configuration.
-            block: the block being learned; not the base block.
-            frozen: the member before the block, of the earlier prefix.
-            live: the grown member in training.
-            seed: seed of what is initialised here.
-        """
-        self.config, self.block, self.frozen, self.live, self.seed = config, block, frozen, live, seed
-        clear_cache(frozen)
-        frozen.eval()
-        self.earlier = block.previous.train_matrix
-
-    def parameters(self) -> list[nn.Parameter]:
-        """Parameters of the terms themselves, learned with the member."""
-        return []
-
-    @abstractmethod
-    def losses(self, interaction: Interaction) -> tuple[Tensor, ...]:
-        """Weighted terms of one batch."""
-
-    def earlier_users(self, interaction: Interaction) -> Tensor:
-        """Distinct users of a batch who were known before the block."""
-        users = torch.unique(interaction[self.live.USER_ID])
-        return users[users < self.frozen.n_users]
-
-    def _nothing(self) -> tuple[Tensor]:
-        # RecBole adds up the batches' terms one by one, so every batch must have as many
-        return (torch.zeros((), device=self.live.device),)
-
-    def positives(self, matrix: csr_matrix, ids: Tensor) -> tuple[Tensor, Tensor]:
-        """Nonzeros of some rows as (position in ``ids``, column) tensors."""
-        return tuple(torch.from_numpy(part).to(ids.device) for part in csr_rows(matrix, ids.cpu().numpy()))
-
-
 class ContrastiveRetention(Retention):
-    """LWC-KD (Wang et al., CIKM 2021) with PIW (Wang et al., AAAI 2023), for members with embeddings.
+    """LWC-KD (Wang et al., CIKM 2021) with PIW (Wang et al., AAAI 2023), for models with embeddings.
 
     Four contrastive terms per layer: users with items and items with users along the previous block's
     interactions, users with users and items with items along its similarity graphs. LightGCN uses
-    layers ``0 … L-1``; other members their final vectors. PIW weighs the two user terms.
+    layers ``0 … L-1``; other models their final vectors. PIW weighs the two user terms.
     """
 
     def __init__(
@@ -100,13 +45,14 @@ class ContrastiveRetention(Retention):
 
     def _start_imitation(self) -> _Imitation:
         items = self._old_layers[0][self.frozen.n_users + 1 :]
-        clusters = min(self.config["piw_clusters"], len(items))
-        kmeans = KMeans(clusters, n_init=1, random_state=derive_seed(self.seed, "clusters"))
-        # with several threads the centres are summed in any order, and two runs differ in the last bits
-        with threadpool_limits(limits=1):
-            centers = kmeans.fit(items.cpu().numpy()).cluster_centers_
+        centers = cluster_centers(items, self.config["piw_clusters"], derive_seed(self.seed, "clusters"))
         generator = torch_generator(self.seed, "imitation")
         return _Imitation(centers, self.live.n_items - 2, generator).to(items.device)
+
+    @staticmethod
+    def is_wanted(config: CCDConfig) -> bool:
+        """Whether LWC-KD or PIW's clustering has a weight."""
+        return bool(config["lwc_kd_weight"] or (config["piw"] and config["piw_weight"]))
 
     def parameters(self) -> list[nn.Parameter]:
         """PIW's cluster centres and perceptron."""
@@ -133,13 +79,15 @@ class ContrastiveRetention(Retention):
     def losses(self, interaction: Interaction) -> tuple[Tensor, ...]:
         """LWC-KD averaged over layers, and PIW's cluster loss."""
         users = self._anchors(self.earlier_users(interaction))
-        items = self._anchors(self._earlier_items(interaction))
+        items = self._anchors(self.earlier_items(interaction))
         live = self._layers(self.live)
         weights, clustering = None, ()
         if self._imitation is not None:
             weights = self._imitation(self._old_layers[0][users], live[0][users])
             term = self._imitation.clustering(live[0][self.live.n_users + items])
             clustering = (self.config["piw_weight"] / len(interaction) * term,)
+        if not self.config["lwc_kd_weight"]:
+            return clustering
         pairs = self._pairs(users, items)
         distances = [
             self._layer_loss(old, new, users, items, pairs, weights)
@@ -153,14 +101,6 @@ class ContrastiveRetention(Retention):
         if n_anchors is None or len(ids) <= n_anchors:
             return ids
         return ids[torch.randperm(len(ids), generator=self._generator)[:n_anchors].to(ids.device)]
-
-    def _earlier_items(self, interaction: Interaction) -> Tensor:
-        if self.live.ITEM_ID in interaction:
-            items = interaction[self.live.ITEM_ID]
-        else:
-            items = self.positives(self.block.train_matrix, interaction[self.live.USER_ID])[1]
-        items = torch.unique(items)
-        return items[items < self.frozen.n_items]
 
     def _pairs(self, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
         """Anchor, users before items, and live row of each positive pair."""
@@ -195,9 +135,9 @@ class ContrastiveRetention(Retention):
 class _Imitation(nn.Module):
     """PIW's learned parts: item cluster centres and the perceptron that weighs users."""
 
-    def __init__(self, centers: np.ndarray, degrees_of_freedom: int, generator: torch.Generator) -> None:
+    def __init__(self, centers: Tensor, degrees_of_freedom: int, generator: torch.Generator) -> None:
         super().__init__()
-        self.centers = nn.Parameter(torch.from_numpy(centers).float())
+        self.centers = nn.Parameter(centers)
         self.degrees_of_freedom = max(degrees_of_freedom, 1)
         self.weight = ImitationWeight(len(centers), generator=generator)
 
@@ -209,44 +149,3 @@ class _Imitation(nn.Module):
 
     def clustering(self, items: Tensor) -> Tensor:
         return cluster_loss(soft_assignment(items, self.centers, self.degrees_of_freedom))
-
-
-class OutputRetention(Retention):
-    """For auto-encoders: KL between the frozen and the live output distribution on earlier interactions."""
-
-    def losses(self, interaction: Interaction) -> tuple[Tensor, ...]:
-        """The weighted divergence of the batch's earlier users."""
-        users = self.earlier_users(interaction)
-        if not len(users):
-            return self._nothing()
-        with torch.no_grad(), reading(self.frozen, self.earlier):
-            frozen = score_rows(self.frozen, users)
-        with reading(self.live, self.earlier):
-            live = score_rows(self.live, users)[:, : self.frozen.n_items]
-        return (self.config["output_kl_weight"] * output_kl(frozen[:, 1:], live[:, 1:]),)
-
-
-class PairRetention(Retention):
-    """For members that score pairs only: Bernoulli KL on the users' earlier interactions."""
-
-    def losses(self, interaction: Interaction) -> tuple[Tensor, ...]:
-        """The weighted divergence on the earlier interactions of the batch's users."""
-        users = self.earlier_users(interaction)
-        rows, items = self.positives(self.earlier, users)
-        if not len(items):
-            return self._nothing()
-        with torch.no_grad():
-            frozen = score_pairs(self.frozen, users[rows], items)
-        live = score_pairs(self.live, users[rows], items)
-        return (self.config["output_kl_weight"] * pairwise_kl(frozen, live),)
-
-
-def make_retention(
-    config: CCDConfig, block: Block, frozen: GeneralRecommender, live: GeneralRecommender, seed: int
-) -> Retention:
-    """The continual-learning terms that fit a member; arguments as of :class:`Retention`."""
-    if is_autoencoder(live):
-        kind: type[Retention] = OutputRetention
-    else:
-        kind = ContrastiveRetention if has_factors(type(live)) else PairRetention
-    return kind(config, block, frozen, live, seed)

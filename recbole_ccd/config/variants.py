@@ -1,0 +1,185 @@
+"""Several runs out of one configuration: a key that holds a list is a comparison."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from recbole_ccd.config.catalogue import choose
+from recbole_ccd.config.ccd_config import CCDConfig
+from recbole_ccd.config.checks import CHECKS, check_value
+from recbole_ccd.config.sources import ConfigLoader, Layer, one_line, plain, read_layers
+from recbole_ccd.errors import ConfigError
+
+VARIANT_KEYS = ("strategy", "base", "ablation", "seed")
+"""The keys that may hold a list; the later ones vary faster."""
+
+_COMMAND_LINE = "command line"
+# what stands for ~ in a list of ablations
+_NONE = "none"
+# the strategy that ablations take parts away from
+_ABLATED = "ccd"
+# the base student of these is always taught, so that all bases are one run
+_ALWAYS_TAUGHT = frozenset({"ccd", "distill", "distill_each_block"})
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One of the runs that are compared.
+
+    Attributes:
+        label: what tables call it; the same for all seeds.
+        folder: the name of its run directory.
+        config: its configuration, in which every key has one value.
+    """
+
+    label: str
+    folder: str
+    config: CCDConfig
+
+
+@dataclass(frozen=True)
+class _List:
+    """A key's list and where it was given."""
+
+    entries: list[Any]
+    source: str
+
+
+_NO_LIST = _List([], "default")
+
+
+def has_lists(
+    config_file_list: Sequence[str] | None = None,
+    config_dict: Mapping[str, Any] | None = None,
+    argv: Sequence[str] | None = None,
+) -> bool:
+    """Whether one of the :data:`VARIANT_KEYS` holds a list, so that there is more than one run.
+
+    Args:
+        config_file_list: YAML files.
+        config_dict: settings.
+        argv: ``--key=value`` arguments.
+
+    Raises:
+        ConfigError: If a source cannot be read, or a list is empty or holds an unknown or repeated entry.
+    """
+    return bool(_lists(read_layers(config_file_list, config_dict, argv)))
+
+
+def expand(
+    model: str | None = None,
+    dataset: str | None = None,
+    config_file_list: Sequence[str] | None = None,
+    config_dict: Mapping[str, Any] | None = None,
+    argv: Sequence[str] | None = None,
+) -> list[Variant]:
+    """One configuration per combination of the listed values, each as if its values had been given alone.
+
+    A list is ``[a, b]``, or ``a,b`` as text; ``none`` in a list of ablations is the method as it is. Where
+    a strategy's base student is always taught by the teacher, listed bases make one run and not several, and
+    listed ablations are of CCD alone.
+
+    Args:
+        model: as :class:`~recbole_ccd.config.CCDConfig` has it.
+        dataset: likewise.
+        config_file_list: likewise.
+        config_dict: likewise; the values of :data:`VARIANT_KEYS` may be lists.
+        argv: likewise.
+
+    Returns:
+        The runs in the order of the lists, seeds varying fastest. Without any list there is one.
+
+    Raises:
+        ConfigError: If a source, a list or one of the configurations is wrong.
+    """
+    lists = _lists(read_layers(config_file_list, config_dict, argv))
+    variants = []
+    for values in itertools.product(*(found.entries for found in lists.values())):
+        chosen = dict(zip(lists, values, strict=True))
+        config = CCDConfig(model, dataset, config_file_list, *_put(chosen, lists, config_dict, argv))
+        if "ablation" in lists and config["strategy"] != _ABLATED:
+            if chosen["ablation"] != lists["ablation"].entries[0]:
+                continue
+            chosen["ablation"] = None
+            config = CCDConfig(model, dataset, config_file_list, *_put(chosen, lists, config_dict, argv))
+        plain_of_several = config["base"] == "plain" and len(lists.get("base", _NO_LIST).entries) > 1
+        if not (plain_of_several and config["strategy"] in _ALWAYS_TAUGHT):
+            variants.append(_variant(config, plain_of_several))
+    return variants
+
+
+def _variant(config: CCDConfig, plain_of_several: bool) -> Variant:
+    label = folder = config["strategy"]
+    if plain_of_several:
+        label, folder = f"{label} (plain base)", f"{folder}-plain"
+    if config["ablation"] is not None:
+        label, folder = f"{label} {config['ablation']}", f"{folder}-{config['ablation']}"
+    return Variant(label, f"{folder}-{config['seed']}", config)
+
+
+def _put(
+    chosen: Mapping[str, Any],
+    lists: Mapping[str, _List],
+    config_dict: Mapping[str, Any] | None,
+    argv: Sequence[str] | None,
+) -> tuple[dict[str, Any], list[str]]:
+    """``config_dict`` and arguments with one value in place of each list."""
+    settings, arguments = dict(config_dict or {}), list(argv or ())
+    for key, value in chosen.items():
+        if lists[key].source == _COMMAND_LINE:
+            kept = [argument for argument in arguments if not str(argument).startswith(f"--{key}=")]
+            arguments = [*kept, f"--{key}={'~' if value is None else value}"]
+        else:
+            # config_dict is laid over the files
+            settings[key] = value
+    return settings, arguments
+
+
+def _lists(layers: Sequence[Layer]) -> dict[str, _List]:
+    """The lists among the values that count, by key, checked."""
+    lists = {}
+    for key in VARIANT_KEYS:
+        deciding = next((layer for layer in reversed(layers) if layer.holds(key)), None)
+        if deciding is None:
+            continue
+        entries = _entries(key, deciding.values[key], deciding.source)
+        if entries is not None:
+            lists[key] = _List(_checked(key, entries, deciding.source), deciding.source)
+    return lists
+
+
+def _entries(key: str, value: Any, source: str) -> list[Any] | None:
+    """The entries of a list, or None if the value is none."""
+    if isinstance(value, list):
+        return value
+    if not isinstance(value, str) or not ("," in value or value.lstrip().startswith("[")):
+        return None
+    try:
+        entries = plain(yaml.load(value if "[" in value else f"[{value}]", Loader=ConfigLoader))
+    except (yaml.YAMLError, ValueError, RecursionError):
+        entries = None
+    if not isinstance(entries, list):
+        shown = one_line(repr(value))
+        raise ConfigError(f"{key} is {shown} ({source}), which is no list; separate entries with one comma")
+    return entries
+
+
+def _checked(key: str, entries: list[Any], source: str) -> list[Any]:
+    if not entries:
+        raise ConfigError(f"{key} is an empty list ({source}); give at least one entry")
+    if key == "ablation":
+        entries = [None if entry == _NONE else entry for entry in entries]
+    for number, entry in enumerate(entries):
+        if key in ("seed", "base"):
+            check_value(key, entry, CHECKS[key], source)
+        elif key == "strategy" or entry is not None:
+            choose(key, entry, source)
+        if entry in entries[:number]:
+            shown = _NONE if entry is None else entry
+            raise ConfigError(f"{key} lists '{shown}' twice ({source}); give it once")
+    return entries

@@ -1,0 +1,267 @@
+"""Strategies side by side: means and deviations over seeds, who is best, and what CCD gains.
+
+Format 1 of comparison.json that other programs read is described at :meth:`Comparison.to_dict`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from statistics import fmean
+from typing import Any
+
+from recbole_ccd.errors import RunError
+from recbole_ccd.evaluation.result import ROLES, StreamResult
+from recbole_ccd.evaluation.seeds import Gain, Spread, gain_over, spread_of, two_best
+
+FORMAT = 1
+METHOD = "ccd"
+COMPETITORS = frozenset({"fine_tune", "lwc_kd", "piw", "graphsail", "replay", "distill_each_block"})
+"""Strategies that CCD's gain is measured over: those that learn every block as it arrives.
+
+``static`` and ``distill`` learn nothing after the base block and ``full_batch`` trains on the whole past
+again: they are references that show the room there is, not ways of continual learning."""
+
+PER_BLOCK = ("H", "LA", "RA")
+AT_END = ("BWT", "forgetting")
+_LOWEST_IS_BEST = ("forgetting",)
+
+
+class Comparison:
+    """Runs over the same blocks, by label and seed.
+
+    Args:
+        results: Finished results, the same seeds for every label. A label is a strategy and what is special
+            about its runs; its results differ in the seed alone.
+
+    Attributes:
+        labels: The labels, in order.
+        seeds: The seeds, in the order in which they occur.
+        head: ``dataset`` and ``model``.
+        strategies: The strategy by label.
+        roles: The roles that some label has, the student first.
+        metric_names: The metrics, such as ``recall@20``, the primary one first.
+        primary_metric: The metric of early stopping.
+        n_blocks: K + 1, the blocks of the stream, base block included.
+
+    Raises:
+        RunError: If there is nothing to compare, a label lacks a seed, or the runs do not fit together.
+    """
+
+    def __init__(self, results: Mapping[str, Iterable[StreamResult]]) -> None:
+        self._results = _by_seed({label: list(runs) for label, runs in results.items()})
+        self.labels = list(self._results)
+        first = self._results[self.labels[0]]
+        self.seeds = list(first)
+        _check_fit(self._results)
+        result = first[self.seeds[0]]
+        self.head = {key: result.head[key] for key in ("dataset", "model")}
+        self.n_blocks, self.primary_metric = result.n_blocks, result.primary_metric
+        self.metric_names = sorted(result.metric_names, key=lambda name: name != self.primary_metric)
+        self.include_base, self.include_current = result.include_base, result.include_current
+        self.strategies = {label: self._result(label).head["strategy"] for label in self.labels}
+        self.roles = [role for role in ROLES if self.labels_of(role)]
+
+    def labels_of(self, role: str) -> list[str]:
+        """The labels whose runs have the role; strategies without a teacher lack that."""
+        return [label for label in self.labels if role in self._result(label).roles]
+
+    def values(self, role: str, metric: str, label: str, quantity: str) -> list[list[float | None]]:
+        """A quantity of a label's runs.
+
+        Args:
+            role: ``student`` or ``teacher``.
+            metric: Name of the metric.
+            label: The label.
+            quantity: ``H``, ``LA`` or ``RA``, or ``BWT`` or ``forgetting`` after the last block.
+
+        Returns:
+            One list per block, or a single one for the last two; each has an entry per seed, in their order.
+        """
+        found = [run.summary(role, metric)[quantity] for run in self._results[label].values()]
+        series = [value if quantity in PER_BLOCK else [value] for value in found]
+        return [list(of_block) for of_block in zip(*series, strict=True)]
+
+    def spreads(self, role: str, metric: str, label: str, quantity: str) -> list[Spread]:
+        """Mean and deviation of :meth:`values` over seeds, one entry per block or a single one."""
+        return [spread_of(values) for values in self.values(role, metric, label, quantity)]
+
+    def ranking(self, role: str, metric: str, quantity: str) -> list[tuple[list[str], list[str]]]:
+        """The best and the second best labels by mean, among all that have the role.
+
+        Args:
+            role: ``student`` or ``teacher``.
+            metric: Name of the metric.
+            quantity: As in :meth:`values`; of ``forgetting`` the lowest is best, of the others the highest.
+
+        Returns:
+            One pair per entry of :meth:`spreads`: labels of the highest mean and of the next one, more than
+            one where they are equal, none where nothing can be told apart.
+        """
+        lowest = quantity in _LOWEST_IS_BEST
+        spreads = {label: self.spreads(role, metric, label, quantity) for label in self.labels_of(role)}
+        return [
+            two_best({label: found[k].mean for label, found in spreads.items()}, lowest)
+            for k in range(1 if quantity in AT_END else self.n_blocks)
+        ]
+
+    def gains(self, role: str, metric: str) -> dict[str, list[Gain | None]]:
+        """What each label of CCD gains in H over the best competitor, block by block.
+
+        Args:
+            role: ``student`` or ``teacher``; competitors without it do not count.
+            metric: Name of the metric.
+
+        Returns:
+            By label of CCD, one entry per block; None where there is no H (block 0) or no competitor.
+        """
+        H = {label: self.values(role, metric, label, "H") for label in self.labels_of(role)}
+        rivals = [label for label in H if self.strategies[label] in COMPETITORS]
+        return {
+            label: [
+                gain_over({rival: H[rival][k] for rival in rivals}, of_block)
+                for k, of_block in enumerate(H[label])
+            ]
+            for label in H
+            if self.strategies[label] == METHOD
+        }
+
+    def sizes(self, label: str) -> dict[str, dict[str, int]]:
+        """Parameters and bytes by role after the last block, mean over seeds (ids known may differ)."""
+        runs = list(self._results[label].values())
+        return {
+            role: {key: round(fmean(run.sizes[role][key] for run in runs)) for key in ("parameters", "bytes")}
+            for role in ROLES
+            if all(role in run.sizes for run in runs)
+        }
+
+    def seconds(self, label: str) -> dict[str, float]:
+        """Wall-clock seconds of training, mean over seeds: of the ``base`` block and of all ``updates``.
+
+        Base models that several labels share count for each of them.
+        """
+        stages = [stage for run in self._results[label].values() for stage in run.stages]
+        base = sum(stage["seconds"] for stage in stages if stage["block"] == 0)
+        updates = sum(stage["seconds"] for stage in stages if stage["block"] > 0)
+        n = len(self.seeds)
+        return {"base": round(base / n, 3), "updates": round(updates / n, 3)}
+
+    def to_dict(self) -> dict[str, Any]:
+        """The document of comparison.json, format 1, in plain values.
+
+        ::
+
+            {"format": 1, "dataset": ..., "model": ..., "seeds": [...], "n_blocks": K+1,
+             "primary_metric": "recall@20", "labels": [in order],
+             "runs": {label: {"strategy": ..., "seconds": {"base": s, "updates": s},
+                              "sizes": {"student": {"parameters": n, "bytes": n}, "teacher": {...}}}},
+             "metrics": {"recall@20": {"student": {
+                 "labels": {label: {"H": {"mean": [per block], "std": [per block]}, "LA": ..., "RA": ...,
+                                    "BWT": {"mean": x, "std": x}, "forgetting": ...}},
+                 "best": {"H": [[labels], per block], "LA": ..., "RA": ...,
+                          "BWT": [labels], "forgetting": ...},
+                 "second": {...as best...},
+                 "gains": {label of CCD: [{"competitor": label, "gain": x, "relative": x, "p": x},
+                                          per block]}},
+               "teacher": {...the labels that have one...}}, "ndcg@20": ...}}
+
+        The last entry of a list per block is the value after the last block. What does not exist is null: H
+        and RA of block 0, ``std`` and ``p`` with one seed. See :class:`Spread` and :class:`Gain`.
+        """
+        return {
+            "format": FORMAT,
+            **self.head,
+            "seeds": list(self.seeds),
+            "n_blocks": self.n_blocks,
+            "primary_metric": self.primary_metric,
+            "labels": list(self.labels),
+            "runs": {
+                label: {
+                    "strategy": self.strategies[label],
+                    "seconds": self.seconds(label),
+                    "sizes": self.sizes(label),
+                }
+                for label in self.labels
+            },
+            "metrics": {
+                metric: {role: self._document(role, metric) for role in self.roles}
+                for metric in self.metric_names
+            },
+        }
+
+    def _document(self, role: str, metric: str) -> dict[str, Any]:
+        labels = {}
+        for label in self.labels_of(role):
+            spreads = {q: self.spreads(role, metric, label, q) for q in (*PER_BLOCK, *AT_END)}
+            labels[label] = {
+                quantity: {
+                    name: _unwrapped(quantity, [getattr(spread, name) for spread in found])
+                    for name in ("mean", "std")
+                }
+                for quantity, found in spreads.items()
+            }
+        rankings = {q: self.ranking(role, metric, q) for q in (*PER_BLOCK, *AT_END)}
+        best, second = (
+            {q: _unwrapped(q, [pair[place] for pair in ranking]) for q, ranking in rankings.items()}
+            for place in (0, 1)
+        )
+        gains = {
+            label: [gain and asdict(gain) for gain in found]
+            for label, found in self.gains(role, metric).items()
+        }
+        return {"labels": labels, "best": best, "second": second, "gains": gains}
+
+    def _result(self, label: str) -> StreamResult:
+        return self._results[label][self.seeds[0]]
+
+
+def _unwrapped(quantity: str, entries: list[Any]) -> Any:
+    return entries if quantity in PER_BLOCK else entries[0]
+
+
+def _by_seed(results: Mapping[str, Sequence[StreamResult]]) -> dict[str, dict[int, StreamResult]]:
+    """The same results by seed, all in the order in which seeds first occur."""
+    seeds = dict.fromkeys(run.head["seed"] for runs in results.values() for run in runs)
+    if not seeds:
+        raise RunError("there is no run to compare; give at least one")
+    ordered: dict[str, dict[int, StreamResult]] = {}
+    for label, runs in results.items():
+        by_seed = {run.head["seed"]: run for run in runs}
+        if len(by_seed) < len(runs):
+            raise RunError(f"{label} has two runs with the same seed; leave one of them out")
+        for seed in seeds:
+            if seed not in by_seed:
+                raise RunError(f"{label} has no run with seed {seed}; run it too or leave that seed out")
+        ordered[label] = {seed: by_seed[seed] for seed in seeds}
+    return ordered
+
+
+def _check_fit(results: Mapping[str, Mapping[int, StreamResult]]) -> None:
+    """Refuses unfinished runs, and runs that were not made over the same blocks."""
+    first = next(iter(results.values()))
+    wanted = _facts(next(iter(first.values())))
+    for label, runs in results.items():
+        of_label = next(iter(runs.values()))
+        for seed, run in runs.items():
+            name = f"{label}, seed {seed}"
+            if not run.roles or any(run.n_rows(role) < run.n_blocks for role in run.roles):
+                raise RunError(f"{name}: the run is not finished; run it again or leave it out")
+            odd = next((key for key, value in _facts(run).items() if value != wanted[key]), None)
+            if odd is not None or run.known != first[seed].known:
+                odd = odd or "what is known after each block"
+                raise RunError(f"{name}: {odd} is not as in the first run; compare runs over the same blocks")
+            if (run.head["strategy"], run.roles) != (of_label.head["strategy"], of_label.roles):
+                raise RunError(f"{name}: not the strategy of the other seeds; give it a label of its own")
+
+
+def _facts(run: StreamResult) -> dict[str, Any]:
+    """What all runs that are compared have in common, by the name that messages give it."""
+    return {
+        "dataset": run.head["dataset"],
+        "model": run.head["model"],
+        "the number of blocks": run.n_blocks,
+        "valid_metric": run.primary_metric,
+        "metrics": set(run.metric_names),
+        "la_include_base": run.include_base,
+        "ra_include_current": run.include_current,
+    }

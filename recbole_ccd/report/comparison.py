@@ -1,0 +1,221 @@
+"""A comparison as tables: for the console, as Markdown and as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import textwrap
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from tabulate import tabulate
+
+from recbole_ccd.evaluation.comparison import COMPETITORS, Comparison
+from recbole_ccd.evaluation.seeds import Gain, Spread
+from recbole_ccd.evaluation.summary import definitions
+
+_AT_END = ("LA", "RA", "BWT", "forgetting")
+_CSV_QUANTITIES = ("H", "LA", "RA", "BWT", "forgetting")
+_SHORT = {"student": "S", "teacher": "T"}
+_MEGABYTE = 1e6
+_WIDTH = 110
+_RIGHT = ("± std", "gain", "relative", "p", "MB", "base s", "updates s")
+_ABSENT = Spread(None, None)
+
+# how a number is shown that is the best (0), the second best (1) or neither (2)
+_Marks = Sequence[str]
+_CONSOLE: _Marks = ("{}**", "{}*", "{}")
+_MARKDOWN: _Marks = ("**{}**", "*{}*", "{}")
+_Table = Callable[[list[list[str]], list[str]], str]
+
+
+def comparison_table(comparison: Comparison) -> str:
+    """The comparison in the primary metric, printed after the last run.
+
+    Args:
+        comparison: The runs compared.
+
+    Returns:
+        Per role H after each block and the other averages after the last one, best and second best marked;
+        what CCD gains over the best competitor; sizes and times; and what all that means. At most 110
+        columns wide for six blocks.
+    """
+    metric = comparison.primary_metric
+    parts = [textwrap.fill(_title(comparison), _WIDTH)]
+    for role in comparison.roles:
+        tables = _tables(comparison, role, metric, _CONSOLE, _simple)
+        parts += [f"{heading}\n{table}" for heading, table in tables]
+    parts.append(f"Size and time\n{_cost_table(comparison, _simple)}")
+    marks = "**: the best mean of its column, *: the second best, among all in the table"
+    legend = [textwrap.fill(line, _WIDTH) for line in (marks, *_legend(comparison))]
+    return "\n\n".join([*parts, "\n".join(legend)])
+
+
+def comparison_markdown(comparison: Comparison) -> str:
+    """The same for every metric as a Markdown page; the best in bold, the second best in italics.
+
+    Args:
+        comparison: The runs compared.
+    """
+    parts = [f"# {_title(comparison)}"]
+    for metric in comparison.metric_names:
+        parts.append(f"## {metric}")
+        for role in comparison.roles:
+            for heading, table in _tables(comparison, role, metric, _MARKDOWN, _pipe):
+                parts += [f"### {heading}", table]
+    parts += ["## Size and time", _cost_table(comparison, _pipe), "## What the columns are"]
+    marks = "bold: the best mean of its column, italics: the second best, among all in the table"
+    parts.append("\n".join(f"- {line}" for line in [marks, *_legend(comparison)]))
+    return "\n\n".join(parts) + "\n"
+
+
+def comparison_csv(comparison: Comparison) -> str:
+    """All numbers as CSV, one line per metric, role, label and block.
+
+    Args:
+        comparison: The runs compared.
+
+    Returns:
+        Text with a header line; BWT and forgetting stand in the lines of the last block, gains in those of
+        CCD; a cell is empty where there is no value.
+    """
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    spreads = [f"{quantity} {part}" for quantity in _CSV_QUANTITIES for part in ("mean", "std")]
+    gains = ["best competitor", "gain", "relative gain", "p"]
+    writer.writerow(["metric", "role", "label", "strategy", "seeds", "block", *spreads, *gains])
+    writer.writerows(_csv_rows(comparison))
+    return file.getvalue()
+
+
+def _csv_rows(comparison: Comparison) -> Iterator[list[Any]]:
+    n_blocks, n_seeds = comparison.n_blocks, len(comparison.seeds)
+    for metric in comparison.metric_names:
+        for role in comparison.roles:
+            gains = comparison.gains(role, metric)
+            for label in comparison.labels_of(role):
+                found = [comparison.spreads(role, metric, label, q) for q in _CSV_QUANTITIES]
+                # what has one entry is known after the last block only
+                columns = [[_ABSENT] * (n_blocks - len(spreads)) + spreads for spreads in found]
+                for k, of_block in enumerate(zip(*columns, strict=True)):
+                    numbers = [number for spread in of_block for number in (spread.mean, spread.std)]
+                    gain = gains[label][k] if label in gains else None
+                    own = [gain.competitor, gain.gain, gain.relative, gain.p] if gain else [None] * 4
+                    yield [metric, role, label, comparison.strategies[label], n_seeds, k, *numbers, *own]
+
+
+def _title(comparison: Comparison) -> str:
+    head, seeds = comparison.head, ", ".join(map(str, comparison.seeds))
+    what = "means over seeds" if len(comparison.seeds) > 1 else "seed"
+    return f"{head['model']} on {head['dataset']}, {what} {seeds}"
+
+
+def _tables(
+    comparison: Comparison, role: str, metric: str, marks: _Marks, table: _Table
+) -> Iterator[tuple[str, str]]:
+    """Heading and table of everything there is about a role in a metric."""
+    yield f"{role}: H of {metric} after each block", _block_table(comparison, role, metric, marks, table)
+    yield f"{role}: {metric} after the last block", _end_table(comparison, role, metric, marks, table)
+    for label, gains in comparison.gains(role, metric).items():
+        if any(gains):
+            heading = f"{role}: what {label} gains in H of {metric} over the best competitor"
+            yield heading, _gain_table(gains, table)
+
+
+def _block_table(comparison: Comparison, role: str, metric: str, marks: _Marks, table: _Table) -> str:
+    ranking = comparison.ranking(role, metric, "H")
+    rows = []
+    for label in comparison.labels_of(role):
+        spreads = comparison.spreads(role, metric, label, "H")
+        cells = [_marked(label, *entry, marks) for entry in zip(spreads, ranking, strict=True)]
+        # there is no past to retain in block 0
+        rows.append([label, *cells[1:], _number(spreads[-1].std)])
+    return table(rows, ["", *(f"block {k}" for k in range(1, comparison.n_blocks)), "± std"])
+
+
+def _end_table(comparison: Comparison, role: str, metric: str, marks: _Marks, table: _Table) -> str:
+    rankings = {quantity: comparison.ranking(role, metric, quantity)[-1] for quantity in _AT_END}
+    rows = []
+    for label in comparison.labels_of(role):
+        cells = [label]
+        for quantity, ranking in rankings.items():
+            spread = comparison.spreads(role, metric, label, quantity)[-1]
+            # with its sign BWT is as wide as any other
+            shown = _marked(label, spread, ranking, marks, "+.4f" if quantity == "BWT" else ".4f")
+            cells += [shown, _number(spread.std)]
+        rows.append(cells)
+    return table(rows, ["", *(name for quantity in _AT_END for name in (quantity, "± std"))])
+
+
+def _gain_table(gains: Sequence[Gain | None], table: _Table) -> str:
+    rows = [
+        [
+            str(block),
+            gain.competitor,
+            f"{gain.gain:+.4f}",
+            "-" if gain.relative is None else f"{gain.relative:+.1%}",
+            "< 0.0001" if gain.p is not None and gain.p < 1e-4 else _number(gain.p),
+        ]
+        for block, gain in enumerate(gains)
+        if gain
+    ]
+    return table(rows, ["block", "best competitor", "gain", "relative", "p"])
+
+
+def _cost_table(comparison: Comparison, table: _Table) -> str:
+    header = ["", *(f"{unit} {_SHORT[role]}" for role in comparison.roles for unit in ("parameters", "MB"))]
+    rows = []
+    for label in comparison.labels:
+        sizes, seconds = comparison.sizes(label), comparison.seconds(label)
+        cells = [label]
+        for role in comparison.roles:
+            size = sizes.get(role)
+            cells += [f"{size['parameters']:,}", f"{size['bytes'] / _MEGABYTE:,.2f}"] if size else ["-", "-"]
+        rows.append([*cells, f"{seconds['base']:,.1f}", f"{seconds['updates']:,.1f}"])
+    return table(rows, [*header, "base s", "updates s"])
+
+
+def _legend(comparison: Comparison) -> list[str]:
+    lines = definitions(comparison.include_base, comparison.include_current)
+    shown = [f"{name}: {lines[name]}" for name in ("H", *_AT_END)]
+    std = "± std: sample standard deviation over seeds, in the table of H that of the last block"
+    roles = ", ".join(f"{_SHORT[role]}: {role}" for role in comparison.roles)
+    size = f"{roles}; parameters: frozen ones too; MB (10^6 bytes): of the state dict"
+    times = "base s, updates s: seconds of training in block 0 and in all later ones, mean over seeds"
+    return [*shown, std, *_gain_legend(comparison), size, times]
+
+
+def _gain_legend(comparison: Comparison) -> list[str]:
+    if not any(map(any, comparison.gains(comparison.roles[0], comparison.primary_metric).values())):
+        return []
+    among = ", ".join(label for label in comparison.labels if comparison.strategies[label] in COMPETITORS)
+    return [
+        f"best competitor: the highest mean H in that block among those that learn every block: {among}",
+        "gain: difference of the mean H; relative: its share of the competitor's mean H",
+        "p: two-sided t-test paired by seed, against that competitor; - with fewer than two seeds",
+    ]
+
+
+def _marked(
+    label: str, spread: Spread, ranking: tuple[list[str], list[str]], marks: _Marks, form: str = ".4f"
+) -> str:
+    place = next((place for place, labels in enumerate(ranking) if label in labels), 2)
+    return marks[place].format(_number(spread.mean, form))
+
+
+def _number(value: float | None, form: str = ".4f") -> str:
+    return "-" if value is None else format(value, form)
+
+
+def _simple(rows: list[list[str]], header: list[str]) -> str:
+    return _table(rows, header, "simple")
+
+
+def _pipe(rows: list[list[str]], header: list[str]) -> str:
+    return _table(rows, header, "pipe")
+
+
+def _table(rows: list[list[str]], header: list[str], style: str) -> str:
+    # marks follow their numbers, so that these keep their places only on the left
+    align = ["right" if name.startswith(_RIGHT) else "left" for name in header]
+    return tabulate(rows, header, tablefmt=style, colalign=align, disable_numparse=True)

@@ -1,0 +1,24 @@
+"""One-time distillation: the base teacher teaches the base student, and that is all."""
+
+from __future__ import annotations
+
+from recbole_ccd.data.block import Block
+from recbole_ccd.strategy.distilling import DistillingStrategy
+
+
+class Distill(DistillingStrategy):
+    """Stage 1 on the base block; afterwards teacher and student only grow.
+
+    New users and items start from their neighbours, as in CCD, and stay there.
+    """
+
+    name = "distill"
+
+    def follow(self, block: Block) -> None:
+        """Base training and distillation on block 0, growth afterwards."""
+        if block.index == 0:
+            self.student = self.train_base_student(block, distilled=True)
+            return
+        with self.stage("student_update", block, self.config) as stage:
+            self.student = self.grow(self.student, stage.config, block).eval()
+        self.teacher = self.update_members(block, lambda stage, member, old: member.eval())

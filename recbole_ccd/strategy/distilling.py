@@ -1,0 +1,175 @@
+"""What strategies with a teacher have in common: base models, and a student taught by rankings (stage 1)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+import torch
+from recbole.model.abstract_recommender import GeneralRecommender
+from scipy.sparse import csr_matrix
+
+from recbole_ccd.data.block import Block, learns_from_rows
+from recbole_ccd.data.pairs import pairs_matrix
+from recbole_ccd.data.stream import BlockStream
+from recbole_ccd.errors import ModelError
+from recbole_ccd.model.growth import build, check_growable, grow
+from recbole_ccd.model.initialization import embedding_tables
+from recbole_ccd.model.scoring import score_rows
+from recbole_ccd.model.teacher import TeacherEnsemble
+from recbole_ccd.ranking.topk import top_lists, users_at_a_time
+from recbole_ccd.strategy.base import Stage, Strategy
+from recbole_ccd.trainer.distillation import DistillationTrainer
+from recbole_ccd.trainer.teaching import TeacherKnowledge
+
+if TYPE_CHECKING:
+    from recbole_ccd.config import CCDConfig
+    from recbole_ccd.state import RunDirectory
+    from recbole_ccd.strategy.base import BaseModels
+
+
+class DistillingStrategy(Strategy):
+    """A strategy whose student is taught by a teacher, once or in every block.
+
+    Attributes:
+        knowledge: what the teacher said when it was asked last.
+    """
+
+    def __init__(
+        self,
+        config: CCDConfig,
+        run_directory: RunDirectory | None = None,
+        base_models: BaseModels | None = None,
+    ) -> None:
+        """See :class:`~recbole_ccd.strategy.base.Strategy`."""
+        super().__init__(config, run_directory, base_models)
+        self.knowledge: TeacherKnowledge | None = None
+        self.members = [config.for_member(m) for m in range(len(config["teacher_models"]))]
+
+    def check(self, stream: BlockStream) -> None:
+        """Refuses models that cannot play their role, and users for whom no negative can be drawn.
+
+        Raises:
+            ModelError: the student has no user and item embeddings, or a model cannot be grown.
+            DataError: a user has interacted with every known item.
+        """
+        self.check_student(stream)
+        for config in self.members:
+            check_growable(config, "teacher")
+        self.check_negatives(stream, self.config, *self.members)
+
+    def check_student(self, stream: BlockStream) -> None:
+        """Refuses a student that cannot be taught by rankings, or not be grown.
+
+        Raises:
+            ModelError: the student has no user and item embeddings, or cannot be grown.
+        """
+        check_growable(self.config, "student")
+        student = build(self.config, stream[0])
+        if not embedding_tables(student, stream[0].n_users, stream[0].n_items):
+            raise ModelError(
+                f"model: {self.config['model']} has no user and item embeddings, which the student needs; "
+                "take LightGCN, BPR, NGCF, SGL, NeuMF or ENMF (it can be a member of the teacher)"
+            )
+
+    def check_negatives(self, stream: BlockStream, *configs: CCDConfig) -> None:
+        """Refuses users for whom no negative can be drawn, where a model needs negatives.
+
+        Raises:
+            DataError: a user has interacted with every known item.
+        """
+        if all(learns_from_rows(config) for config in configs):
+            return
+        for block in stream:
+            for piece in self.pieces(block):
+                piece.check_negatives()
+
+    def pieces(self, block: Block) -> list[Block]:
+        """The parts of a block that the student learns one after the other."""
+        return [block]
+
+    def train_base_teacher(self, block: Block) -> TeacherEnsemble:
+        """Trains every member on the base block with its own loss."""
+        members = []
+        for m, config in enumerate(self.members):
+            train = partial(self.train_plainly, block, config, m)
+            members.append(self.base_model(f"teacher-{m}", config, block, train))
+        return self.ensemble(members, block)
+
+    def train_base_student(self, block: Block, distilled: bool) -> GeneralRecommender:
+        """The student of the base block, taught by the base teacher or trained by itself."""
+        if not distilled:
+            train = partial(self.train_plainly, block, self.config)
+            return self.base_model("student-plain", self.config, block, train)
+        self.teacher = self.train_base_teacher(block)
+        return self.base_model("student-distilled", self.config, block, partial(self.generate_student, block))
+
+    def generate_student(self, block: Block) -> GeneralRecommender:
+        """Stage 1: a student learns from the block and from the teacher's rankings."""
+        with self.stage("student_generation", block, self.config) as stage:
+            student = self._new_student(stage.config, block)
+            self.knowledge = self.ask_teacher(block)
+            trainer = stage.trainer(DistillationTrainer, student).learn_from(self.knowledge)
+            trainer.run(self.config["show_progress"])
+        return student
+
+    def _new_student(self, config: CCDConfig, block: Block) -> GeneralRecommender:
+        old = self.student if self.config["student_start"] == "previous" else None
+        if old is not None and (old.n_users, old.n_items) != (block.n_users, block.n_items):
+            return self.grow(old, config, block)
+        student = build(config, block)
+        if old is not None:
+            student.load_state_dict(old.state_dict())
+        return student
+
+    def update_members(
+        self, block: Block, update: Callable[[Stage, GeneralRecommender, GeneralRecommender], None]
+    ) -> TeacherEnsemble:
+        """Grows every member of the teacher and lets it learn a block.
+
+        Args:
+            block: the block that has arrived.
+            update: trains a member, called with the stage, the grown member and the one before.
+        """
+        members = []
+        for m, (config, old) in enumerate(zip(self.members, self.teacher.members, strict=True)):
+            with self.stage("teacher_update", block, config, member=m) as stage:
+                member = self.grow(old, stage.config, block)
+                update(stage, member, old)
+                members.append(member)
+        return self.ensemble(members, block)
+
+    def grow(self, model: GeneralRecommender, config: CCDConfig, block: Block) -> GeneralRecommender:
+        """A model at the size of a block, new users and items initialised as configured."""
+        return grow(model, config, block, self.config["new_entity_initialization"] != "random")
+
+    def ensemble(self, members: list[GeneralRecommender], block: Block) -> TeacherEnsemble:
+        """Members of a block put together."""
+        return TeacherEnsemble(self.config, block.train, members).to(self.config["device"])
+
+    def ask_teacher(self, block: Block) -> TeacherKnowledge:
+        """The teacher's top lists for a block, and what is neither negative nor uninteresting there."""
+        k, n_excluded = self.config["distill_top_k"], self.config["exclusion_top_k"]
+        self.teacher.eval()
+        users = torch.arange(block.n_users, device=self.config["device"])
+        top_items, top_users = top_lists(
+            lambda batch: score_rows(self.teacher, batch).clone(),
+            users,
+            block.n_items,
+            max(k, n_excluded),
+            k,
+            block.train_matrix,
+            users_at_a_time(block.n_items),
+        )
+        self.teacher.eval()  # drops what its members cached for scoring
+        self._teacher_top = top_items[:, :n_excluded]
+        return TeacherKnowledge(top_items[:, :k], top_users, excluded=self.exclusion(block))
+
+    def exclusion(self, block: Block) -> csr_matrix:
+        """Pairs that are no negatives: the teacher's top items, as stage 1 was told them."""
+        return pairs_matrix([self._teacher_top, *self.excluded_lists(block)], block.n_users, block.n_items)
+
+    def excluded_lists(self, block: Block) -> list[torch.Tensor]:
+        """Further items of each user that are no negatives, row = user id, 0-padded."""
+        return []

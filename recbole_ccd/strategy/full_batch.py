@@ -1,0 +1,111 @@
+"""Train anew on everything so far: what following a stream is measured against."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from copy import deepcopy
+from typing import TYPE_CHECKING
+
+import numpy as np
+from recbole.model.abstract_recommender import GeneralRecommender
+
+from recbole_ccd.data.block import Block
+from recbole_ccd.data.stream import BlockStream
+from recbole_ccd.errors import ModelError
+from recbole_ccd.model.growth import learns_by_steps
+from recbole_ccd.strategy.distilling import DistillingStrategy
+
+if TYPE_CHECKING:
+    from recbole_ccd.config import CCDConfig
+
+# models trained in several phases, by a trainer that writes files of its own and keeps no best weights
+SEVERAL_PHASES = ("NCL", "RaCT")
+# one pass without negatives: whoever counts must count each interaction once
+ONE_PASS = {
+    "base_epochs": 1,
+    "train_neg_sample_args": {
+        "distribution": "none",
+        "sample_num": "none",
+        "alpha": "none",
+        "dynamic": False,
+        "candidate_num": 0,
+    },
+}
+
+
+class FullBatch(DistillingStrategy):
+    """A fresh model at every block, trained on the train rows of all blocks so far.
+
+    It keeps all data and forgets nothing, at a cost that grows with the stream. Each training is a stage
+    ``base`` with the ``base_*`` settings and the configured validation (``valid_blocks``). The model of
+    the base block is the one the other strategies start from (``base``).
+
+    Nothing is grown, so with ``base: plain`` any general recommender of RecBole will do that is trained
+    in one phase. So will those that learn nothing by gradient steps: Pop, Random, ItemKNN, AsymKNN,
+    EASE, SLIMElastic, ADMMSLIM and NCEPLRec. These are fitted anew on every block, the base block too,
+    whatever ``base`` says. They are RecBole's, and so is what they cost: EASE and ADMMSLIM invert a dense
+    items × items matrix, AsymKNN fills a dense users × items one, and SLIMElastic solves a regression
+    per item. Random and ADMMSLIM (against ties) draw numbers when they score: two runs are equal, two
+    calls are not.
+    """
+
+    name = "full_batch"
+
+    def check(self, stream: BlockStream) -> None:
+        """Refuses models that cannot be trained here, and users for whom no negative can be drawn.
+
+        Raises:
+            ModelError: the model is trained in several phases, or cannot be the base student asked for.
+            DataError: a user has interacted with every known item.
+        """
+        if not learns_by_steps(self.config):
+            return
+        if self.config["model"] in SEVERAL_PHASES:
+            raise ModelError(
+                f"model: {self.config['model']} is trained in several phases, which no stage can do; "
+                "take LightGCN, BPR, NGCF, MultiVAE, EASE, …"
+            )
+        if self.config["base"] == "distilled":
+            super().check(stream)
+        else:
+            self.check_negatives(stream, self.config)
+
+    def check_student(self, stream: BlockStream) -> None:
+        """Refuses a student that cannot be taught on the base block.
+
+        Raises:
+            ModelError: the student has no user and item embeddings, or is no model that can be grown.
+        """
+        try:
+            super().check_student(stream)
+        except ModelError as error:
+            raise ModelError(f"{error}; or train it by itself from the start with --base=plain") from None
+
+    def models(self) -> Mapping[str, GeneralRecommender]:
+        """The student, or nothing where it has no weights.
+
+        What a model without gradient steps has fitted is not in its state dict; it is fitted again from
+        the data rather than kept.
+        """
+        return super().models() if learns_by_steps(self.config) else {}
+
+    def pieces(self, block: Block) -> list[Block]:
+        """The block with the train rows of all blocks before it."""
+        return [block.with_earlier(np.concatenate(block.earlier_train_rows))] if block.index else [block]
+
+    def follow(self, block: Block) -> None:
+        """The base student on block 0, and a fresh model on every other block."""
+        if not learns_by_steps(self.config):
+            self.student = self.train_plainly(*self.pieces(block), self._one_pass())
+        elif block.index:
+            self.student = self.train_plainly(*self.pieces(block), self.config)
+        else:
+            self.student = self.train_base_student(block, self.config["base"] == "distilled")
+            # the teacher has done its part
+            self.teacher = None
+
+    def _one_pass(self) -> CCDConfig:
+        config = deepcopy(self.config)
+        for key, value in ONE_PASS.items():
+            config[key] = deepcopy(value)
+        return config

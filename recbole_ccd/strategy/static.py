@@ -1,0 +1,18 @@
+"""Train on the base block, then freeze."""
+
+from __future__ import annotations
+
+from recbole.model.abstract_recommender import GeneralRecommender
+
+from recbole_ccd.strategy.base import Stage
+from recbole_ccd.strategy.continual import ContinualStrategy
+
+
+class Static(ContinualStrategy):
+    """The base student for ever; it grows, so that it can be asked about new users and items."""
+
+    name = "static"
+
+    def learn(self, stage: Stage, student: GeneralRecommender, old: GeneralRecommender) -> None:
+        """Nothing is learned."""
+        student.eval()

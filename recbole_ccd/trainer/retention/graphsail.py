@@ -1,0 +1,95 @@
+"""GraphSAIL's terms: each node keeps its neighbourhood, its place among all nodes, and its embedding."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import torch
+from recbole.data.interaction import Interaction
+from recbole.model.abstract_recommender import GeneralRecommender
+from scipy.sparse import csr_matrix
+from torch import Tensor
+
+from recbole_ccd.data.block import Block
+from recbole_ccd.loss.graphsail import (
+    global_structure_loss,
+    local_structure_loss,
+    self_embedding_loss,
+    share_of_past,
+)
+from recbole_ccd.model.scoring import factors
+from recbole_ccd.seeding import derive_seed
+from recbole_ccd.trainer.retention.base import Retention, cluster_centers
+
+if TYPE_CHECKING:
+    from recbole_ccd.config import CCDConfig
+
+Vectors = tuple[Tensor, Tensor]
+
+
+class GraphSAILRetention(Retention):
+    """GraphSAIL (Xu et al., CIKM 2020), for models that score by an inner product.
+
+    Embeddings are the vectors of that product: propagated ones of graph models, the parameters of BPR.
+    Every term is the mean over the users plus the mean over the items of a batch that were known before
+    the block; neighbours are those of the previous block's interactions. Degrees count the train
+    interactions of all blocks so far, so that a node which only the last block lacked keeps its past.
+    """
+
+    def __init__(
+        self, config: CCDConfig, block: Block, frozen: GeneralRecommender, live: GeneralRecommender, seed: int
+    ) -> None:
+        """See :class:`Retention`."""
+        super().__init__(config, block, frozen, live, seed)
+        with torch.no_grad():
+            self._old: Vectors = tuple(vectors.clone() for vectors in factors(frozen))
+        terms = {"local": self._local, "global": self._global, "self": self._self}
+        weighted = ((config[f"graphsail_{name}_weight"], term) for name, term in terms.items())
+        self._terms = [(weight, term) for weight, term in weighted if weight]
+
+    @staticmethod
+    def is_wanted(config: CCDConfig) -> bool:
+        """Whether any of the three terms has a weight."""
+        return any(config[f"graphsail_{name}_weight"] for name in ("local", "global", "self"))
+
+    @cached_property
+    def _neighbours(self) -> tuple[csr_matrix, csr_matrix]:
+        return self.earlier, self.earlier.T.tocsr()
+
+    @cached_property
+    def _centers(self) -> list[Tensor]:
+        n_clusters = self.config["graphsail_clusters"]
+        return [
+            cluster_centers(vectors[1:], n_clusters, derive_seed(self.seed, "clusters", side))
+            for side, vectors in zip(("users", "items"), self._old, strict=True)
+        ]
+
+    @cached_property
+    def _weights(self) -> list[Tensor]:
+        past, now = self.block.previous.train_so_far, self.block.train_matrix
+        return [
+            share_of_past(*(torch.from_numpy(m.getnnz(axis)[: len(old)]) for m in (past, now))).to(old.device)
+            for axis, old in zip((1, 0), self._old, strict=True)
+        ]
+
+    def losses(self, interaction: Interaction) -> tuple[Tensor, ...]:
+        """The terms that have a weight."""
+        nodes = self.earlier_users(interaction), self.earlier_items(interaction)
+        live = factors(self.live)
+        return tuple(
+            weight * (term(0, nodes[0], live) + term(1, nodes[1], live)) for weight, term in self._terms
+        )
+
+    def _local(self, side: int, ids: Tensor, live: Vectors) -> Tensor:
+        pairs = self.positives(self._neighbours[side], ids)
+        others = self._old[1 - side], live[1 - side]
+        return local_structure_loss(self._old[side][ids], live[side][ids], *others, *pairs)
+
+    def _global(self, side: int, ids: Tensor, live: Vectors) -> Tensor:
+        temperature = self.config["graphsail_temperature"]
+        old, new = self._old[side][ids], live[side][ids]
+        return sum(global_structure_loss(old, new, centers, temperature) for centers in self._centers)
+
+    def _self(self, side: int, ids: Tensor, live: Vectors) -> Tensor:
+        return self_embedding_loss(self._old[side][ids], live[side][ids], self._weights[side][ids])

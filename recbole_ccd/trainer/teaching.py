@@ -1,0 +1,145 @@
+"""The teacher's lists, turned into losses of a student: RRD on users' and IR-RRD on items' side."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from recbole.model.abstract_recommender import GeneralRecommender
+from scipy.sparse import csr_matrix
+from torch import Tensor
+
+from recbole_ccd.data.pairs import pairs_matrix
+from recbole_ccd.loss.listwise import list_wise_loss, masked_log_sum_exp
+from recbole_ccd.loss.windowed import windowed_ranking_loss
+from recbole_ccd.model.scoring import factors, has_factors, score_pairs
+from recbole_ccd.ranking.uninteresting import UninterestingSampler
+from recbole_ccd.seeding import torch_generator
+from recbole_ccd.trainer.distill_losses import USER_LOSSES
+
+if TYPE_CHECKING:
+    from recbole_ccd.config import CCDConfig
+
+
+@dataclass
+class TeacherKnowledge:
+    """What the teacher says about a block, all the student is taught with.
+
+    Attributes:
+        top_items: each user's best items that are not in the train part, shape ``(n_users, K)``, 0-padded.
+        top_users: each item's best users, likewise, shape ``(n_items, K)``.
+        excluded: pairs that are neither negatives nor uninteresting, users × items: the top items of
+            teacher, proxies and current student.
+    """
+
+    top_items: Tensor
+    top_users: Tensor
+    excluded: csr_matrix
+
+
+@dataclass
+class _Side:
+    """One direction of distillation: rows that rank columns.
+
+    ``ineligible`` holds the pairs that are not uninteresting: known, excluded or interesting ones.
+    """
+
+    interesting: Tensor
+    ineligible: csr_matrix
+    sampler: UninterestingSampler
+    weight: float
+    swapped: bool
+
+
+class Teaching:
+    """Losses of a student that reads the teacher's lists.
+
+    On the users' side RRD (Kang et al., DE-RRD, CIKM 2020), on the items' side CCD's IR-RRD. Any other
+    ``distill_loss`` takes the place of RRD, and there is no item side then. The student may know more
+    users and items than the lists do: those are left alone.
+
+    Args:
+        config: the stage's configuration.
+        model: the student in training.
+        knowledge: the teacher's word.
+        seen: users × items of the lists' sizes that are neither listed nor uninteresting.
+        seed: seed of what is drawn.
+    """
+
+    def __init__(
+        self,
+        config: CCDConfig,
+        model: GeneralRecommender,
+        knowledge: TeacherKnowledge,
+        seen: csr_matrix,
+        seed: int,
+    ) -> None:
+        self.config, self.model, self.seed, self._epoch = config, model, seed, 0
+        self._alternative = None
+        if (name := config["distill_loss"]) != "rrd":
+            self._alternative = USER_LOSSES[name](config, model, knowledge.top_items, seen, seed)
+            return
+        taken = seen + knowledge.excluded
+        self._users = self._side(knowledge.top_items, taken, "user", "items", swapped=False)
+        self._items = self._side(knowledge.top_users, taken.T, "item", "users", swapped=True)
+
+    def _side(self, interesting: Tensor, taken: csr_matrix, who: str, what: str, swapped: bool) -> _Side:
+        ineligible = (taken + pairs_matrix([interesting], *taken.shape)).tocsr()
+        generator = torch_generator(self.seed, "uninteresting", what)
+        n_rows, n_columns = ineligible.shape
+        sampler = UninterestingSampler(n_columns, n_rows, self.config[f"n_uninteresting_{what}"], generator)
+        return _Side(interesting, ineligible, sampler, self.config[f"distill_{who}_weight"], swapped)
+
+    @property
+    def has_items(self) -> bool:
+        """Whether there is an item side."""
+        return self._alternative is None and self._items.weight > 0
+
+    def before_epoch(self, epoch_idx: int) -> None:
+        """Draws the uninteresting sets anew every ``uninteresting_redraw`` epochs."""
+        self._epoch = epoch_idx
+        if self._alternative is not None:
+            self._alternative.before_epoch(epoch_idx)
+        elif epoch_idx and epoch_idx % self.config["uninteresting_redraw"] == 0:
+            self._users.sampler.redraw()
+            self._items.sampler.redraw()
+
+    def of_users(self, users: Tensor) -> Tensor:
+        """Weighted sum of the user-side losses of distinct users, shape ``(B,)``."""
+        if self._alternative is None:
+            return self._list_wise(self._users, users)
+        return self.config["distill_user_weight"] * self._alternative(users)
+
+    def of_items(self, items: Tensor) -> Tensor:
+        """Weighted sum of the item-side losses of distinct items, shape ``(B,)``."""
+        return self._list_wise(self._items, items)
+
+    def _list_wise(self, side: _Side, rows: Tensor) -> Tensor:
+        """Weighted sum of the list-wise losses of some rows."""
+        interesting = side.interesting.to(rows.device)[rows]
+        windows = side.sampler.windows(rows, side.ineligible)
+        if not has_factors(type(self.model)):
+            mask = windows.mask(side.sampler.n_columns)
+            return side.weight * self._pairwise(side, rows, interesting, mask).sum()
+        vectors = factors(self.model, self.config["distill_layer"])
+        row_vectors, column_vectors = reversed(vectors) if side.swapped else vectors
+        score_max, known = self.config["distill_score_max"], column_vectors[: side.sampler.n_columns]
+        return side.weight * windowed_ranking_loss(row_vectors[rows], known, interesting, windows, score_max)
+
+    def _pairwise(self, side: _Side, rows: Tensor, interesting: Tensor, mask: Tensor) -> Tensor:
+        """The same loss for a model that can only score pairs, on a few shared uninteresting columns."""
+        generator = torch_generator(self.seed, "shared", int(rows[0]), self._epoch + 1)
+        shared = torch.randint(1, mask.shape[1], (self.config["n_uninteresting_pairs"],), generator=generator)
+        columns = torch.cat([interesting, shared.to(rows.device).expand(len(rows), -1)], dim=1)
+        pair_rows = rows.repeat_interleave(columns.shape[1])
+        pair = (columns.flatten(), pair_rows) if side.swapped else (pair_rows, columns.flatten())
+        scores = (
+            score_pairs(self.model, *pair).view(columns.shape).clamp(max=self.config["distill_score_max"])
+        )
+        listed, others = scores.split([interesting.shape[1], len(shared)], dim=1)
+        usable = mask.gather(1, columns[:, interesting.shape[1] :])
+        # the sample stands for all uninteresting columns
+        scale = mask.sum(dim=1) / usable.sum(dim=1).clamp(min=1)
+        lse = masked_log_sum_exp(others, usable) + torch.log(scale)
+        return list_wise_loss(listed, lse, interesting > 0)

@@ -1,0 +1,122 @@
+"""The tables of a comparison: the right numbers, the right marks, and narrow enough."""
+
+import csv
+import io
+
+import pytest
+
+from recbole_ccd.evaluation import Comparison
+from recbole_ccd.report import comparison_csv, comparison_markdown, comparison_table
+from tests.evaluation.results import make_run, runs
+
+
+def make_comparison(n_seeds=3, n_blocks=2, **more):
+    def some(strategy, level, **keys):
+        return runs(strategy, [(level + seed / 100,) * n_blocks for seed in range(n_seeds)], **keys)
+
+    return Comparison(
+        {
+            "static": some("static", 0.1),
+            "fine_tune": some("fine_tune", 0.2),
+            "ccd": some("ccd", 0.3, teacher=(0.7,) * n_blocks),
+            **{label: some(strategy, 0.05) for label, strategy in more.items()},
+        }
+    )
+
+
+def cells(text, first, table=0):
+    """The cells of a line, by its first word, in the n-th table that has such a line."""
+    return [line for line in text.splitlines() if line.split()[:1] == [first]][table].split()
+
+
+def test_h_per_block_with_marks_and_deviation():
+    text = comparison_table(make_comparison())
+    # levels 0.30, 0.31, 0.32: mean 0.31, std 0.01
+    assert cells(text, "ccd") == ["ccd", "0.3100**", "0.0100"]
+    assert cells(text, "fine_tune") == ["fine_tune", "0.2100*", "0.0100"]
+    assert cells(text, "static") == ["static", "0.1100", "0.0100"]
+    assert "student: H of recall@20 after each block" in text and "means over seeds 1, 2, 3" in text
+    assert "**: the best mean of its column, *: the second best" in text
+
+
+def test_the_other_averages_follow():
+    text = comparison_table(make_comparison())
+    # LA and RA with their deviations; BWT and forgetting are 0 for all, so that none is marked
+    assert cells(text, "ccd", 1) == [
+        *["ccd", "0.3100**", "0.0100", "0.3100**", "0.0100"],
+        *["+0.0000", "0.0000", "0.0000", "0.0000"],
+    ]
+
+
+def test_bwt_keeps_its_sign():
+    worse = Comparison({"a": [make_run(levels=(0.4, 0.1))], "b": [make_run("piw", levels=(0.1, 0.2))]})
+    text = comparison_table(worse)
+    assert "-0.3000*" in cells(text, "a", 1) and "+0.1000**" in cells(text, "b", 1)
+
+
+def test_the_gain_and_how_it_is_computed():
+    text = comparison_table(make_comparison())
+    assert "student: what ccd gains in H of recall@20 over the best competitor" in text
+    # 0.31 - 0.21 = 0.1, which is 47.6 % of 0.21; the same for every seed, so there is no test
+    assert cells(text, "1") == ["1", "fine_tune", "+0.1000", "+47.6%", "-"]
+    assert "that learn every block: fine_tune" in text and "paired by seed" in text
+    # there is no competitor's teacher
+    assert "teacher: what ccd gains" not in text
+
+
+def test_p_values():
+    levels = [(0.4, 0.4), (0.5, 0.5), (0.6, 0.6)]
+    rivals = [(0.3, 0.3), (0.3, 0.3), (0.6, 0.6)]
+    text = comparison_table(Comparison({"fine_tune": runs("fine_tune", rivals), "ccd": runs("ccd", levels)}))
+    # t = sqrt 3 with 2 degrees of freedom: p = 1 - sqrt(3/5)
+    assert cells(text, "1") == ["1", "fine_tune", "+0.1000", "+25.0%", "0.2254"]
+
+
+def test_sizes_and_times():
+    assert cells(comparison_table(make_comparison()), "ccd", -1) == [
+        *["ccd", "8", "0.00", "-", "-"],
+        *["4.0", "5.0"],
+    ]
+
+
+def test_one_seed_and_one_label():
+    text = comparison_table(Comparison({"ccd": [make_run()]}))
+    assert cells(text, "ccd") == ["ccd", "0.2000", "-"]
+    assert "gains" not in text and "p:" not in text and "BPR on tiny, seed 1" in text
+
+
+def test_six_blocks_fit_110_columns():
+    more = {
+        f"{strategy}{base}": strategy
+        for strategy in ("lwc_kd", "graphsail", "replay", "piw")
+        for base in ("", " (plain base)")
+    }
+    more |= {"distill_each_block": "distill_each_block", "ccd random_initialization": "ccd"}
+    more |= {"fine_tune (plain base)": "fine_tune", "full_batch (plain base)": "full_batch"}
+    text = comparison_table(make_comparison(n_seeds=5, n_blocks=6, **more))
+    assert max(map(len, text.splitlines())) <= 110
+    assert len(cells(text, "static")) == 7
+
+
+def test_markdown_has_every_metric_and_its_own_marks():
+    text = comparison_markdown(make_comparison())
+    assert text.startswith("# BPR on tiny, means over seeds 1, 2, 3\n")
+    assert text.index("## recall@20") < text.index("## ndcg@20") < text.index("## Size and time")
+    (line,) = [line for line in text.splitlines() if line.startswith("| ccd ") and "0.3100" in line][:1]
+    assert [cell.strip() for cell in line.strip("|").split("|")] == ["ccd", "**0.3100**", "0.0100"]
+    assert "*0.2100*" in text and "**0.2100**" not in text
+
+
+def test_csv_holds_every_number():
+    comparison = make_comparison()
+    rows = list(csv.DictReader(io.StringIO(comparison_csv(comparison))))
+    # two metrics, two blocks: three students and one teacher
+    assert len(rows) == 2 * 2 * 4
+    (first, last) = [row for row in rows if (row["metric"], row["label"]) == ("recall@20", "ccd")][:2]
+    assert (first["role"], first["strategy"], first["seeds"], first["block"]) == ("student", "ccd", "3", "0")
+    assert first["H mean"] == first["BWT mean"] == first["gain"] == ""
+    assert float(first["LA mean"]) == pytest.approx(0.31)
+    assert float(last["H mean"]) == comparison.spreads("student", "recall@20", "ccd", "H")[1].mean
+    assert float(last["H std"]) == pytest.approx(0.01) and float(last["BWT mean"]) == 0.0
+    assert (last["best competitor"], float(last["gain"])) == ("fine_tune", pytest.approx(0.1))
+    assert last["p"] == ""
