@@ -49,7 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         run = compare if has_lists(argv=arguments) else run_ccd
         run(argv=arguments)
     except CCDError as error:
-        print(f"error: {error}", file=sys.stderr)
+        # names of files may hold line breaks
+        print(f"error: {' '.join(str(error).splitlines())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

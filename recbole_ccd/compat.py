@@ -9,6 +9,8 @@ from typing import Any
 from recbole.trainer import Trainer
 from torch.utils.tensorboard import SummaryWriter
 
+from recbole_ccd.errors import RunError
+
 # an event file that holds nothing but its header is smaller than this
 _HEADER_BYTES = 200
 
@@ -45,3 +47,18 @@ def relocate_tensorboard(trainer: Trainer, directory: str | os.PathLike | None) 
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
     trainer.tensorboard = SilentWriter() if directory is None else SummaryWriter(str(directory))
+
+
+def check_working_folder() -> None:
+    """Refuses a working folder where ``Trainer.__init__`` could not open its ``log_tensorboard``.
+
+    Raises:
+        RunError: the folder, or what has that name in it, cannot be written to.
+    """
+    stray = Path("log_tensorboard")
+    wanted = stray if os.path.lexists(stray) else Path()
+    if not (wanted.is_dir() and os.access(wanted, os.W_OK | os.X_OK)):
+        raise RunError(
+            f"{wanted.absolute()} is no folder that can be written to, and RecBole's trainers open {stray} "
+            "in the working folder; move it away or start elsewhere"
+        )

@@ -9,6 +9,7 @@ from logging import getLogger
 from pathlib import Path
 from typing import Any
 
+from recbole_ccd.compat import check_working_folder
 from recbole_ccd.config import CCDConfig, Variant, expand
 from recbole_ccd.data.dataset import IncrementalDataset
 from recbole_ccd.data.stream import BlockStream
@@ -72,6 +73,7 @@ def run_ccd(
     config = CCDConfig(model, dataset, config_file_list, config_dict, argv)
     stream = create_stream(config)
     create_strategy(config).check(stream)
+    check_working_folder()
     where = config["run_dir"] or default_run_directory(
         config["dataset"], config["model"], config["strategy"], config["seed"]
     )
@@ -108,6 +110,7 @@ def compare(
     seeds = list(dict.fromkeys(run.config["seed"] for run in runs))
     groups = [[run for run in runs if run.config["seed"] == seed] for seed in seeds]
     stream = _check_all(groups)
+    check_working_folder()
     top = _create_top(runs)
     results: dict[str, list[StreamResult]] = {run.label: [] for run in runs}
     for group in groups:

@@ -8,8 +8,8 @@ import pickle
 import re
 import uuid
 import zipfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -128,17 +128,27 @@ def create_folder(path: str | os.PathLike[str]) -> Path:
         The folder.
 
     Raises:
-        RunError: If it is not empty, is no folder, or cannot be created.
+        RunError: If it is not empty, is no folder, or cannot be created; no parent is left behind then.
     """
     folder = Path(path)
+    missing = [part for part in (folder, *folder.parents) if not os.path.lexists(part)]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         occupied = any(folder.iterdir())
-    except OSError as error:
-        raise RunError(f"{folder} cannot be created ({error.strerror}); give another --run_dir") from error
+    except (OSError, ValueError) as error:
+        _remove_empty(missing)
+        reason = getattr(error, "strerror", None) or _first_line(error)
+        raise RunError(f"{folder} cannot be created ({reason}); give another --run_dir") from error
     if occupied:
         raise RunError(f"{folder} exists and is not empty; give another --run_dir")
     return folder
+
+
+def _remove_empty(folders: Sequence[Path]) -> None:
+    """Removes folders that are there and empty, in the order given."""
+    for folder in folders:
+        with suppress(OSError, ValueError):
+            folder.rmdir()
 
 
 class RunDirectory:

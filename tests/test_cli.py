@@ -71,74 +71,15 @@ def test_help_answers_without_loading_anything(command, tmp_path):
     assert not everything_in(tmp_path)
 
 
-# what is wrong, and the beginning of the one line that says so
-WRONG = {
-    "unknown key": (["--embeding_size=8"], "error: unknown key 'embeding_size' (command line)"),
-    "wrong value": (["--epochs=many"], "error: epochs"),
-    "no argument": (["epochs=3"], "error: the argument 'epochs=3' (command line) cannot be read"),
-    "missing folder": (["--data_path=nowhere"], "error: nowhere/tiny: no such folder"),
-    "missing file": (["--benchmark_filename=[b0,b1]"], "error: {data}/tiny/tiny.b0.inter: no such file"),
-    "missing settings": (["--config_files=none.yaml"], "error: config file none.yaml: No such file"),
-    "unknown model": (
-        ["--model=LightGNC"],
-        "error: unknown model 'LightGNC' (command line); did you mean 'LightGCN'?",
-    ),
-    "sequential model": (["--model=SASRec"], "error: model 'SASRec' (command line) is a sequential model"),
-    "model of the other role": (
-        ["--model=MultiVAE"],
-        "error: model: MultiVAE has no user and item embeddings",
-    ),
-    "model that cannot be grown": (["--teacher_models=[NCL]", "--teacher_args={}"], "error: "),
-    "too long lists": (["--topk=[5,1000]"], "error: topk: 1000 is more than"),
-    "occupied directory": (["--run_dir=occupied"], "error: occupied exists and is not empty"),
-}
-
-
-def laid_over(arguments, wrong):
-    """The arguments with the wrong ones in place of those of the same key."""
-    keys = {argument.partition("=")[0] for argument in wrong}
-    return [argument for argument in arguments if argument.partition("=")[0] not in keys] + wrong
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """A working folder in which one directory is occupied."""
+def test_bad_input_ends_with_two_and_one_line(arguments, tmp_path):
     (tmp_path / "occupied").mkdir()
     (tmp_path / "occupied" / "precious.txt").write_text("mine")
-    return tmp_path
-
-
-def expect_one_line(stderr, wanted, tiny_folder):
-    assert stderr.startswith(wanted.format(data=tiny_folder)), stderr
-    assert stderr.count("\n") == 1 and stderr.endswith("\n"), stderr
-
-
-@pytest.mark.parametrize("case", WRONG)
-def test_bad_input_ends_with_two_and_one_line(case, arguments, folder, tiny_folder, monkeypatch, capsys):
-    monkeypatch.chdir(folder)
-    wrong, wanted = WRONG[case]
-    before = everything_in(folder)
-    assert main(laid_over(arguments, wrong)) == 2
-    shown = capsys.readouterr()
-    expect_one_line(shown.err, wanted, tiny_folder)
-    assert shown.out == "" and everything_in(folder) == before
-
-
-# a process of its own shows what third parties print on import and on loading
-@pytest.mark.parametrize(
-    ("command", "case"),
-    [
-        pytest.param(SCRIPT, "occupied directory", id="script"),
-        *(pytest.param(MODULE, case, id=case, marks=pytest.mark.slow) for case in WRONG),
-    ],
-)
-def test_a_process_of_its_own_says_no_more(command, case, arguments, folder, tiny_folder):
-    wrong, wanted = WRONG[case]
-    before = everything_in(folder)
-    done = execute([*command, *laid_over(arguments, wrong)], folder)
-    assert done.returncode == 2
-    expect_one_line(done.stderr, wanted, tiny_folder)
-    assert done.stdout == "" and everything_in(folder) == before
+    before = everything_in(tmp_path)
+    # tests/bad_input has all the rest
+    done = execute([*SCRIPT, *arguments, "--run_dir=occupied"], tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: occupied exists and is not empty; give another --run_dir\n"
+    assert everything_in(tmp_path) == before
 
 
 def test_an_interrupt_ends_with_130(arguments, tmp_path, monkeypatch, capsys):

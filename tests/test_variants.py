@@ -48,7 +48,7 @@ def test_each_run_is_configured_as_if_its_values_had_been_given_alone(tmp_path):
     ]
     alone = {**SETTINGS, "strategy": "ccd", "ablation": "no_piw", "seed": 2, "epochs": 4}
     assert runs[-1].config.to_dict() == CCDConfig("BPR", config_dict=alone).to_dict()
-    assert runs[-1].config["piw"] is False and runs[4].config["piw"] is True
+    assert runs[-1].config["piw"] is False and runs[2].config["piw"] is True
     assert given["ablation"] == ["none", "no_piw"]
 
 
@@ -144,3 +144,44 @@ def test_listed_ablations_are_of_ccd_alone():
         "ccd no_annealing",
         "ccd no_piw",
     ]
+
+
+@pytest.mark.parametrize("given", ["dict", "arguments"])
+def test_a_single_ablation_leaves_the_competitors_whole(given):
+    arguments = ["--strategy=lwc_kd,ccd"] + (["--ablation=no_retention"] if given == "arguments" else [])
+    settings = SETTINGS | ({"ablation": "no_retention"} if given == "dict" else {})
+    runs = expand(config_dict=settings, argv=arguments)
+    assert names(runs) == [("lwc_kd", "lwc_kd-2020"), ("ccd no_retention", "ccd-no_retention-2020")]
+    assert [run.config["ablation"] for run in runs] == [None, "no_retention"]
+    assert runs[0].config["lwc_kd_weight"] > 0 == runs[1].config["lwc_kd_weight"]
+
+
+def test_strategies_that_are_compared_may_differ_in_settings_of_their_own():
+    arguments = ["--strategy=lwc_kd,piw,ccd", "--strategy_args.lwc_kd.lwc_kd_weight=3.5"]
+    runs = {run.config["strategy"]: run.config for run in expand(config_dict=SETTINGS, argv=arguments)}
+    assert runs["lwc_kd"]["lwc_kd_weight"] == 3.5 and runs["lwc_kd"]["piw"] is False
+    assert runs["piw"]["lwc_kd_weight"] == runs["ccd"]["lwc_kd_weight"] != 3.5
+    for_all = expand(config_dict=SETTINGS, argv=[*arguments, "--lwc_kd_weight=0.25"])
+    assert {run.config["lwc_kd_weight"] for run in for_all} == {0.25}
+
+
+def test_a_preset_may_hold_settings_of_one_strategy_and_the_user_has_the_last_word():
+    own = {"strategy_args": {"ccd": {"student_replay_weight": 0.125}}}
+    config = CCDConfig(dataset="yelp-ccd", config_dict={"preset": "paper-yelp", **own})
+    assert config["student_replay_weight"] == 0.125 and config["replay_rank_student"] == "distilled"
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("--strategy_args=3", ["strategy_args is 3 (command line)", "'strategy: {key: value}'"]),
+        ("--strategy_args.lwcc.piw=True", ["unknown strategy 'lwcc' (strategy_args, command line)"]),
+        ("--strategy_args.ccd.base_epochs=3", ["strategy_args.ccd.base_epochs", "cannot differ"]),
+        ("--strategy_args.ccd.embedding_size=3", ["strategy_args.ccd.embedding_size", "cannot differ"]),
+        ("--strategy_args.ccd.lwc_kd_weight=-1", ["lwc_kd_weight is -1 (strategy_args)", ">= 0"]),
+    ],
+)
+def test_impossible_settings_of_a_strategy_are_refused(value, words):
+    with pytest.raises(ConfigError) as caught:
+        CCDConfig(config_dict=SETTINGS, argv=[value])
+    assert all(word in str(caught.value) for word in words)

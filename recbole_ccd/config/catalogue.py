@@ -15,6 +15,7 @@ import recbole
 from recbole.model.abstract_recommender import AbstractRecommender
 from recbole.utils import ModelType, get_model
 
+from recbole_ccd.config.checks import STAGE_KEYS
 from recbole_ccd.config.sources import merged, one_line, read_yaml
 from recbole_ccd.errors import ConfigError
 
@@ -24,6 +25,9 @@ METHOD_NAME = "CCD"
 
 # our replacements of RecBole's classes of the same name
 _OWN_MODELS = {"LightGCN": "recbole_ccd.model.lightgcn", "Pop": "recbole_ccd.model.pop"}
+# what the models of the base block depend on, which compared strategies share
+_BASE_KEYS = ("teacher_models", "teacher_args", "exclusion_top_k", "uninteresting_redraw")
+_BASE_PREFIXES = ("base", "distill_", "ensemble_", "n_uninteresting_", "student_generation_")
 _ACCEPTED_TYPES = (ModelType.GENERAL, ModelType.TRADITIONAL)
 
 
@@ -89,6 +93,14 @@ def strategy_keys() -> frozenset[str]:
     ours = properties_dir()
     files = [ours / "learning.yaml", *(ours / "strategy" / f"{name}.yaml" for name in names_of("strategy"))]
     return frozenset().union(*map(yaml_keys, files)) - all_model_keys()
+
+
+@functools.cache
+def comparable_keys() -> frozenset[str]:
+    """The keys in which strategies may differ when they are compared: the base block reads none of them."""
+    updates = {f"{stage}_{key}" for stage in ("student_update", "teacher_update") for key in STAGE_KEYS}
+    keys = strategy_keys() | updates
+    return frozenset(k for k in keys if k not in _BASE_KEYS and not k.startswith(_BASE_PREFIXES))
 
 
 @functools.cache

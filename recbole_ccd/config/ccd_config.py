@@ -35,7 +35,15 @@ from recbole_ccd.config.sources import (
     read_layers,
     writable,
 )
-from recbole_ccd.config.strict import check_keys, check_settings, member_keys, metric_names, teacher_settings
+from recbole_ccd.config.strict import (
+    check_ablation,
+    check_keys,
+    check_settings,
+    check_strategy_args,
+    member_keys,
+    metric_names,
+    teacher_settings,
+)
 from recbole_ccd.errors import ConfigError
 
 __all__ = ["DERIVED_KEYS", "STAGES", "STAGE_KEYS", "CCDConfig"]
@@ -90,6 +98,8 @@ class CCDConfig(Config):
         argv: Sequence[str] | None = None,
     ) -> None:
         self._layers = read_layers(config_file_list, config_dict, argv)
+        # what strategy_args has for the chosen strategy
+        self._own: dict[str, Any] = {}
         self._stage: str | None = None
         # what STAGE_KEYS were before for_stage replaced them
         self._unstaged: dict[str, Any] = {}
@@ -134,7 +144,7 @@ class CCDConfig(Config):
 
     def _update_internal_config_dict(self, file: str | os.PathLike[str]) -> Mapping[str, Any]:
         values = properties(Path(file))
-        self.internal_config_dict = merged(self.internal_config_dict, values)
+        self._lay_over(values)
         return values
 
     def _load_internal_config_dict(
@@ -143,18 +153,27 @@ class CCDConfig(Config):
         super()._load_internal_config_dict(model, model_class, dataset)
         ours = properties_dir()
         self._update_internal_config_dict(ours / "overall.yaml")
-        strategy, *others = (self._chosen_file(key) for key in ("strategy", "preset", "ablation"))
-        files = [Path("learning"), strategy, Path("model", model), Path("dataset", dataset), *others]
+        strategy, preset, ablation = map(self._chosen_file, ("strategy", "preset", "ablation"))
         # a strategy or a data set may set a key that only some models have
         foreign = all_model_keys() - model_keys(model)
-        for file in filter(None, files):
+        for file in filter(None, ("learning", strategy, f"model/{model}", f"dataset/{dataset}", preset)):
             values = properties(ours / f"{file}.yaml")
             kept = {key: value for key, value in values.items() if key not in foreign}
-            self.internal_config_dict = merged(self.internal_config_dict, kept)
+            self._lay_over(kept)
+        check_strategy_args(self._layers)
+        given = (self.internal_config_dict["strategy_args"], self.external_config_dict.get("strategy_args"))
+        self._own = merged(*(args or {} for args in given)).get(Path(strategy).name) or {}
+        self._lay_over(self._own)
+        if ablation:
+            taken = self._update_internal_config_dict(ours / f"{ablation}.yaml")
+            check_ablation(Path(ablation).name, taken, self.external_config_dict, self._source)
 
-    def _chosen_file(self, key: str) -> Path | None:
+    def _lay_over(self, values: Mapping[str, Any]) -> None:
+        self.internal_config_dict = merged(self.internal_config_dict, values)
+
+    def _chosen_file(self, key: str) -> str | None:
         name = self.external_config_dict.get(key, self.internal_config_dict[key])
-        return None if name is None else Path(key, choose(key, name, self._source(key)))
+        return None if name is None else f"{key}/{choose(key, name, self._source(key))}"
 
     # Checks: the settings are complete here, and RecBole has not yet rewritten any
 
@@ -192,7 +211,8 @@ class CCDConfig(Config):
 
     def _source(self, path: str) -> str:
         """Which source decided a key, or dotted keys; for a dictionary the last one that touched it."""
-        return next((layer.source for layer in reversed(self._layers) if layer.holds(path)), "default")
+        default = "strategy_args" if path in self._own else "default"
+        return next((layer.source for layer in reversed(self._layers) if layer.holds(path)), default)
 
     # What RecBole derives
 

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import math
+import importlib.util
+import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
-from recbole_ccd.config.sources import one_line
-from recbole_ccd.errors import ConfigError
+from recbole_ccd.config.conditions import (
+    BOOLEAN,
+    Check,
+    choice,
+    integer,
+    is_number,
+    list_of,
+    number,
+    one_or_list,
+    optional,
+    per_block,
+    text,
+)
 
 STAGES = ("base", "student_generation", "student_update", "teacher_update")
 STAGE_KEYS = (
@@ -25,87 +36,10 @@ STAGE_KEYS = (
 )
 
 
-@dataclass(frozen=True)
-class Check:
-    """A condition on a value.
-
-    Attributes:
-        allowed: what is allowed, in words that follow "give".
-        accepts: whether a value is allowed.
-    """
-
-    allowed: str
-    accepts: Callable[[Any], bool]
-
-
-def _is_int(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_number(value: Any) -> bool:
-    return _is_int(value) or (isinstance(value, float) and math.isfinite(value))
-
-
-def integer(low: int, high: int | None = None) -> Check:
-    """An integer from ``low`` to ``high``."""
-    words = f"an integer >= {low}" + ("" if high is None else f" and <= {high}")
-    return Check(words, lambda v: _is_int(v) and low <= v and (high is None or v <= high))
-
-
-def number(low: float, high: float = math.inf, *, above: bool = False) -> Check:
-    """A finite number from ``low`` (or above it) to ``high``."""
-    words = f"a number {'>' if above else '>='} {low:g}" + (f" and <= {high:g}" if high < math.inf else "")
-    return Check(words, lambda v: _is_number(v) and (low < v if above else low <= v) and v <= high)
-
-
-def choice(*values: Any, any_case: bool = False) -> Check:
-    """One of ``values``; ``any_case`` takes upper and lower case for the same."""
-
-    def accepts(value: Any) -> bool:
-        word = value.lower() if any_case and isinstance(value, str) else value
-        return any(type(word) is type(known) and word == known for known in values)
-
-    return Check("one of: " + ", ".join("~" if v is None else str(v) for v in values), accepts)
-
-
-def text() -> Check:
-    """Text that is not empty."""
-    return Check("text", lambda v: isinstance(v, str) and bool(v.strip()))
-
-
-def optional(check: Check) -> Check:
-    """What ``check`` allows, or None."""
-    return Check(f"{check.allowed}, or ~", lambda v: v is None or check.accepts(v))
-
-
-def list_of(check: Check, *, distinct: bool = False) -> Check:
-    """A list that is not empty and whose entries pass ``check``."""
-
-    def accepts(value: Any) -> bool:
-        if not isinstance(value, list) or not value or not all(map(check.accepts, value)):
-            return False
-        return not distinct or all(entry not in value[:i] for i, entry in enumerate(value))
-
-    return Check(f"a list of {'different entries' if distinct else 'entries'}, each {check.allowed}", accepts)
-
-
-def one_or_list(check: Check, meaning: str = "") -> Check:
-    """What ``check`` allows, or a list of it."""
-    several = list_of(check)
-    return Check(
-        f"{check.allowed}, or a list of such{meaning}", lambda v: check.accepts(v) or several.accepts(v)
-    )
-
-
-def per_block(check: Check) -> Check:
-    """What ``check`` allows, or a list of it with one entry per block."""
-    return one_or_list(check, " with one entry per block 1..K")
-
-
 def _shares(value: Any, minimum: Callable[[float], bool]) -> bool:
     return (
         isinstance(value, list)
-        and all(_is_number(v) and minimum(v) for v in value)
+        and all(is_number(v) and minimum(v) for v in value)
         and abs(sum(value) - 1) <= 1e-6
     )
 
@@ -125,7 +59,7 @@ def _moment(value: Any) -> float | None:
     for form in ("%Y-%m-%d", "%Y-%m-%d %H:%M:%S") if isinstance(value, str) else ():
         with contextlib.suppress(ValueError):
             return datetime.datetime.strptime(value, form).replace(tzinfo=datetime.timezone.utc).timestamp()
-    return float(value) if _is_number(value) else None
+    return float(value) if is_number(value) else None
 
 
 def _are_boundaries(value: Any) -> bool:
@@ -140,25 +74,58 @@ def _are_proxies(value: Any) -> bool:
     return isinstance(value, list) and all(v in known for v in value) and len(set(value)) == len(value)
 
 
+def _is_interval(value: Any) -> bool:
+    """Whether RecBole can read it: ``[1,5)``, or several such after one another with ``;`` between them."""
+    parts = [_BOUNDS.fullmatch(part.strip()) for part in value.split(";")] if isinstance(value, str) else []
+    with contextlib.suppress(ValueError):
+        return bool(parts) and all(part and float(part[1]) <= float(part[2]) for part in parts)
+    return False
+
+
+def _are_filters(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(v, list) or _is_interval(v) for v in value.values())
+
+
+def _are_lists(value: Any) -> bool:
+    words = list_of(text())
+    return isinstance(value, dict) and all(v == [] or words.accepts(v) for v in value.values())
+
+
+def _are_columns(value: Any) -> bool:
+    if not isinstance(value, dict) or not value.get("inter"):
+        return False
+    return _are_lists({suffix: columns for suffix, columns in value.items() if columns != "*"})
+
+
+def _has_wandb() -> bool:
+    return importlib.util.find_spec("wandb") is not None
+
+
 _MAPPING = Check("settings as 'key: value'", lambda v: isinstance(v, dict))
-_BOOLEAN = Check("True or False", lambda v: isinstance(v, bool))
 _SIZE = integer(1)
-_COUNTS = per_block(integer(0))
+_COUNT = integer(0)
+_COUNTS = per_block(_COUNT)
 _ALL_FULL = {"valid": "full", "test": "full"}
 _ALL_RANKED = {"distribution": "uniform", "sample_num": "none"}
 _WHOLE_RANKING = Check("nothing: all known items are ranked", lambda v: v is None or v == _ALL_RANKED)
+_BOUNDS = re.compile(r"[\[(]([^,]+),([^,]+)[\])]")
+_INTERVAL = Check("an interval as text, such as '[5,inf)'", _is_interval)
+_SEPARATOR = Check("one or more characters", lambda v: isinstance(v, str) and v != "")
+_LOGGED = Check("False, or install wandb", lambda v: v is False or (v is True and _has_wandb()))
+_CLIPPED = Check("at least {max_norm: number}", lambda v: isinstance(v, dict) and "max_norm" in v)
 
 CHECKS: dict[str, Check] = {
     # run
     "run_dir": optional(text()),
     "seed": integer(0, 2**32 - 1),
-    "gpu_id": Check("device numbers as text", lambda v: isinstance(v, str) or (_is_int(v) and v >= 0)),
+    "gpu_id": Check("device numbers as text", lambda v: isinstance(v, str) or _COUNT.accepts(v)),
     "worker": integer(0, 0),
-    "state": optional(choice("debug", "info", "warning", "error", "critical", any_case=True)),
+    "state": choice("debug", "info", "warning", "error", "critical", any_case=True),
     "data_path": text(),
     "checkpoint_dir": text(),
     "nproc": choice(1),
     "world_size": choice(-1, 1),
+    "log_wandb": _LOGGED,
     # stream and data
     "graph": choice("block", "cumulative"),
     "growth": choice("embeddings", "predictions"),
@@ -173,10 +140,36 @@ CHECKS: dict[str, Check] = {
         )
     ),
     "benchmark_filename": optional(list_of(text(), distinct=True)),
-    "load_col": optional(_MAPPING),
+    # data, as RecBole reads, filters and prepares it
+    "USER_ID_FIELD": text(),
+    "ITEM_ID_FIELD": text(),
+    "TIME_FIELD": optional(text()),
+    "RATING_FIELD": optional(text()),
+    "LABEL_FIELD": text(),
+    "NEG_PREFIX": text(),
+    "field_separator": _SEPARATOR,
+    "seq_separator": _SEPARATOR,
+    "load_col": optional(
+        Check("lists of columns, or '*', by file suffix, those of inter among them", _are_columns)
+    ),
+    "unload_col": optional(Check("lists of columns by file suffix", _are_lists)),
+    "unused_col": optional(Check("lists of columns by file suffix", _are_lists)),
+    "additional_feat_suffix": optional(one_or_list(text())),
     "rm_dup_inter": optional(choice("first", "last")),
-    "normalize_all": optional(_BOOLEAN),
+    "user_inter_num_interval": optional(_INTERVAL),
+    "item_inter_num_interval": optional(_INTERVAL),
+    "val_interval": optional(
+        Check("an interval as text, such as '[5,inf)', or a list of tokens, by column", _are_filters)
+    ),
+    "threshold": optional(_MAPPING),
+    "discretization": optional(_MAPPING),
+    "preload_weight": optional(_MAPPING),
+    "seq_len": optional(_MAPPING),
+    "alias_of_user_id": optional(list_of(text())),
+    "alias_of_item_id": optional(list_of(text())),
+    "normalize_all": optional(BOOLEAN),
     "normalize_field": optional(list_of(text())),
+    "transform": choice(None),
     # training
     "epochs": _SIZE,
     "learning_rate": number(0, above=True),
@@ -184,12 +177,14 @@ CHECKS: dict[str, Check] = {
     "train_batch_size": _SIZE,
     "eval_step": _SIZE,
     "stopping_step": integer(0),
-    "learner": choice("adam", "adamw", "sgd", "adagrad", "rmsprop", "sparse_adam", any_case=True),
-    "clip_grad_norm": optional(_MAPPING),
+    "learner": choice("adam", "adamw", "sgd", "adagrad", "rmsprop", any_case=True),
+    "clip_grad_norm": optional(_CLIPPED),
     "train_neg_sample_args": optional(_MAPPING),
     "valid_neg_sample_args": _WHOLE_RANKING,
     "test_neg_sample_args": _WHOLE_RANKING,
     "loss_decimal_place": integer(1),
+    # the stages' own terms and passes are in full precision
+    "enable_amp": choice(False),
     # models
     "embedding_size": _SIZE,
     "latent_dimension": _SIZE,
@@ -198,6 +193,8 @@ CHECKS: dict[str, Check] = {
     "dropout_prob": number(0, 1),
     "mlp_hidden_size": list_of(_SIZE),
     "resolution": number(0, above=True),
+    "type": choice("ED", "ND", "RW"),
+    "loss_type": choice("BCE", "MSE"),
     # evaluation
     "eval_args": _MAPPING,
     "metrics": one_or_list(text()),
@@ -209,6 +206,7 @@ CHECKS: dict[str, Check] = {
     # roles
     "teacher_models": list_of(text()),
     "teacher_args": optional(_MAPPING),
+    "strategy_args": optional(_MAPPING),
     "base": choice("distilled", "plain"),
     "ensemble_exponent": number(0, above=True),
     "ensemble_rank_depth": optional(_SIZE),
@@ -230,7 +228,7 @@ CHECKS: dict[str, Check] = {
     "distill_score_max": number(0, above=True),
     "distill_layer": choice("ego", "final"),
     "exclusion_top_k": integer(0),
-    "distill_absent_users": _BOOLEAN,
+    "distill_absent_users": BOOLEAN,
     "student_start": choice("fresh", "previous"),
     # stage 2
     "proxies": Check("a list of different names out of stability, plasticity, or []", _are_proxies),
@@ -277,7 +275,7 @@ CHECKS |= {f"{stage}_{key}": optional(CHECKS[key]) for stage in STAGES for key i
 _CLIP = {
     "max_norm": number(0, above=True),
     "norm_type": number(0, above=True),
-    "error_if_nonfinite": _BOOLEAN,
+    "error_if_nonfinite": BOOLEAN,
 }
 NESTED_CHECKS: dict[str, dict[str, Check]] = {
     "eval_args": {
@@ -290,32 +288,8 @@ NESTED_CHECKS: dict[str, dict[str, Check]] = {
         "distribution": choice("uniform", "popularity", "None", None),
         "sample_num": _SIZE,
         "alpha": number(0),
-        "dynamic": _BOOLEAN,
+        "dynamic": BOOLEAN,
         "candidate_num": integer(0),
     },
     "clip_grad_norm": _CLIP,
 } | {f"{stage}_clip_grad_norm": _CLIP for stage in STAGES}
-
-
-def like(default: Any) -> Check:
-    """A check on the type that ``default`` has; a default of None allows anything."""
-    if default is None:
-        return Check("any value", lambda _: True)
-    if isinstance(default, bool):
-        return _BOOLEAN
-    if isinstance(default, int):
-        return Check("an integer", _is_int)
-    if isinstance(default, float):
-        return Check("a finite number", _is_number)
-    kind, words = {str: (str, "text"), list: (list, "a list")}.get(
-        type(default), (type(default), "a mapping")
-    )
-    return Check(words, lambda v: isinstance(v, kind))
-
-
-def check_value(key: str, value: Any, check: Check, source: str) -> None:
-    """Raises a ConfigError that names key, value, source and remedy if the check refuses the value."""
-    if not check.accepts(value):
-        raise ConfigError(
-            f"{key} is {one_line(repr(value))} ({source}), which cannot be used; give {check.allowed}"
-        )

@@ -30,6 +30,10 @@ TEXT_KEYS = frozenset(
         "checkpoint_dir",
         "config_files",
         "gpu_id",
+        "user_inter_num_interval",
+        "item_inter_num_interval",
+        "field_separator",
+        "seq_separator",
     }
 )
 _TIMESTAMP = "tag:yaml.org,2002:timestamp"
@@ -221,6 +225,12 @@ def parse_arguments(arguments: Iterable[str]) -> dict[str, Any]:
         if not argument.startswith("--") or not equals or not all(key.split(".")):
             shown = one_line(repr(argument))
             raise ConfigError(f"the argument {shown} (command line) cannot be read; write it as --key=value")
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise ConfigError(
+                f"the argument {one_line(repr(argument))} (command line) is not UTF-8; give it as such"
+            ) from None
         if seen.setdefault(key, text) != text:
             shown = f"{one_line(repr(seen[key]))} and {one_line(repr(text))}"
             raise ConfigError(f"--{key} occurs twice (command line), with {shown}; give it once")

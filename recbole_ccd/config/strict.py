@@ -11,14 +11,19 @@ from recbole.utils import EvaluatorType, training_arguments
 
 from recbole_ccd.config.catalogue import (
     all_model_keys,
+    choose,
+    comparable_keys,
     general_models,
     model_defaults,
     model_keys,
     nearest,
 )
-from recbole_ccd.config.checks import CHECKS, NESTED_CHECKS, STAGE_KEYS, STAGES, check_value, like
+from recbole_ccd.config.checks import CHECKS, NESTED_CHECKS, STAGE_KEYS, STAGES
+from recbole_ccd.config.conditions import check_value, like
 from recbole_ccd.config.sources import Layer, one_line
 from recbole_ccd.errors import ConfigError
+
+BLOCK_PARTS = ("train", "valid", "test")
 
 
 def check_keys(layer: Layer, known: Collection[str], student: str, teachers: Sequence[str]) -> None:
@@ -58,6 +63,55 @@ def _unknown(key: str, source: str, known: Collection[str], student: str, teache
         owner = next(model for model in general_models() if key in model_keys(model))
         return f"{start}: it belongs to {owner}, not to {student}, and {near}; correct or remove it"
     return f"{start}; did you mean '{nearest(key, known)}'?"
+
+
+def check_strategy_args(layers: Sequence[Layer]) -> None:
+    """Checks the user's ``strategy_args``: names of strategies, and keys in which strategies may differ.
+
+    Args:
+        layers: the user's sources.
+
+    Raises:
+        ConfigError: If it is no mapping of strategies to settings, or a name or key in it is wrong.
+    """
+    for layer in layers:
+        args = layer.values.get("strategy_args")
+        if args is None:
+            continue
+        if not isinstance(args, Mapping) or not all(isinstance(own, Mapping) for own in args.values()):
+            raise ConfigError(
+                f"strategy_args is {one_line(repr(args))} ({layer.source}); give settings as "
+                "'strategy: {key: value}'"
+            )
+        for name, own in args.items():
+            choose("strategy", name, f"strategy_args, {layer.source}")
+            for key in own:
+                if key not in comparable_keys():
+                    start = f"unknown key '{one_line(f'strategy_args.{name}.{key}')}' ({layer.source})"
+                    near = nearest(str(key), comparable_keys())
+                    raise ConfigError(f"{start}: strategies cannot differ in it; did you mean '{near}'?")
+
+
+def check_ablation(
+    ablation: str, taken: Mapping[str, Any], given: Mapping[str, Any], source_of: Callable[[str], str]
+) -> None:
+    """Checks that no setting of the user's undoes an ablation, which nobody would see in the tables.
+
+    Args:
+        ablation: its name.
+        taken: its settings.
+        given: the user's.
+        source_of: where a key was set.
+
+    Raises:
+        ConfigError: If a key has one value here and another one there.
+    """
+    for key in taken:
+        if given.get(key, taken[key]) != taken[key]:
+            start = f"{key} is {one_line(repr(given[key]))} ({source_of(key)})"
+            raise ConfigError(
+                f"{start}, and ablation {ablation} makes it {taken[key]!r}; leave one of them out"
+            )
 
 
 def member_keys(model: str) -> frozenset[str]:
@@ -154,6 +208,9 @@ def check_settings(
             if isinstance(value, Mapping) and part in value:
                 path = f"{key}.{part}"
                 check_value(path, value[part], nested, source_of(path))
+    _check_block_files(settings, source_of)
+    _check_columns(settings, source_of)
+    _check_candidates(settings, source_of)
     _check_metrics(settings, source_of)
     _check_depth(settings, source_of)
     for role in ("student", "teacher"):
@@ -217,3 +274,44 @@ def _check_replay(settings: Mapping[str, Any], role: str, source_of: Callable[[s
                 limit = f"the {least} of {name} in block {block + 1} ({source_of(name)})"
                 start = f"{key} is {settings[key]} ({source_of(key)})"
                 raise ConfigError(f"{start}, more than {limit}; lower it or raise {name}")
+
+
+def _check_block_files(settings: Mapping[str, Any], source_of: Callable[[str], str]) -> None:
+    """A block comes as one file, or as one for each of train, valid and test."""
+    blocks: dict[str, list[str]] = {}
+    for name in settings.get("benchmark_filename") or ():
+        block, _, part = name.rpartition(".")
+        named = (block, part) if block and part in BLOCK_PARTS else (name, "")
+        blocks.setdefault(named[0], []).append(named[1])
+    for block, parts in blocks.items():
+        if sorted(parts) not in ([""], sorted(BLOCK_PARTS)):
+            key = "benchmark_filename"
+            given = one_line(", ".join(f"{block}.{part}" if part else block for part in parts))
+            whole = one_line(", ".join(f"{block}.{part}" for part in BLOCK_PARTS))
+            start = f"{key} has {given} of block '{one_line(block)}' ({source_of(key)})"
+            raise ConfigError(f"{start}; name {whole}, or one file with the whole block")
+
+
+def _check_columns(settings: Mapping[str, Any], source_of: Callable[[str], str]) -> None:
+    """Users and items have a column each, and RecBole takes the columns to load or those not to load."""
+
+    def both(*keys: str) -> str:
+        return " and ".join(f"{key} ({source_of(key)})" for key in keys)
+
+    user, item = settings["USER_ID_FIELD"], settings["ITEM_ID_FIELD"]
+    if user == item:
+        start = f"{both('USER_ID_FIELD', 'ITEM_ID_FIELD')} are both {one_line(repr(user))}"
+        raise ConfigError(f"{start}; give the column of each")
+    load, unload = settings.get("load_col") or {}, settings.get("unload_col") or {}
+    for suffix in unload:
+        if unload[suffix] and load.get(suffix, "*") != "*":
+            start = f"{both('unload_col', 'load_col')} both name columns of '{suffix}'"
+            raise ConfigError(f"{start}; set load_col.{suffix} to '*'")
+
+
+def _check_candidates(settings: Mapping[str, Any], source_of: Callable[[str], str]) -> None:
+    """Dynamic negatives are chosen among candidates."""
+    key, args = "train_neg_sample_args", settings.get("train_neg_sample_args")
+    if args and args.get("dynamic") and not args.get("candidate_num"):
+        start = f"{key}.dynamic is True ({source_of(f'{key}.dynamic')}) without candidates to choose from"
+        raise ConfigError(f"{start}; give {key}.candidate_num an integer >= 1")

@@ -11,7 +11,8 @@ import yaml
 
 from recbole_ccd.config.catalogue import choose
 from recbole_ccd.config.ccd_config import CCDConfig
-from recbole_ccd.config.checks import CHECKS, check_value
+from recbole_ccd.config.checks import CHECKS
+from recbole_ccd.config.conditions import check_value
 from recbole_ccd.config.sources import ConfigLoader, Layer, one_line, plain, read_layers
 from recbole_ccd.errors import ConfigError
 
@@ -81,8 +82,9 @@ def expand(
     """One configuration per combination of the listed values, each as if its values had been given alone.
 
     A list is ``[a, b]``, or ``a,b`` as text; ``none`` in a list of ablations is the method as it is. Where
-    a strategy's base student is always taught by the teacher, listed bases make one run and not several, and
-    listed ablations are of CCD alone.
+    a strategy's base student is always taught by the teacher, listed bases make one run and not several.
+    Where strategies are listed, ablations are of CCD alone, a single one too: they hold settings that others
+    of them read as well.
 
     Args:
         model: as :class:`~recbole_ccd.config.CCDConfig` has it.
@@ -97,7 +99,8 @@ def expand(
     Raises:
         ConfigError: If a source, a list or one of the configurations is wrong.
     """
-    lists = _lists(read_layers(config_file_list, config_dict, argv))
+    layers = read_layers(config_file_list, config_dict, argv)
+    lists = _with_single_ablation(_lists(layers), layers)
     variants = []
     for values in itertools.product(*(found.entries for found in lists.values())):
         chosen = dict(zip(lists, values, strict=True))
@@ -144,13 +147,27 @@ def _lists(layers: Sequence[Layer]) -> dict[str, _List]:
     """The lists among the values that count, by key, checked."""
     lists = {}
     for key in VARIANT_KEYS:
-        deciding = next((layer for layer in reversed(layers) if layer.holds(key)), None)
+        deciding = _deciding(layers, key)
         if deciding is None:
             continue
         entries = _entries(key, deciding.values[key], deciding.source)
         if entries is not None:
             lists[key] = _List(_checked(key, entries, deciding.source), deciding.source)
     return lists
+
+
+def _with_single_ablation(lists: dict[str, _List], layers: Sequence[Layer]) -> dict[str, _List]:
+    """The same, a single ablation as a list of one where strategies are listed."""
+    deciding = _deciding(layers, "ablation")
+    if "strategy" not in lists or "ablation" in lists or deciding is None:
+        return lists
+    entries = _checked("ablation", [deciding.values["ablation"]], deciding.source)
+    return {**lists, "ablation": _List(entries, deciding.source)}
+
+
+def _deciding(layers: Sequence[Layer], key: str) -> Layer | None:
+    """The layer whose value of a key counts."""
+    return next((layer for layer in reversed(layers) if layer.holds(key)), None)
 
 
 def _entries(key: str, value: Any, source: str) -> list[Any] | None:

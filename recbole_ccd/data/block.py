@@ -233,8 +233,11 @@ class Block:
     ) -> csr_matrix:
         rows = [self._arrived if part == TRAIN else self._rows[part] for part in parts]
         if config["mask_history"] == "all":
-            last = (known_at or self).index
-            rows += self._source.before(last + 1, parts, skip=self.index)
+            now = known_at or self
+            rows += self._source.before(now.index, parts, skip=self.index)
+            if now.index != self.index:
+                # of a block that arrives in pieces there is no more than has arrived
+                rows += [now._arrived if part == TRAIN else now._rows[part] for part in parts]
         return _binary(self._view(np.concatenate(rows), known_at))
 
     def _eval_loader(

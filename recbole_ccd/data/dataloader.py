@@ -11,6 +11,7 @@ import torch
 from recbole.data.dataloader import FullSortEvalDataLoader, TrainDataLoader, UserDataLoader
 from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
 from recbole.data.interaction import Interaction
+from recbole.model.abstract_recommender import GeneralRecommender
 from scipy.sparse import csr_matrix
 
 from recbole_ccd.data.pairs import csr_rows
@@ -55,6 +56,9 @@ class ActiveUserDataLoader(UserDataLoader):
         """
         self._active = torch.unique(dataset.inter_feat[dataset.uid_field]) if users is None else users
         super().__init__(config, dataset, None, shuffle=True)
+
+    def get_model(self, model: GeneralRecommender) -> None:
+        """RecBole's hook for dynamic negatives; whole rows need none."""
 
     def _init_batch_size_and_step(self) -> None:
         # RecBole calls this hook after listing all users and before torch's loader is built

@@ -11,7 +11,10 @@ import pandas as pd
 import torch
 from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
+from recbole.utils import FeatureSource, FeatureType
 
+from recbole_ccd.config.sources import one_line
+from recbole_ccd.data.atomic import check_ids, read_header, unreadable
 from recbole_ccd.data.cut import (
     DROPPED,
     PARTS,
@@ -57,8 +60,16 @@ class IncrementalDataset(Dataset):
         """
         self._known: dict[str, int] = {}
         self._check_files(config)
-        super().__init__(config)
-        self._change_feat_format()
+        try:
+            super().__init__(config)
+            self._change_feat_format()
+        except (ValueError, KeyError, TypeError) as error:
+            # how RecBole refuses columns and values that its filters and preparations are given
+            reason = one_line(f"{type(error).__name__}: {error}")
+            raise DataError(
+                f"{config['dataset']}: RecBole cannot prepare the data ({reason}); correct its filtering and "
+                "preprocessing keys, or the file"
+            ) from error
 
     @staticmethod
     def _check_files(config: CCDConfig) -> None:
@@ -75,23 +86,76 @@ class IncrementalDataset(Dataset):
                     "dataset or benchmark_filename"
                 )
 
+    def _load_feat(self, filepath: str, source: FeatureSource | str) -> pd.DataFrame | None:
+        separator, (load, unload) = self.config["field_separator"], self._get_load_and_unload_col(source)
+        if load == set():
+            return super()._load_feat(filepath, source)
+        header = read_header(filepath, separator)
+        loaded = [name for name in header if name in (load or header) and name not in (unload or ())]
+        if source == FeatureSource.INTERACTION:
+            ids = {"USER_ID_FIELD": self.uid_field, "ITEM_ID_FIELD": self.iid_field}
+            check_ids(filepath, header, loaded, ids)
+        try:
+            feat = super()._load_feat(filepath, source)
+        except (ValueError, OSError) as error:
+            numbers = [name for name in loaded if header[name] == FeatureType.FLOAT.value]
+            raise unreadable(filepath, separator, numbers, error) from error
+        if source == FeatureSource.INTERACTION:
+            self._check_tokens(filepath, feat)
+        return feat
+
+    def _check_tokens(self, path: str, feat: pd.DataFrame) -> None:
+        ids = feat[[self.uid_field, self.iid_field]]
+        missing = ids.isnull().any(axis=1)
+        if missing.any():
+            raise DataError(
+                f"{path}: {int(missing.sum())} interactions lack {self.uid_field} or {self.iid_field} "
+                f"(first in data row {int(np.argmax(missing)) + 1}; NA, null and the like are nothing); "
+                "remove them"
+            )
+        quoted = ids.apply(lambda column: column.str.contains("\n", regex=False)).any(axis=1)
+        if quoted.any():
+            raise DataError(
+                f"{path}: a quote mark in data row {int(np.argmax(quoted)) + 1} makes one field of several "
+                "rows; remove it"
+            )
+
+    def _load_inter_feat(self, token: str, dataset_path: str) -> None:
+        super()._load_inter_feat(token, dataset_path)
+        if not len(self.inter_feat):
+            raise DataError(f"{token}: there is a header but no interaction; add rows under it")
+        if not self.benchmark_filename_list:
+            self._check_times(os.path.join(dataset_path, f"{token}.inter"))
+
+    def _check_times(self, path: str) -> None:
+        field = self.time_field
+        if field not in self.inter_feat:
+            raise DataError(
+                f"{path}: no column '{field}' to cut the stream by; set TIME_FIELD and load_col, or name one "
+                "file per block in benchmark_filename"
+            )
+        if self.field2type[field] != FeatureType.FLOAT:
+            raise DataError(
+                f"{path}: column '{field}' is of type {self.field2type[field].value}, and times are numbers; "
+                f"write {field}:float or correct TIME_FIELD"
+            )
+        finite = np.isfinite(self._arrival_times())
+        if not finite.all():
+            raise DataError(
+                f"{path}: {field} of data row {int(np.argmin(finite)) + 1} is missing or not finite; correct "
+                "or remove that row"
+            )
+
     def _remap_ID_all(self) -> None:
         # RecBole numbers tokens in the order of inter_feat, so that order of arrival is all it takes
         self._arrange_by_arrival()
         super()._remap_ID_all()
 
     def _arrange_by_arrival(self) -> None:
-        feat = self.inter_feat
-        missing = feat[[self.uid_field, self.iid_field]].isnull().any(axis=1)
-        if missing.any():
-            raise DataError(
-                f"{self.dataset_name}: {int(missing.sum())} interactions lack {self.uid_field} or "
-                f"{self.iid_field} (first in data row {int(np.argmax(missing)) + 1}); remove them"
-            )
         blocks, parts = self._cut_files() if self.benchmark_filename_list else self._cut_time_line()
         order = np.lexsort((self._arrival_times(), blocks))
         order = order[parts[order] != DROPPED]
-        self.inter_feat = feat.iloc[order].reset_index(drop=True)
+        self.inter_feat = self.inter_feat.iloc[order].reset_index(drop=True)
         self.block_of_row, self.part_of_row = blocks[order], parts[order]
 
     def _arrival_times(self) -> np.ndarray:
@@ -100,17 +164,7 @@ class IncrementalDataset(Dataset):
         return self.inter_feat[self.time_field].to_numpy(dtype=np.float64)
 
     def _cut_time_line(self) -> tuple[np.ndarray, np.ndarray]:
-        if self.time_field not in self.inter_feat:
-            raise DataError(
-                f"{self.dataset_name}.inter: no column '{self.time_field}' to cut the stream by; set "
-                "TIME_FIELD and load_col, or name one file per block in benchmark_filename"
-            )
         times = self._arrival_times()
-        if not np.isfinite(times).all():
-            row = int(np.argmin(np.isfinite(times))) + 1
-            raise DataError(
-                f"{self.dataset_name}.inter: '{self.time_field}' of data row {row} is not a number"
-            )
         boundaries = self.config["block_boundaries"]
         if boundaries:
             blocks, n_blocks, key = (

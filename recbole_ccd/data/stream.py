@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from recbole_ccd.data.block import Block
-from recbole_ccd.data.cut import TEST, TRAIN
+from recbole_ccd.data.cut import PARTS, TEST, TRAIN, VALID
 from recbole_ccd.data.dataset import IncrementalDataset
 from recbole_ccd.data.rows import StreamRows
 from recbole_ccd.errors import DataError
@@ -32,7 +32,7 @@ class BlockStream:
             dataset: the whole stream.
 
         Raises:
-            DataError: a block has no train or no test row, or too few items to rank.
+            DataError: a block has no train row or none to measure on, or too few items to rank.
         """
         self.config, self.dataset = config, dataset
         self._rows = StreamRows(dataset)
@@ -46,12 +46,14 @@ class BlockStream:
         self._check_catalogue()
 
     def _check_parts(self) -> None:
+        measured = VALID if self.config["eval_part"] == "valid" else TEST
         for k, rows in enumerate(self._rows.parts):
-            for part, name in ((TRAIN, "train"), (TEST, "test")):
+            for part in (TRAIN, measured):
                 if not len(rows[part]):
+                    start = f"{self.dataset.dataset_name}: block {k} has no {PARTS[part]} interactions"
                     raise DataError(
-                        f"{self.dataset.dataset_name}: block {k} has no {name} interactions; make it larger "
-                        "(block_ratios, block_boundaries or the block's files)"
+                        f"{start}; make it larger (block_ratios, block_boundaries or the block's files) or "
+                        "its share (eval_args)"
                     )
 
     def _check_catalogue(self) -> None:

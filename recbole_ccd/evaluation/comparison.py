@@ -43,6 +43,7 @@ class Comparison:
         metric_names: The metrics, such as ``recall@20``, the primary one first.
         primary_metric: The metric of early stopping.
         n_blocks: K + 1, the blocks of the stream, base block included.
+        eval_part: The part of each block that R was measured on, ``test`` or ``valid``.
 
     Raises:
         RunError: If there is nothing to compare, a label lacks a seed, or the runs do not fit together.
@@ -59,6 +60,7 @@ class Comparison:
         self.n_blocks, self.primary_metric = result.n_blocks, result.primary_metric
         self.metric_names = sorted(result.metric_names, key=lambda name: name != self.primary_metric)
         self.include_base, self.include_current = result.include_base, result.include_current
+        self.eval_part = result.eval_part
         self.strategies = {label: self._result(label).head["strategy"] for label in self.labels}
         self.roles = [role for role in ROLES if self.labels_of(role)]
 
@@ -264,4 +266,5 @@ def _facts(run: StreamResult) -> dict[str, Any]:
         "metrics": set(run.metric_names),
         "la_include_base": run.include_base,
         "ra_include_current": run.include_current,
+        "eval_part": run.eval_part,
     }

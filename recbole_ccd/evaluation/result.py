@@ -51,8 +51,9 @@ class StreamResult:
 
     Args:
         config: Gives ``dataset``, ``model``, ``strategy`` and ``seed``, the metrics' names, and itself as a
-            dict, in which ``la_include_base`` (default True: the base block counts in LA and RA) and
-            ``ra_include_current`` (default False: RA leaves the current block out) are looked up.
+            dict, in which ``la_include_base`` (default True: the base block counts in LA and RA),
+            ``ra_include_current`` (default False: RA leaves the current block out) and ``eval_part`` (default
+            ``test``: what R was measured on) are looked up.
         n_blocks: K + 1, the blocks of the stream, base block included.
         known: ``{"users": n, "items": n}`` per block: how many are known after it, without the padding entry.
 
@@ -73,6 +74,7 @@ class StreamResult:
         self._config = config.to_dict()
         self.include_base: bool = self._config.get("la_include_base", True)
         self.include_current: bool = self._config.get("ra_include_current", False)
+        self.eval_part: str = self._config.get("eval_part", "test")
         self._rows: dict[str, list[list[dict[str, float]]]] = {}
         self._new: dict[str, dict[str, dict[int, dict[str, float]]]] = {"users": {}, "items": {}}
 

@@ -33,12 +33,15 @@ DEFINITIONS: Mapping[str, str] = MappingProxyType(
 """One line per reported quantity, under the default options; tables print these lines below themselves."""
 
 
-def definitions(include_base: bool = True, include_current: bool = False) -> dict[str, str]:
-    """The lines of ``DEFINITIONS``, worded for the options that LA and RA were computed with.
+def definitions(
+    include_base: bool = True, include_current: bool = False, part: str = "test"
+) -> dict[str, str]:
+    """The lines of ``DEFINITIONS``, worded for the options that R, LA and RA were computed with.
 
     Args:
         include_base: Whether the base block (block 0) counts in LA and RA.
         include_current: Whether RA counts the current block.
+        part: The part of each block that R was measured on, ``test`` or ``valid``.
 
     Returns:
         One line per quantity, in the order of ``DEFINITIONS``.
@@ -50,6 +53,7 @@ def definitions(include_base: bool = True, include_current: bool = False) -> dic
         **DEFINITIONS,
         "LA": f"learning average after block k: mean of R[i][i], {first} <= i <= k (plasticity{note})",
         "RA": f"retained average after block k: mean of R[k][j], {first} <= j {upper} k (stability{note})",
+        **{name: DEFINITIONS[name].replace("test", part) for name in ("R", "new items")},
     }
 
 

@@ -9,6 +9,7 @@ from recbole.model.abstract_recommender import GeneralRecommender
 from recbole.utils import ModelType
 from torch import Tensor
 
+from recbole_ccd.config.sources import one_line
 from recbole_ccd.data.block import Block
 from recbole_ccd.errors import ModelError
 from recbole_ccd.model.history import use_history
@@ -74,6 +75,29 @@ def build(config: CCDConfig, block: Block) -> GeneralRecommender:
     model = config.model_class(config, block.model_data(config)).to(config["device"])
     set_inference_history(model, block, config)
     return model
+
+
+def check_buildable(config: CCDConfig, block: Block) -> GeneralRecommender:
+    """Builds a model to see that it takes its settings and the data, before anything runs.
+
+    Args:
+        config: the model's configuration.
+        block: a block to build it on.
+
+    Returns:
+        The model, untrained.
+
+    Raises:
+        ModelError: the model's class refuses them.
+    """
+    try:
+        return build(config, block)
+    except Exception as error:  # whatever a model's own code raises
+        reason = one_line(f"{type(error).__name__}: {error}")
+        raise ModelError(
+            f"model: {config['model']} cannot be built with its settings on this data ({reason}); correct "
+            "them"
+        ) from error
 
 
 def set_inference_history(model: GeneralRecommender, block: Block, config: CCDConfig) -> None:

@@ -107,7 +107,8 @@ def _csv_rows(comparison: Comparison) -> Iterator[list[Any]]:
 def _title(comparison: Comparison) -> str:
     head, seeds = comparison.head, ", ".join(map(str, comparison.seeds))
     what = "means over seeds" if len(comparison.seeds) > 1 else "seed"
-    return f"{head['model']} on {head['dataset']}, {what} {seeds}"
+    part = "" if comparison.eval_part == "test" else f", on the {comparison.eval_part} parts"
+    return f"{head['model']} on {head['dataset']}, {what} {seeds}{part}"
 
 
 def _tables(

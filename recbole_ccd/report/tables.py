@@ -106,8 +106,9 @@ def _block_legend(result: StreamResult, block: int) -> str:
     first, last = int(not result.include_base), block - int(not result.include_current)
     retained = f"mean of B{first}..B{last}" if block and first <= last else "none yet"
     return (
-        f"Bj: block j's test part; LA: mean of R[i][i], {first} <= i <= {block}; RA: {retained}; "
-        "H: their harmonic mean;\nnew users, new items: those that first appear in this block"
+        f"Bj: block j's {result.eval_part} part; LA: mean of R[i][i], {first} <= i <= {block}; "
+        f"RA: {retained}; H: their harmonic mean;\n"
+        "new users, new items: those that first appear in this block"
     )
 
 
@@ -159,7 +160,7 @@ def _ratio(result: StreamResult, key: str) -> str:
 
 
 def _legend(result: StreamResult) -> str:
-    lines = definitions(result.include_base, result.include_current)
+    lines = definitions(result.include_base, result.include_current, result.eval_part)
     shown = ("R", "LA", "RA", "H", "BWT", "forgetting")
     marks = ", ".join(f"{_SHORT[role]}: {role}" for role in result.roles)
     sizes = "size: all parameters, frozen ones too; MB (10^6 bytes) of the state dict" if result.sizes else ""

@@ -98,10 +98,9 @@ class Strategy(ABC):
         Args:
             config: the run's configuration.
             run_directory: where results go; None keeps them in memory.
-            base_models: models of the base block that strategies of the same seed share.
+            base_models: models of the base block that strategies of the same seed share; None keeps none.
         """
-        self.config, self.run_directory = config, run_directory
-        self.base_models = BaseModels() if base_models is None else base_models
+        self.config, self.run_directory, self.base_models = config, run_directory, base_models
         self.student: GeneralRecommender | None = None
         self.teacher: GeneralRecommender | None = None
         self.logger = getLogger("recbole_ccd")
@@ -200,6 +199,8 @@ class Strategy(ABC):
             train: trains it.
         """
         shared = self.base_models
+        if shared is None:
+            return train()
         if part in shared.states:
             model = build(config, block)
             model.load_state_dict(shared.states[part])

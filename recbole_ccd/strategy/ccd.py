@@ -67,7 +67,7 @@ class CCD(DistillingStrategy):
         distilled = self.student
         for number, piece in enumerate(pieces):
             self.student = self.update_student(piece, distilled, number if len(pieces) > 1 else None)
-        self.knowledge = None
+        self.forget_lists()
         self.teacher = self.update_teacher(block)
 
     def pieces(self, block: Block) -> list[Block]:
@@ -77,7 +77,8 @@ class CCD(DistillingStrategy):
     def update_proxies(self, block: Block) -> None:
         """Moves the proxies towards the distilled student, which is each of them at first."""
         if not self.proxies:
-            self.proxies = dict.fromkeys(self.config["proxies"], update_proxy(None, self.student, keep=1.0))
+            names = self.config["proxies"]
+            self.proxies = dict.fromkeys(names, update_proxy(None, self.student, keep=1.0)) if names else {}
             return
         self.proxies = {
             name: update_proxy(proxy, self.student, self.config.per_block(f"{name}_ema", block.index))

@@ -42,6 +42,7 @@ class ContinualStrategy(DistillingStrategy):
             self.student = self.train_base_student(block, self._is_taught)
             # the teacher has done its part
             self.teacher = None
+            self.forget_lists()
         else:
             self.student = self.update(block)
 

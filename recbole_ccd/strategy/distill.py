@@ -18,6 +18,7 @@ class Distill(DistillingStrategy):
         """Base training and distillation on block 0, growth afterwards."""
         if block.index == 0:
             self.student = self.train_base_student(block, distilled=True)
+            self.forget_lists()
             return
         with self.stage("student_update", block, self.config) as stage:
             self.student = self.grow(self.student, stage.config, block).eval()

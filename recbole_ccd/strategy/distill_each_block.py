@@ -23,9 +23,10 @@ class DistillEachBlock(DistillingStrategy):
         """The teacher learns the block, then a student learns from it."""
         if block.index == 0:
             self.student = self.train_base_student(block, distilled=True)
-            return
-        self.teacher = self.update_members(block, self._update_member)
-        self.student = self.generate_student(block)
+        else:
+            self.teacher = self.update_members(block, self._update_member)
+            self.student = self.generate_student(block)
+        self.forget_lists()
 
     def _update_member(self, stage: Stage, member: GeneralRecommender, old: GeneralRecommender) -> None:
         stage.trainer(RetainingTeacherTrainer, member).retain(frozen=old).run(self.config["show_progress"])

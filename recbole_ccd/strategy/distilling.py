@@ -13,15 +13,15 @@ from scipy.sparse import csr_matrix
 from recbole_ccd.data.block import Block, learns_from_rows
 from recbole_ccd.data.pairs import pairs_matrix
 from recbole_ccd.data.stream import BlockStream
-from recbole_ccd.errors import ModelError
-from recbole_ccd.model.growth import build, check_growable, grow
+from recbole_ccd.errors import ConfigError, ModelError
+from recbole_ccd.model.growth import build, check_buildable, check_growable, grow
 from recbole_ccd.model.initialization import embedding_tables
 from recbole_ccd.model.scoring import score_rows
 from recbole_ccd.model.teacher import TeacherEnsemble
 from recbole_ccd.ranking.topk import top_lists, users_at_a_time
 from recbole_ccd.strategy.base import Stage, Strategy
 from recbole_ccd.trainer.distillation import DistillationTrainer
-from recbole_ccd.trainer.teaching import TeacherKnowledge
+from recbole_ccd.trainer.teaching import TeacherKnowledge, teaches_items
 
 if TYPE_CHECKING:
     from recbole_ccd.config import CCDConfig
@@ -33,7 +33,7 @@ class DistillingStrategy(Strategy):
     """A strategy whose student is taught by a teacher, once or in every block.
 
     Attributes:
-        knowledge: what the teacher said when it was asked last.
+        knowledge: what the teacher said when it was asked last, until that has served.
     """
 
     def __init__(
@@ -45,28 +45,31 @@ class DistillingStrategy(Strategy):
         """See :class:`~recbole_ccd.strategy.base.Strategy`."""
         super().__init__(config, run_directory, base_models)
         self.knowledge: TeacherKnowledge | None = None
+        self._teacher_top: torch.Tensor | None = None
         self.members = [config.for_member(m) for m in range(len(config["teacher_models"]))]
 
     def check(self, stream: BlockStream) -> None:
         """Refuses models that cannot play their role, and users for whom no negative can be drawn.
 
         Raises:
-            ModelError: the student has no user and item embeddings, or a model cannot be grown.
+            ModelError: the student has no user and item embeddings, or a model cannot be built or grown.
             DataError: a user has interacted with every known item.
         """
         self.check_student(stream)
-        for config in self.members:
+        # members of one model have the same settings
+        for config in {config["model"]: config for config in self.members}.values():
             check_growable(config, "teacher")
+            check_buildable(config, stream[0])
         self.check_negatives(stream, self.config, *self.members)
 
     def check_student(self, stream: BlockStream) -> None:
         """Refuses a student that cannot be taught by rankings, or not be grown.
 
         Raises:
-            ModelError: the student has no user and item embeddings, or cannot be grown.
+            ModelError: the student has no user and item embeddings, or cannot be built or grown.
         """
         check_growable(self.config, "student")
-        student = build(self.config, stream[0])
+        student = check_buildable(self.config, stream[0])
         if not embedding_tables(student, stream[0].n_users, stream[0].n_items):
             raise ModelError(
                 f"model: {self.config['model']} has no user and item embeddings, which the student needs; "
@@ -77,9 +80,17 @@ class DistillingStrategy(Strategy):
         """Refuses users for whom no negative can be drawn, where a model needs negatives.
 
         Raises:
+            ConfigError: negatives are needed and switched off.
             DataError: a user has interacted with every known item.
         """
-        if all(learns_from_rows(config) for config in configs):
+        drawing = [config for config in configs if not learns_from_rows(config)]
+        for config in drawing:
+            if config["train_neg_sample_args"]["distribution"] == "none":
+                raise ConfigError(
+                    f"train_neg_sample_args is without a distribution, and {config['model']} learns from "
+                    "negatives; give it uniform or popularity"
+                )
+        if not drawing:
             return
         for block in stream:
             for piece in self.pieces(block):
@@ -158,13 +169,17 @@ class DistillingStrategy(Strategy):
             users,
             block.n_items,
             max(k, n_excluded),
-            k,
+            k if teaches_items(self.config) else 0,
             block.train_matrix,
             users_at_a_time(block.n_items),
         )
         self.teacher.eval()  # drops what its members cached for scoring
         self._teacher_top = top_items[:, :n_excluded]
         return TeacherKnowledge(top_items[:, :k], top_users, excluded=self.exclusion(block))
+
+    def forget_lists(self) -> None:
+        """Lets go of the teacher's lists, which are as many as users and items, once they have served."""
+        self.knowledge = self._teacher_top = None
 
     def exclusion(self, block: Block) -> csr_matrix:
         """Pairs that are no negatives: the teacher's top items, as stage 1 was told them."""

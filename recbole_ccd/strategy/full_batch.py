@@ -12,7 +12,7 @@ from recbole.model.abstract_recommender import GeneralRecommender
 from recbole_ccd.data.block import Block
 from recbole_ccd.data.stream import BlockStream
 from recbole_ccd.errors import ModelError
-from recbole_ccd.model.growth import learns_by_steps
+from recbole_ccd.model.growth import check_buildable, learns_by_steps
 from recbole_ccd.strategy.distilling import DistillingStrategy
 
 if TYPE_CHECKING:
@@ -55,7 +55,8 @@ class FullBatch(DistillingStrategy):
         """Refuses models that cannot be trained here, and users for whom no negative can be drawn.
 
         Raises:
-            ModelError: the model is trained in several phases, or cannot be the base student asked for.
+            ModelError: the model is trained in several phases, cannot be built, or cannot be the base student
+                asked for.
             DataError: a user has interacted with every known item.
         """
         if not learns_by_steps(self.config):
@@ -68,6 +69,7 @@ class FullBatch(DistillingStrategy):
         if self.config["base"] == "distilled":
             super().check(stream)
         else:
+            check_buildable(self.config, stream[0])
             self.check_negatives(stream, self.config)
 
     def check_student(self, stream: BlockStream) -> None:
@@ -103,6 +105,7 @@ class FullBatch(DistillingStrategy):
             self.student = self.train_base_student(block, self.config["base"] == "distilled")
             # the teacher has done its part
             self.teacher = None
+            self.forget_lists()
 
     def _one_pass(self) -> CCDConfig:
         config = deepcopy(self.config)

@@ -9,7 +9,11 @@ from recbole_ccd.strategy.continual import ContinualStrategy
 
 
 class Static(ContinualStrategy):
-    """The base student for ever; it grows, so that it can be asked about new users and items."""
+    """The base student for ever; it grows, so that it can be asked about new users and items.
+
+    What a graph model predicts changes with its graph (``graph``) all the same, unless ``growth:
+    predictions`` keeps that.
+    """
 
     name = "static"
 

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 class UserLoss(ABC):
     """A loss that teaches users' rankings by the teacher's lists and nothing else of the teacher.
 
-    What is drawn at random comes from a generator of its own, seeded anew for each epoch.
+    The student may know more users and items than the lists do: those are left alone. What is drawn at
+    random comes from a generator of its own, seeded anew for each epoch.
     """
 
     def __init__(
@@ -39,11 +40,12 @@ class UserLoss(ABC):
             config: the stage's configuration.
             model: the student in training.
             lists: each user's best items in the teacher's order, shape ``(n_users, K)``, 0-padded.
-            seen: users × items that are in no list: the train part.
+            seen: users × items that are in no list: the train part; its size is what the lists know.
             seed: seed of what is drawn.
         """
         self.config, self.model, self.seen, self.seed = config, model, seen, seed
         self.lists = lists.to(model.device)
+        self.n_users, self.n_items = seen.shape
         self._places = torch.arange(1, lists.shape[1] + 1, dtype=torch.float32, device=model.device)
         self._seed_epoch(0)
 
@@ -84,18 +86,18 @@ class UserLoss(ABC):
         model = self.model
         clear_cache(model)
         model.eval()
-        users = torch.arange(model.n_users, device=model.device)
+        users = torch.arange(self.n_users, device=model.device)
         size = users_at_a_time(model.n_items)
         lists = top_k(self._scores_of_all(), users, self.lists.shape[1], self.seen, size)
         clear_cache(model)
         return lists
 
     def _scores_of_all(self) -> ScoreFn:
-        """What scores all items for a batch of users."""
+        """What scores all items that the teacher knows for a batch of users."""
         if not has_factors(type(self.model)):
-            return lambda users: score_rows(self.model, users).clone()
+            return lambda users: score_rows(self.model, users)[:, : self.n_items].clone()
         user_vectors, item_vectors = factors(self.model, self.config["distill_layer"])
-        return lambda users: user_vectors[users] @ item_vectors.T
+        return lambda users: user_vectors[users] @ item_vectors[: self.n_items].T
 
 
 class SoftTargets(UserLoss):
@@ -184,19 +186,19 @@ class Ranking(UserLoss):
         return ranking_distillation(listed, ranking_weights(ranks, items > 0, decay, slope)).sum()
 
     def _sample(self) -> Tensor:
-        """(S,) distinct known items."""
-        order = torch.randperm(self.model.n_items - 1, generator=self._generator) + 1
+        """(S,) distinct items that the teacher knows."""
+        order = torch.randperm(self.n_items - 1, generator=self._generator) + 1
         return order[: self.config["distill_rank_sample"]].to(self.model.device)
 
     def _candidates(self, users: Tensor, sample: Tensor) -> tuple[Tensor, Tensor]:
         """(B, S) whether a sampled item is a candidate of a user, and (B,) how many each user has."""
         owners, seen = (torch.from_numpy(part) for part in csr_rows(self.seen, users.cpu().numpy()))
-        place = torch.full((self.model.n_items,), -1)
+        place = torch.full((self.n_items,), -1)
         place[sample.cpu()] = torch.arange(len(sample))
         drawn = place[seen] >= 0
         usable = torch.ones(len(users), len(sample), dtype=torch.bool)
         usable[owners[drawn], place[seen[drawn]]] = False
-        n_candidates = self.model.n_items - 1 - torch.bincount(owners, minlength=len(users))
+        n_candidates = self.n_items - 1 - torch.bincount(owners, minlength=len(users))
         return usable.to(users.device), n_candidates.to(users.device)
 
 

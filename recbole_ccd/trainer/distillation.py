@@ -80,14 +80,14 @@ class DistillationTrainer(TaughtTrainer):
 
     def extra_losses(self, interaction: Interaction) -> tuple[Tensor, ...]:
         """The user-side loss of the batch's distinct users."""
-        if not self.config["distill_user_weight"]:
+        if not self._teaching.has_users:
             return ()
         users = torch.unique(interaction[self.model.USER_ID])
         return (self._teaching.of_users(users) / len(interaction),)
 
     def after_epoch(self, epoch_idx: int, show_progress: bool) -> None:
         """The passes over absent users and over all items."""
-        if self.config["distill_absent_users"] and self.config["distill_user_weight"]:
+        if self.config["distill_absent_users"] and self._teaching.has_users:
             taught = self._teaching.of_users
             self.teaching_pass(self._absent, taught, epoch_idx, "absent users", show_progress)
         if self._teaching.has_items:

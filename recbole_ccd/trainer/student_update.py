@@ -46,13 +46,13 @@ class StudentUpdateTrainer(TaughtTrainer, ReplayTrainer):
     def after_epoch(self, epoch_idx: int, show_progress: bool) -> None:
         """The replay pass, and those over what was taught."""
         super().after_epoch(epoch_idx, show_progress)
-        if self._teaching is None:
+        if (teaching := self._teaching) is None:
             return
         weight, (users, items) = self.config["student_update_distill"], self._taught
-        kinds = [("users", users, self._teaching.of_users)]
-        kinds += [("items", items, self._teaching.of_items)] if self._teaching.has_items else []
-        for what, ids, loss in kinds:
-            self.teaching_pass(ids, loss, epoch_idx, what, show_progress, weight)
+        if teaching.has_users:
+            self.teaching_pass(users, teaching.of_users, epoch_idx, "users", show_progress, weight)
+        if teaching.has_items:
+            self.teaching_pass(items, teaching.of_items, epoch_idx, "items", show_progress, weight)
 
     def without(self, excluded: csr_matrix) -> StudentUpdateTrainer:
         """Sets the exclusion set of the negatives.

@@ -28,7 +28,8 @@ class TeacherKnowledge:
 
     Attributes:
         top_items: each user's best items that are not in the train part, shape ``(n_users, K)``, 0-padded.
-        top_users: each item's best users, likewise, shape ``(n_items, K)``.
+        top_users: each item's best users, likewise, shape ``(n_items, K)``; K is 0 where no loss reads them
+            (:func:`teaches_items`).
         excluded: pairs that are neither negatives nor uninteresting, users × items: the top items of
             teacher, proxies and current student.
     """
@@ -50,6 +51,11 @@ class _Side:
     sampler: UninterestingSampler
     weight: float
     swapped: bool
+
+
+def teaches_items(config: CCDConfig) -> bool:
+    """Whether there is an item side: it belongs to RRD, and needs a weight."""
+    return config["distill_loss"] == "rrd" and config["distill_item_weight"] > 0
 
 
 class Teaching:
@@ -76,13 +82,14 @@ class Teaching:
         seed: int,
     ) -> None:
         self.config, self.model, self.seed, self._epoch = config, model, seed, 0
-        self._alternative = None
+        self._alternative = self._items = None
         if (name := config["distill_loss"]) != "rrd":
             self._alternative = USER_LOSSES[name](config, model, knowledge.top_items, seen, seed)
             return
         taken = seen + knowledge.excluded
         self._users = self._side(knowledge.top_items, taken, "user", "items", swapped=False)
-        self._items = self._side(knowledge.top_users, taken.T, "item", "users", swapped=True)
+        if teaches_items(config):
+            self._items = self._side(knowledge.top_users, taken.T, "item", "users", swapped=True)
 
     def _side(self, interesting: Tensor, taken: csr_matrix, who: str, what: str, swapped: bool) -> _Side:
         ineligible = (taken + pairs_matrix([interesting], *taken.shape)).tocsr()
@@ -92,9 +99,14 @@ class Teaching:
         return _Side(interesting, ineligible, sampler, self.config[f"distill_{who}_weight"], swapped)
 
     @property
+    def has_users(self) -> bool:
+        """Whether the users' side has a weight."""
+        return self.config["distill_user_weight"] > 0
+
+    @property
     def has_items(self) -> bool:
         """Whether there is an item side."""
-        return self._alternative is None and self._items.weight > 0
+        return self._items is not None
 
     def before_epoch(self, epoch_idx: int) -> None:
         """Draws the uninteresting sets anew every ``uninteresting_redraw`` epochs."""
@@ -103,7 +115,8 @@ class Teaching:
             self._alternative.before_epoch(epoch_idx)
         elif epoch_idx and epoch_idx % self.config["uninteresting_redraw"] == 0:
             self._users.sampler.redraw()
-            self._items.sampler.redraw()
+            if self._items is not None:
+                self._items.sampler.redraw()
 
     def of_users(self, users: Tensor) -> Tensor:
         """Weighted sum of the user-side losses of distinct users, shape ``(B,)``."""

@@ -243,31 +243,6 @@ def test_history_matrix_equals_a_loop(tiny_stream):
     assert users.shape == (data.item_num, 2)
 
 
-@pytest.mark.parametrize(
-    ("keys", "message"),
-    [
-        ({"dataset": "nowhere"}, "nowhere: no such folder; point data_path"),
-        ({"benchmark_filename": ["a.train"]}, "tiny.a.train.inter: no such file"),
-        ({"load_col": {"inter": ["user_id", "item_id"]}}, "no column 'timestamp' .* TIME_FIELD"),
-        (
-            {"block_boundaries": [500, 2000]},
-            "block 2 holds no interaction, times run from .* change block_boundaries",
-        ),
-        ({"topk": [5, 5000]}, "topk: 5000 is more than the .* items known in block 0"),
-        ({"block_ratios": [0.9995, 0.0005]}, "block 1 has no .* interactions; make it larger"),
-    ],
-)
-def test_data_that_cannot_be_a_stream(make_config, keys, message):
-    with pytest.raises(DataError, match=message):
-        create_stream(make_config(**keys))
-
-
-def test_a_missing_token_is_an_error(make_config, tmp_path):
-    write_blocks(tmp_path, "files", {"b0": [("a", "x"), ("", "y")]})
-    with pytest.raises(DataError, match="1 interactions lack user_id or item_id .first in data row 2"):
-        create_stream(make_config(dataset="files", data_path=tmp_path, benchmark_filename=["b0"]))
-
-
 def test_a_stream_is_not_built_twice_by_mistake(tiny_stream):
     with pytest.raises(DataError, match="create_stream"):
         tiny_stream.dataset.build()
@@ -279,13 +254,6 @@ def test_a_piece_validates_with_all_that_was_trained_in_the_block_masked(tiny_st
     loader, *of_earlier_blocks = block.parts(3)[-1].valid_loaders(make_config())
     assert masked_and_wanted(loader)[0] == of_users([block.train], loader)
     assert len(of_earlier_blocks) == 1
-
-
-def test_an_empty_last_file_is_an_empty_block_and_an_error(make_config, tmp_path):
-    rows = [row[:2] for row in tiny_rows()]
-    write_blocks(tmp_path, "files", {"b0": rows, "b1": []})
-    with pytest.raises(DataError, match="block 1 has no train interactions"):
-        create_stream(make_config(dataset="files", data_path=tmp_path, benchmark_filename=["b0", "b1"]))
 
 
 def test_released_matrices_come_back_the_same(tiny_stream):

@@ -193,6 +193,7 @@ def test_seeds_are_paired_whatever_their_order():
         ({"a": [make_run()], "b": [make_run(dataset="other")]}, "b, seed 1: dataset is not as"),
         ({"a": [make_run()], "b": [make_run(levels=(0.1,) * 3)]}, "b, seed 1: the number of blocks"),
         ({"a": [make_run()], "b": [make_run(la_include_base=False)]}, "b, seed 1: la_include_base"),
+        ({"a": [make_run()], "b": [make_run(eval_part="valid")]}, "b, seed 1: eval_part is not as"),
         ({"a": [make_run()], "b": [make_run(known=11)]}, "b, seed 1: what is known after each block"),
         ({"a": [make_run("ccd", 1), make_run("static", 2)]}, "a, seed 2: not the strategy"),
         ({"a": [make_run(teacher=(0.1,))]}, "a, seed 1: the run is not finished"),

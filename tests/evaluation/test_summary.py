@@ -82,3 +82,10 @@ def test_definitions_follow_the_options() -> None:
     changed = summary.definitions(include_base=False, include_current=True)
     assert "1 <= j <= k" in changed["RA"] and "1 <= i <= k" in changed["LA"]
     assert all("\n" not in line and len(line) <= 97 for line in changed.values())
+
+
+def test_definitions_name_the_part_that_was_measured() -> None:
+    lines, changed = summary.definitions(), summary.definitions(part="valid")
+    assert "block j's valid part" in changed["R"] and "the valid items" in changed["new items"]
+    assert list(lines) == list(changed) and "test" not in " ".join(changed.values())
+    assert {name for name in lines if lines[name] != changed[name]} == {"R", "new items"}

@@ -120,3 +120,10 @@ def test_csv_holds_every_number():
     assert float(last["H std"]) == pytest.approx(0.01) and float(last["BWT mean"]) == 0.0
     assert (last["best competitor"], float(last["gain"])) == ("fine_tune", pytest.approx(0.1))
     assert last["p"] == ""
+
+
+def test_what_was_measured_on_validation_parts_says_so():
+    measured = Comparison({label: [make_run(label, eval_part="valid")] for label in ("ccd", "piw")})
+    for text in (comparison_table(measured), comparison_markdown(measured)):
+        assert text.lstrip("# ").startswith("BPR on tiny, seed 1, on the valid parts\n")
+    assert "valid" not in comparison_table(make_comparison())

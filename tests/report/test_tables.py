@@ -106,3 +106,12 @@ def test_six_blocks_fit_110_columns(block: int) -> None:
     result = make_result()
     for text in (block_table(result, block), final_table(result)):
         assert max(map(len, text.splitlines())) <= 110
+
+
+def test_what_was_measured_on_validation_parts_says_so() -> None:
+    result = make_result(n_blocks=2)
+    for part in ("test", "valid"):
+        result.eval_part = part
+        assert f"Bj: block j's {part} part" in block_table(result, 1)
+        assert f"block j's {part} part" in final_table(result)
+    assert "test part" not in final_table(result)

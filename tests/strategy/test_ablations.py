@@ -7,6 +7,7 @@ import torch
 import yaml
 
 from recbole_ccd.config.catalogue import names_of, properties_dir
+from recbole_ccd.errors import ConfigError
 from recbole_ccd.model.growth import build
 from recbole_ccd.strategy import CCD, STRATEGIES
 from recbole_ccd.trainer import replay as replay_module
@@ -26,7 +27,7 @@ KEYS = {
     "lwc_kd_weight": 1.0,
     "output_kl_weight": 1.0,
 }
-# settings given by hand come before an ablation's
+# settings given by hand that an ablation takes away
 ABLATED = {"no_retention": ("lwc_kd_weight", "output_kl_weight")}
 ABLATIONS = names_of("ablation")
 STUDENT, MEMBERS = (
@@ -115,6 +116,16 @@ def test_a_file_changes_the_settings_it_names_and_no_others(make_config, name):
         changed = {key for key in whole if whole[key] != ablated[key]}
         assert whole.keys() == ablated.keys() and changed == named.keys() | {"ablation"}
         assert {key: ablated[key] for key in named} == named
+
+
+@pytest.mark.parametrize("name", ABLATIONS)
+def test_what_an_ablation_takes_away_cannot_be_given_by_hand(make_config, name):
+    for key, value in settings_of(name).items():
+        with pytest.raises(ConfigError, match=rf"^{key} is .*config_dict.*ablation {name} makes it"):
+            make_config(ablation=name, **{key: make_config()[key]})
+        assert make_config(ablation=name, **{key: value})[key] == value
+        own = make_config(ablation=name, strategy_args={"ccd": {key: make_config()[key]}})
+        assert own[key] == value
 
 
 @pytest.mark.parametrize("name", ABLATIONS)

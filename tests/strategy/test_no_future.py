@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.strategy.runs import block_rows, follow, matrices, same_weights, write_files
+from recbole_ccd.strategy import STRATEGIES
+from tests.strategy.runs import block_rows, follow, matrices, recorded, same_weights, write_files
 
 
 @pytest.mark.parametrize(
@@ -12,8 +13,18 @@ from tests.strategy.runs import block_rows, follow, matrices, same_weights, writ
         {"graph": "block"},
         {"graph": "cumulative", "student_updates_per_block": 3},
         {"graph": "block", "mask_history": "all", "new_entity_initialization": "one_hop"},
+        {
+            "graph": "block",
+            "growth": "predictions",
+            "mask_history": "all",
+            "student_start": "previous",
+            "student_update_distill": 0.5,
+            "student_updates_per_block": 2,
+        },
+        {"distill_loss": "cd", "uninteresting_redraw": 1, "epochs": 2, "student_update_distill": 0.5},
+        {"distill_loss": "rd", "student_update_distill": 0.5},
     ],
-    ids=["cumulative", "block", "three-updates", "mask-all"],
+    ids=["cumulative", "block", "three-updates", "mask-all", "ours", "cd", "rd"],
 )
 def test_a_run_on_a_shorter_stream_is_the_beginning_of_the_longer_run(
     make_config, tmp_path, monkeypatch, keys
@@ -35,3 +46,17 @@ def test_a_run_on_a_shorter_stream_is_the_beginning_of_the_longer_run(
     assert all(same_weights(*states) for states in zip(long.states[:2], short.states, strict=True))
     new = (strategy.result.new_entities("users", "student", "recall@5") for strategy in (long, short))
     assert next(new)[:2] == next(new)
+
+
+@pytest.mark.parametrize("name", ["distill", "distill_each_block", "graphsail", "piw"])
+def test_no_competitor_knows_the_future(make_config, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    names = write_files(tmp_path, "files", {f"b{k}": rows for k, rows in enumerate(block_rows())})
+    data = {"dataset": "files", "data_path": tmp_path, "metric_decimal_place": 15}
+    long, short = (
+        follow(make_config(strategy=name, benchmark_filename=some, **data), recorded(STRATEGIES[name]))
+        for some in (names, names[:2])
+    )
+    shorter = matrices(short)
+    assert shorter == {what: R[:2] for what, R in matrices(long).items()}
+    assert all(same_weights(*states) for states in zip(long.states[:2], short.states, strict=True))

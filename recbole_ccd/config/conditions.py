@@ -1,0 +1,123 @@
+"""Conditions on a value, each with the words for what is allowed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from recbole_ccd.config.sources import one_line
+from recbole_ccd.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Check:
+    """A condition on a value.
+
+    Attributes:
+        allowed: what is allowed, in words that follow "give".
+        accepts: whether a value is allowed.
+    """
+
+    allowed: str
+    accepts: Callable[[Any], bool]
+
+
+def is_int(value: Any) -> bool:
+    """Whether a value is an integer and no truth value."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a finite number and no truth value."""
+    return is_int(value) or (isinstance(value, float) and math.isfinite(value))
+
+
+def integer(low: int, high: int | None = None) -> Check:
+    """An integer from ``low`` to ``high``, at most what torch can hold."""
+    words = f"an integer >= {low}" + ("" if high is None else f" and <= {high}")
+    return Check(words, lambda v: is_int(v) and low <= v <= (2**63 - 1 if high is None else high))
+
+
+def number(low: float, high: float = math.inf, *, above: bool = False) -> Check:
+    """A finite number from ``low`` (or above it) to ``high``."""
+    words = f"a number {'>' if above else '>='} {low:g}" + (f" and <= {high:g}" if high < math.inf else "")
+    return Check(words, lambda v: is_number(v) and (low < v if above else low <= v) and v <= high)
+
+
+def choice(*values: Any, any_case: bool = False) -> Check:
+    """One of ``values``; ``any_case`` takes upper and lower case for the same."""
+
+    def accepts(value: Any) -> bool:
+        word = value.lower() if any_case and isinstance(value, str) else value
+        return any(type(word) is type(known) and word == known for known in values)
+
+    return Check("one of: " + ", ".join("~" if v is None else str(v) for v in values), accepts)
+
+
+def text() -> Check:
+    """Text that is not empty."""
+    return Check("text", lambda v: isinstance(v, str) and bool(v.strip()))
+
+
+def optional(check: Check) -> Check:
+    """What ``check`` allows, or None."""
+    return Check(f"{check.allowed}, or ~", lambda v: v is None or check.accepts(v))
+
+
+def list_of(check: Check, *, distinct: bool = False) -> Check:
+    """A list that is not empty and whose entries pass ``check``."""
+
+    def accepts(value: Any) -> bool:
+        if not isinstance(value, list) or not value or not all(map(check.accepts, value)):
+            return False
+        return not distinct or all(entry not in value[:i] for i, entry in enumerate(value))
+
+    return Check(f"a list of {'different entries' if distinct else 'entries'}, each {check.allowed}", accepts)
+
+
+def one_or_list(check: Check, meaning: str = "") -> Check:
+    """What ``check`` allows, or a list of it."""
+    several = list_of(check)
+    return Check(
+        f"{check.allowed}, or a list of such{meaning}", lambda v: check.accepts(v) or several.accepts(v)
+    )
+
+
+def per_block(check: Check) -> Check:
+    """What ``check`` allows, or a list of it with one entry per block."""
+    return one_or_list(check, " with one entry per block 1..K")
+
+
+BOOLEAN = Check("True or False", lambda v: isinstance(v, bool))
+
+
+def like(default: Any) -> Check:
+    """A check on the type that ``default`` has, and its entries if it is a list; None allows anything."""
+    if default is None:
+        return Check("any value", lambda _: True)
+    if isinstance(default, bool):
+        return BOOLEAN
+    if isinstance(default, int):
+        return Check("an integer", is_int)
+    if isinstance(default, float):
+        return Check("a finite number", is_number)
+    if isinstance(default, list) and default:
+        entry = like(default[0])
+        return Check(
+            f"a list, each entry {entry.allowed}",
+            lambda v: isinstance(v, list) and all(map(entry.accepts, v)),
+        )
+    kind, words = {str: (str, "text"), list: (list, "a list")}.get(
+        type(default), (type(default), "a mapping")
+    )
+    return Check(words, lambda v: isinstance(v, kind))
+
+
+def check_value(key: str, value: Any, check: Check, source: str) -> None:
+    """Raises a ConfigError that names key, value, source and remedy if the check refuses the value."""
+    if not check.accepts(value):
+        raise ConfigError(
+            f"{key} is {one_line(repr(value))} ({source}), which cannot be used; give {check.allowed}"
+        )

@@ -1,0 +1,109 @@
+"""Files and folders of a run that cannot be used, by row of docs/errors.md."""
+
+import os
+
+import pytest
+
+from recbole_ccd import CCDConfig, StreamResult
+from recbole_ccd.state import RunDirectory, load_tensors
+
+
+def settings_file(content):
+    """A case of one property file."""
+
+    def write(folder):
+        (folder / "mine.yaml").write_bytes(content)
+        return ["--config_files=mine.yaml"]
+
+    return write
+
+
+def folder_for_file(folder):
+    """A folder where the property file should be."""
+    (folder / "mine").mkdir()
+    return ["--config_files=mine"]
+
+
+def occupied(*arguments):
+    """A case of a run directory in which something lies."""
+
+    def write(folder):
+        (folder / "occupied").mkdir()
+        (folder / "occupied" / "precious.txt").write_text("mine")
+        return ["--run_dir=occupied", *arguments]
+
+    return write
+
+
+def a_file(run_dir):
+    """A case of a file where a folder should be."""
+
+    def write(folder):
+        (folder / "file").write_text("mine")
+        return [f"--run_dir={run_dir}"]
+
+    return write
+
+
+def locked(run_dir):
+    """A case of a folder that may not be written to."""
+
+    def write(folder):
+        if os.name != "posix" or os.geteuid() == 0:
+            pytest.skip("root may write anywhere")
+        (folder / "locked").mkdir(mode=0o500)
+        return [f"--run_dir={run_dir}"]
+
+    return write
+
+
+def no_working_folder(folder):
+    """A file where RecBole's trainers open a folder."""
+    (folder / "log_tensorboard").write_text("mine")
+    return []
+
+
+SETTINGS = {
+    "no-settings-file": lambda folder: ["--config_files=mine.yaml"],
+    "settings-are-a-folder": folder_for_file,
+    "settings-not-utf8": settings_file(b"run_dir: \xff\n"),
+    "settings-not-yaml": settings_file(b"seed: 1\ntopk: [5\n"),
+    "settings-tab": settings_file(b"seed: 1\n\tepochs: 3\n"),
+    "settings-twice": settings_file(b"epochs: 3\nseed: 1\nepochs: 4\n"),
+    "settings-no-mapping": settings_file(b"- epochs\n- seed\n"),
+    "settings-key-no-text": settings_file(b"1: 2\n"),
+    "settings-unknown-key": settings_file(b"epoch: 3\n"),
+    "settings-wrong-value": settings_file(b"epochs: 0\n"),
+    "settings-with-code": settings_file(b"seed: !!python/object/apply:os.getpid []\n"),
+}
+RUNS = {
+    "run-directory-in-use": occupied(),
+    "comparison-directory-in-use": occupied("--strategy=static,fine_tune"),
+    "run-directory-is-a-file": a_file("file"),
+    "run-directory-below-a-file": a_file("file/run"),
+    "run-directory-name": lambda folder: [f"--run_dir=new/{'x' * 300}"],
+    "run-directory-locked": locked("locked"),
+    "run-directory-below-a-locked-one": locked("locked/new/run"),
+    "working-folder": no_working_folder,
+}
+FOLDER_CASES = {**SETTINGS, **RUNS}
+
+
+def holding(folder, name, content):
+    """A run directory in which one file has been spoilt."""
+    (folder / name).write_bytes(content)
+    return RunDirectory(folder)
+
+
+# what only the Python API can be given
+PYTHON_CASES = {
+    "settings-no-dictionary": lambda folder: CCDConfig(config_dict=3),
+    "setting-key-no-text": lambda folder: CCDConfig(config_dict={1: 2}),
+    "foreign-run-directory": lambda folder: RunDirectory.open(folder),
+    "run-settings-damaged": lambda folder: holding(folder, "config.yaml", b"[1").read_config(),
+    "run-settings-no-mapping": lambda folder: holding(folder, "config.yaml", b"[1]").read_config(),
+    "run-document-damaged": lambda folder: holding(folder, "result.json", b"{").read_json("result.json"),
+    "no-weights": lambda folder: load_tensors(folder / "student.pt"),
+    "weights-damaged": lambda folder: load_tensors(holding(folder, "a.pt", b"PK\x03").path / "a.pt"),
+    "foreign-result": lambda folder: StreamResult.from_dict({"format": 9}),
+}

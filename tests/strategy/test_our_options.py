@@ -1,0 +1,164 @@
+"""Options beyond the paper's method, in whole runs."""
+
+import math
+
+import pytest
+import torch
+
+from recbole_ccd.strategy import CCD, STRATEGIES, BaseModels, distilling
+from recbole_ccd.trainer.distillation import DistillationTrainer
+from recbole_ccd.trainer.replay import ReplayTrainer
+from tests.model.small_models import all_scores
+from tests.strategy.runs import follow, matrices, recorded, same_weights
+
+KEYS = {"metric_decimal_place": 15, "learning_rate": 0.005}
+TWO_BLOCKS = {"block_ratios": [0.6, 0.4], **KEYS}
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def same_model(one, other, block, name="student"):
+    return same_weights({"": one.states[block][name]}, {"": other.states[block][name]})
+
+
+def is_finished(strategy, n_blocks):
+    values = [value for R in matrices(strategy).values() for row in R for value in row]
+    rows = [len(row) for row in strategy.result.summary("student", "recall@5")["R"]]
+    return rows == list(range(1, n_blocks + 1)) and all(map(math.isfinite, values))
+
+
+def starting(strategy):
+    """A strategy that remembers which students it had before stage 1, and which after."""
+
+    class Starting(strategy):
+        def generate_student(self, block):
+            before, after = self.student, super().generate_student(block)
+            self.starts = [*getattr(self, "starts", []), (before, after)]
+            return after
+
+    return Starting
+
+
+@pytest.mark.parametrize("name", ["ccd", "distill_each_block"])
+@pytest.mark.parametrize("start", ["previous", "fresh"])
+def test_where_a_new_student_starts(make_config, tiny_stream, monkeypatch, name, start):
+    # without training a student is as it started
+    monkeypatch.setattr(DistillationTrainer, "run", lambda *_: None)
+    config = make_config(strategy=name, student_start=start, **KEYS)
+    strategy = follow(config, starting(STRATEGIES[name]), tiny_stream)
+    (first, _), *later = strategy.starts
+    # CCD teaches on the block before, and the base block has been taught
+    assert first is None and len(later) == (1 if name == "ccd" else 2)
+    for before, after in later:
+        for side in ("user", "item"):
+            old, new = (getattr(model, f"{side}_embedding").weight for model in (before, after))
+            assert old is not new and (len(new) > len(old)) == (name != "ccd")
+            assert torch.equal(new[: len(old)], old) == (start == "previous")
+
+
+@pytest.mark.parametrize("name", ["ccd", "distill_each_block"])
+def test_a_warm_start_gives_another_student(make_config, tiny_stream, name):
+    configs = (make_config(strategy=name, student_start=start, **KEYS) for start in ("previous", "fresh"))
+    warm, cold = (follow(config, recorded(STRATEGIES[name]), tiny_stream) for config in configs)
+    assert is_finished(warm, 3) and same_model(warm, cold, 0) and not same_model(warm, cold, 2)
+
+
+@pytest.mark.parametrize("graph", ["block", "cumulative"])
+def test_a_frozen_student_that_keeps_its_predictions_predicts_the_same_for_ever(
+    make_config, tiny_stream, graph
+):
+    class Scoring(STRATEGIES["static"]):
+        def follow(self, block):
+            super().follow(block)
+            self.scores = [*getattr(self, "scores", []), all_scores(self.student)]
+
+    drift = {}
+    for growth in ("predictions", "embeddings"):
+        config = make_config(strategy="static", base="plain", graph=graph, growth=growth, epochs=5)
+        first, *later = follow(config, Scoring, tiny_stream).scores
+        changes = [scores[: len(first), : first.shape[1]] - first for scores in later]
+        drift[growth] = max(change[1:, 1:].abs().max().item() for change in changes)
+    assert len(changes) == 2 and drift["predictions"] < 1e-4 * first.abs().max() < drift["embeddings"]
+
+
+@pytest.mark.parametrize(("graph", "start"), [("block", "fresh"), ("cumulative", "previous")])
+def test_the_whole_method_runs_on_kept_predictions(make_config, tiny_stream, graph, start):
+    keys = {"graph": graph, "student_start": start, "student_updates_per_block": 2, **KEYS}
+    kept, copied = (
+        follow(make_config(growth=growth, **keys), stream=tiny_stream)
+        for growth in ("predictions", "embeddings")
+    )
+    assert is_finished(kept, 3) and same_weights(kept.states[0], copied.states[0])
+    assert not same_model(kept, copied, 1) and not same_model(kept, copied, 1, "teacher-0")
+
+
+def test_without_proxies(make_config, monkeypatch):
+    sources, replay_from = {}, ReplayTrainer.replay_from
+
+    def spy(trainer, given, *args, **kwargs):
+        sources[trainer.stage] = [source.name for source in given]
+        return replay_from(trainer, given, *args, **kwargs)
+
+    monkeypatch.setattr(ReplayTrainer, "replay_from", spy)
+    strategy = follow(make_config(proxies=[], **TWO_BLOCKS))
+    assert is_finished(strategy, 2) and strategy.proxies == {}
+    assert set(strategy.models()) == {"student", "teacher-0", "teacher-1"}
+    assert sources == {"student_update": [], "teacher_update": ["student"]}
+
+
+@pytest.mark.parametrize("pieces", [1, 3])
+def test_going_on_with_distillation_changes_the_update_and_nothing_before(make_config, pieces):
+    keys = {"student_updates_per_block": pieces, **TWO_BLOCKS}
+    plain, taught = (follow(make_config(student_update_distill=w, **keys)) for w in (0.0, 0.5))
+    assert is_finished(taught, 2) and same_weights(plain.states[0], taught.states[0])
+    assert not same_model(plain, taught, 1)
+    assert all(same_model(plain, taught, 1, proxy) for proxy in ("stability", "plasticity"))
+
+
+def test_it_does_not_matter_who_trained_the_base_student_that_goes_on_with_distillation(make_config):
+    config, shared = make_config(student_update_distill=0.5, **TWO_BLOCKS), BaseModels()
+    follow(make_config(strategy="static", **TWO_BLOCKS), STRATEGIES["static"], base_models=shared)
+    assert set(shared.states) == {"teacher-0", "teacher-1", "student-distilled"}
+    alone, after = follow(config), follow(config, base_models=shared)
+    assert matrices(alone) == matrices(after)
+    assert all(same_weights(*states) for states in zip(alone.states, after.states, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("keys", "n_users"),
+    [
+        ({}, 8),
+        ({"distill_item_weight": 0.0}, 0),
+        *(({"distill_loss": loss}, 0) for loss in ("kl", "listnet", "cd", "rd")),
+    ],
+)
+def test_every_loss_teaches_a_whole_run_and_is_told_what_it_reads(make_config, monkeypatch, keys, n_users):
+    told, ask = [], CCD.ask_teacher
+
+    def spy(self, block):
+        told.append(ask(self, block))
+        return told[-1]
+
+    monkeypatch.setattr(CCD, "ask_teacher", spy)
+    assert is_finished(follow(make_config(student_update_distill=0.5, **keys, **TWO_BLOCKS)), 2)
+    (knowledge,) = told
+    assert (knowledge.top_items.shape[1], knowledge.top_users.shape[1]) == (8, n_users)
+
+
+def test_what_no_loss_reads_changes_nothing(make_config, monkeypatch):
+    config = make_config(distill_item_weight=0.0, **TWO_BLOCKS)
+    spared = follow(config)
+    monkeypatch.setattr(distilling, "teaches_items", lambda config: True)
+    asked = follow(config)
+    assert all(same_weights(*states) for states in zip(spared.states, asked.states, strict=True))
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_nothing_is_kept_that_has_served(make_config, name):
+    strategy = follow(make_config(strategy=name, **TWO_BLOCKS), STRATEGIES[name])
+    assert strategy.knowledge is None and strategy._teacher_top is None
+    # base models are kept for other runs alone
+    assert strategy.base_models is None

@@ -1,0 +1,166 @@
+"""Stage 2 goes on with what stage 1 was taught: over the users and items of then, and no others."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.sparse import csr_matrix
+
+from recbole_ccd.model.growth import grow
+from recbole_ccd.trainer.base import make_trainer
+from recbole_ccd.trainer.student_update import StudentUpdateTrainer
+from tests.model.small_models import small_model, state_of
+from tests.trainer.test_distillation_trainer import fixed_teacher, knowledge_of, naive_rrd
+
+LOSSES = ["rrd", "kl", "listnet", "cd", "rd"]
+# steps that leave alone what has no gradient
+PLAIN_STEPS = {"learner": "sgd", "learning_rate": 0.1, "weight_decay": 0.0}
+
+
+@pytest.fixture(autouse=True)
+def working_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def knowledge(tiny_stream):
+    """What a fixed teacher says about block 0."""
+    return knowledge_of(tiny_stream[0], fixed_teacher(tiny_stream[0]))
+
+
+@pytest.fixture
+def make_update(make_config, tiny_stream, tmp_path, knowledge):
+    """Makes the trainer of a student's update on block 1, without replay."""
+
+    def make(name="BPR", block=None, remember=True, **keys):
+        block = tiny_stream[1] if block is None else block
+        weights = {"student_update_distill": 0.5, "distill_user_weight": 0.4, "distill_item_weight": 0.2}
+        run = {"run_dir": str(tmp_path / "run"), "checkpoint_dir": str(tmp_path / "run")}
+        config, old = small_model(make_config, name, tiny_stream[0], **run, **{**weights, **keys})
+        torch.manual_seed(5)
+        model = grow(old, config, block)
+        trainer = make_trainer(StudentUpdateTrainer, config.for_stage("student_update"), model)
+        trainer.at_block(block, "block 1", seed=3).replay_from([])
+        trainer.without(csr_matrix((block.n_users, block.n_items), dtype="float32"))
+        return trainer.remember(knowledge) if remember else trainer
+
+    return make
+
+
+def only_passes(trainer, epoch=0):
+    """What comes before and after an epoch's batches."""
+    # the first epoch draws what is replayed: nothing
+    for earlier in range(epoch + 1):
+        trainer.before_epoch(earlier)
+    trainer.model.train()
+    trainer.after_epoch(epoch, show_progress=False)
+    return state_of(trainer.model)
+
+
+def test_users_and_items_of_then_are_visited_once_per_epoch(make_update, tiny_stream):
+    trainer, visited = make_update(train_batch_size=16), []
+
+    def record(what):
+        def loss(ids):
+            visited.append((what, ids.tolist()))
+            return 0 * trainer.model.user_embedding.weight.sum()
+
+        return loss
+
+    trainer._teaching.of_users, trainer._teaching.of_items = record("users"), record("items")
+    orders = []
+    for epoch in (0, 1, 0):
+        visited.clear()
+        only_passes(trainer, epoch)
+        kinds = [what for what, _ in visited]
+        assert kinds == sorted(kinds, reverse=True) and max(len(ids) for _, ids in visited) == 16
+        ids = {kind: sum((ids for what, ids in visited if what == kind), []) for kind in ("users", "items")}
+        assert sorted(ids["users"]) == list(range(1, tiny_stream[0].n_users))
+        assert sorted(ids["items"]) == list(range(1, tiny_stream[0].n_items))
+        orders.append(ids)
+    assert orders[0] == orders[2] != orders[1]
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_a_pass_is_a_step_down_the_weighted_loss(make_update, tiny_stream, knowledge, swapped):
+    off = {"distill_user_weight" if swapped else "distill_item_weight": 0.0}
+    trainer = make_update(train_batch_size=500, **PLAIN_STEPS, **off)
+    old, before = tiny_stream[0], state_of(trainer.model)
+    tables = [before[f"{who}_embedding.weight"].clone().requires_grad_() for who in ("user", "item")]
+    after = only_passes(trainer)
+    # neither what was seen then nor what has been since is pushed down
+    seen = tiny_stream[1].train_matrix.toarray()[: old.n_users, : old.n_items] + old.train_matrix.toarray()
+    barred = knowledge.excluded.toarray() + seen
+    rows, columns = reversed(tables) if swapped else tables
+    barred, lists = (barred.T, knowledge.top_users) if swapped else (barred, knowledge.top_items)
+    expected = 0.0
+    for row in range(1, len(barred)):
+        listed = lists[row]
+        rest = [c for c in np.flatnonzero(barred[row] == 0).tolist() if c and c not in listed.tolist()]
+        expected = expected + naive_rrd(columns @ rows[row], listed, rest)
+    (0.5 * (0.2 if swapped else 0.4) * expected / 500).backward()
+    for who, table in zip(("user", "item"), tables, strict=True):
+        assert table.grad.abs().max() > 1e-4
+        torch.testing.assert_close(
+            after[f"{who}_embedding.weight"], table.detach() - 0.1 * table.grad, atol=1e-6, rtol=0
+        )
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_new_users_and_items_are_left_alone(make_update, tiny_stream, loss):
+    trainer = make_update(distill_loss=loss, uninteresting_redraw=1, **PLAIN_STEPS)
+    old = tiny_stream[0].n_users, tiny_stream[0].n_items
+    tables = trainer.model.user_embedding.weight, trainer.model.item_embedding.weight
+    with torch.no_grad():
+        # loud enough to be in every list of the student's own
+        tables[1][old[1] :] *= 30
+    before = state_of(trainer.model)
+    after = only_passes(trainer, epoch=1)
+    for who, n_old in zip(("user", "item"), old, strict=True):
+        one, other = before[f"{who}_embedding.weight"], after[f"{who}_embedding.weight"]
+        assert len(one) > n_old and torch.equal(one[n_old:], other[n_old:])
+        assert not torch.equal(one[:n_old], other[:n_old])
+
+
+@pytest.mark.parametrize("name", ["BPR", "NeuMF"])
+def test_the_students_own_lists_are_of_what_the_teacher_knows(make_update, tiny_stream, name):
+    own = make_update(name, distill_loss="cd")._teaching._alternative.top_items()
+    assert len(own) == tiny_stream[0].n_users and 0 < own.max() < tiny_stream[0].n_items
+    loss = make_update(name, distill_loss="rd", distill_rank_sample=10**6)._teaching._alternative
+    assert sorted(loss._sample().tolist()) == list(range(1, tiny_stream[0].n_items))
+    _, n_candidates = loss._candidates(torch.tensor([1, 2]), loss._sample())
+    seen = tiny_stream[1].recent_train_matrix[1:3, : tiny_stream[0].n_items].getnnz(axis=1)
+    assert n_candidates.tolist() == (tiny_stream[0].n_items - 1 - seen).tolist()
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"distill_user_weight": 0.0, "distill_item_weight": 0.0},
+        {"distill_loss": "kl", "distill_user_weight": 0.0},
+    ],
+)
+def test_sides_without_weight_take_no_step(make_update, keys):
+    trainer = make_update(weight_decay=0.1, **keys)
+    # a step without gradients would still decay weights
+    before = state_of(trainer.model)
+    after = only_passes(trainer)
+    assert all(torch.equal(value, after[key]) for key, value in before.items())
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_one_seed_one_result_and_another_than_without(make_update, loss):
+    def trained(remember):
+        trainer = make_update("LightGCN", remember=remember, distill_loss=loss, epochs=2)
+        torch.manual_seed(0)
+        trainer.run(show_progress=False)
+        return state_of(trainer.model)["user_embedding.weight"]
+
+    assert torch.equal(trained(True), trained(True)) and not torch.equal(trained(True), trained(False))
+
+
+def test_a_piece_of_a_block_remembers_too(make_update, tiny_stream):
+    piece = tiny_stream[1].parts(4)[0]
+    assert tiny_stream[0].n_items <= piece.n_items < tiny_stream[1].n_items
+    trainer = make_update(block=piece)
+    trainer.run(show_progress=False)
+    assert all(torch.isfinite(value).all() for value in trainer.model.state_dict().values())
