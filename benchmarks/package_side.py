@@ -139,13 +139,14 @@ class Scene:
     @staticmethod
     def list_wise(stage: Stage, rows: Tensor, swapped: bool) -> Tensor:
         """Our weighted distillation loss of some users, or with ``swapped`` of some items."""
-        trainer = stage.trainer
-        return trainer._list_wise(trainer._items if swapped else trainer._users, rows)
+        teaching = stage.trainer._teaching
+        return teaching.of_items(rows) if swapped else teaching.of_users(rows)
 
     @staticmethod
     def uninteresting(stage: Stage, rows: Tensor, swapped: bool) -> Tensor:
         """The ids our sampler has drawn for some rows, shape (B, n), padded with 0."""
-        side = stage.trainer._items if swapped else stage.trainer._users
+        teaching = stage.trainer._teaching
+        side = teaching._items if swapped else teaching._users
         mask = side.sampler.windows(rows, side.ineligible).mask(side.sampler.n_columns)
         place, column = mask.nonzero(as_tuple=True)
         count = mask.sum(1)

@@ -7,11 +7,12 @@ import copy
 import torch
 from recbole.model.abstract_recommender import GeneralRecommender
 
+from recbole_ccd.model.lightgcn import LightGCN
 from recbole_ccd.model.scoring import clear_cache
 
 
 def update_proxy(
-    proxy: GeneralRecommender | None, student: GeneralRecommender, keep: float
+    proxy: GeneralRecommender | None, student: GeneralRecommender, keep: float, of_predictions: bool = False
 ) -> GeneralRecommender:
     """Moves a proxy towards the newly distilled student.
 
@@ -22,6 +23,8 @@ def update_proxy(
         proxy: the proxy of the block before, or None at the first.
         student: the distilled student, of the same or a larger prefix; left as it is.
         keep: the share that stays; near 1 for stability, near 0 for plasticity.
+        of_predictions: whether the average of a LightGCN is of final embeddings (``growth: predictions``),
+            since the own ones of the proxy are meant for another graph than the student's.
 
     Returns:
         A frozen model of the student's size, with the student's graph.
@@ -33,6 +36,9 @@ def update_proxy(
     moved.eval()
     if proxy is None:
         return moved
+    if of_predictions and isinstance(moved, LightGCN):
+        _average_predictions(moved, proxy, keep)
+        return moved
     state = moved.state_dict()
     with torch.no_grad():
         for name, old in proxy.state_dict().items():
@@ -40,3 +46,12 @@ def update_proxy(
                 shared = state[name][tuple(slice(0, size) for size in old.shape)]
                 shared.mul_(1 - keep).add_(old, alpha=keep)
     return moved
+
+
+@torch.no_grad()
+def _average_predictions(moved: LightGCN, proxy: LightGCN, keep: float) -> None:
+    finals = moved()
+    for new, old in zip(finals, proxy(), strict=True):
+        new[: len(old)].mul_(1 - keep).add_(old, alpha=keep)
+    for table, own in zip((moved.user_embedding, moved.item_embedding), moved.own_of(*finals), strict=True):
+        table.weight.copy_(own)

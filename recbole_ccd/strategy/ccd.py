@@ -80,8 +80,9 @@ class CCD(DistillingStrategy):
             names = self.config["proxies"]
             self.proxies = dict.fromkeys(names, update_proxy(None, self.student, keep=1.0)) if names else {}
             return
+        finals = self.config["growth"] == "predictions"
         self.proxies = {
-            name: update_proxy(proxy, self.student, self.config.per_block(f"{name}_ema", block.index))
+            name: update_proxy(proxy, self.student, self.config.per_block(f"{name}_ema", block.index), finals)
             for name, proxy in self.proxies.items()
         }
 

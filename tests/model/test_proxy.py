@@ -80,3 +80,18 @@ def test_cached_predictions_of_the_student_are_not_taken_over(tiny_stream, make_
     moved = update_proxy(old, student, keep=0.5)
     users, items = moved()
     torch.testing.assert_close(all_scores(moved), users @ items.T)
+
+
+@pytest.mark.parametrize("graph", ["block", "cumulative"])
+def test_a_proxy_that_keeps_everything_keeps_its_predictions_when_the_graph_changes(
+    tiny_stream, make_config, graph
+):
+    keys = {"graph": graph, "growth": "predictions", "n_layers": 2}
+    _, proxy = small_model(make_config, "LightGCN", tiny_stream[0], **keys)
+    _, student = small_model(make_config, "LightGCN", tiny_stream[1], seed=1, **keys)
+    before, of_student = all_scores(proxy), all_scores(student)
+    kept = all_scores(update_proxy(proxy, student, 1.0, of_predictions=True))
+    n_users, n_items = before.shape
+    torch.testing.assert_close(kept[:n_users, :n_items], before, rtol=1e-4, atol=1e-5)
+    # new rows are the student's
+    torch.testing.assert_close(kept[n_users:, n_items:], of_student[n_users:, n_items:], rtol=1e-4, atol=1e-5)
