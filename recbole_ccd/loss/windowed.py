@@ -198,7 +198,10 @@ def _split(windows: Windows) -> Iterator[_Tile]:
 
 def _sum_of_rows(vectors: Tensor, places: Tensor, size: int) -> Tensor:
     """(size, d): the vectors (…, d) summed by place, in a fixed order; place 0 gets nothing."""
-    return torch.ops.aten.embedding_dense_backward(vectors, places, size, 0, False)
+    flat = vectors.reshape(-1, vectors.shape[-1])
+    result = flat.new_zeros(size, flat.shape[1]).index_add_(0, places.reshape(-1), flat)
+    result[0] = 0.0
+    return result
 
 
 def _fold(by_table: Tensor, columns: Tensor, size: int) -> Tensor:

@@ -123,7 +123,7 @@ def _sum_of_layers(adjacency: Tensor, x: Tensor, n_layers: int) -> Tensor:
 
 def _sum_of_rows(rows: Tensor, places: Tensor, size: int) -> Tensor:
     """Rows summed into a matrix of ``size`` rows, in an order that does not depend on threads."""
-    return torch.ops.aten.embedding_dense_backward(rows.contiguous(), places, size, -1, False)
+    return rows.new_zeros(size, rows.shape[1]).index_add_(0, places, rows)
 
 
 class LightGCN(RecBoleLightGCN):
