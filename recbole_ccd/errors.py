@@ -24,3 +24,9 @@ class ModelError(CCDError):
 
 class RunError(CCDError):
     """A run directory cannot be used, or training went wrong beyond repair."""
+
+
+def one_line(text: object, limit: int = 120) -> str:
+    """Text on one line, cut to ``limit`` characters, for a message that quotes what a user gave."""
+    line = " ".join(str(text).split())
+    return line if len(line) <= limit else line[: limit - 1] + "…"

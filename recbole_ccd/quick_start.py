@@ -10,15 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from recbole_ccd.compat import check_working_folder
-from recbole_ccd.config import CCDConfig, Variant, expand
+from recbole_ccd.config import CCDConfig, Variant, expand, refuse_lists
 from recbole_ccd.data.dataset import IncrementalDataset
 from recbole_ccd.data.stream import BlockStream
 from recbole_ccd.evaluation.comparison import Comparison
 from recbole_ccd.evaluation.result import StreamResult
+from recbole_ccd.files import atomic_write
 from recbole_ccd.report.comparison import comparison_csv, comparison_markdown, comparison_table
 from recbole_ccd.report.log import RunLog
 from recbole_ccd.report.tables import stream_table
-from recbole_ccd.state import RunDirectory, atomic_write, create_folder, default_run_directory
+from recbole_ccd.state import RunDirectory, create_folder, default_run_directory
 from recbole_ccd.strategy import STRATEGIES, Strategy
 from recbole_ccd.strategy.base import BaseModels
 
@@ -42,7 +43,7 @@ def create_strategy(
 
     Args:
         config: the run's configuration.
-        run_directory: where its results go; None keeps them in memory.
+        run_directory: where its results go, made before the stream is run; None keeps them in memory.
         base_models: models of the base block that runs of the same seed share; None trains its own.
     """
     return STRATEGIES[config["strategy"]](config, run_directory, base_models)
@@ -55,7 +56,7 @@ def run_ccd(
     config_dict: Mapping[str, Any] | None = None,
     argv: Sequence[str] | None = None,
 ) -> StreamResult:
-    """Runs a strategy over a stream and leaves a run directory.
+    """Runs a strategy over a stream and leaves a run directory; several are for :func:`compare`.
 
     Args:
         model: the student; default LightGCN.
@@ -70,14 +71,16 @@ def run_ccd(
     Raises:
         CCDError: bad input, before any long work.
     """
+    refuse_lists(config_file_list, config_dict, argv)
     config = CCDConfig(model, dataset, config_file_list, config_dict, argv)
     stream = create_stream(config)
-    create_strategy(config).check(stream)
-    check_working_folder()
     where = config["run_dir"] or default_run_directory(
         config["dataset"], config["model"], config["strategy"], config["seed"]
     )
-    return _run(config, stream, where)
+    strategy = _strategy_in(where, config)
+    strategy.check(stream)
+    check_working_folder()
+    return _run(strategy, stream)
 
 
 def compare(
@@ -109,18 +112,18 @@ def compare(
     runs = expand(model, dataset, config_file_list, config_dict, argv)
     seeds = list(dict.fromkeys(run.config["seed"] for run in runs))
     groups = [[run for run in runs if run.config["seed"] == seed] for seed in seeds]
-    stream = _check_all(groups)
+    top = _top_of(runs)
+    strategies, stream = _checked(groups, top)
     check_working_folder()
-    top = _create_top(runs)
+    create_folder(top)
     results: dict[str, list[StreamResult]] = {run.label: [] for run in runs}
     for group in groups:
         # one stream at a time; that of the first seed is there from the checks
         stream = stream or create_stream(group[0].config)
-        base_models = BaseModels()
         for run in group:
             number = sum(map(len, results.values())) + 1
             _note(top, run, f"run {number} of {len(runs)}: {run.label}, seed {run.config['seed']}")
-            results[run.label].append(_run(run.config, stream, top / run.folder, base_models))
+            results[run.label].append(_run(strategies.pop(run.folder), stream))
             # models hold each other in circles, which are not freed when the last name goes
             gc.collect()
         stream = None
@@ -131,41 +134,50 @@ def compare(
     return comparison
 
 
-def _run(
-    config: CCDConfig,
-    stream: BlockStream,
-    where: str | os.PathLike[str],
-    base_models: BaseModels | None = None,
-) -> StreamResult:
-    """Runs the configured strategy in a new run directory."""
-    run_directory = RunDirectory.create(where)
+def _strategy_in(
+    where: str | os.PathLike[str], config: CCDConfig, base_models: BaseModels | None = None
+) -> Strategy:
+    """The configured strategy, which knows its run directory before there is one."""
+    run_directory = RunDirectory(where)
     config["run_dir"], config["checkpoint_dir"] = str(run_directory.path), str(run_directory.checkpoints)
+    return create_strategy(config, run_directory, base_models)
+
+
+def _run(strategy: Strategy, stream: BlockStream) -> StreamResult:
+    """Makes the run directory of a strategy and runs it there."""
+    config, run_directory = strategy.config, RunDirectory.create(strategy.run_directory.path)
     run_directory.write_config(config.to_dict())
     with RunLog(run_directory.log, config["state"], config["show_epochs"]):
         logger = getLogger("recbole_ccd")
-        logger.info(
-            "%s on %s, strategy %s, in %s", config["model"], config["dataset"], config["strategy"], where
-        )
+        words = (config["model"], config["dataset"], config["strategy"], run_directory.path)
+        logger.info("%s on %s, strategy %s, in %s", *words)
         logger.info("\n%s", stream_table(stream))
-        result = create_strategy(config, run_directory, base_models).run(stream)
+        result = strategy.run(stream)
         logger.info("result: %s", run_directory.result)
     return result
 
 
-def _check_all(groups: Sequence[Sequence[Variant]]) -> BlockStream:
-    """Checks all runs and returns the stream of the first seed; those of the others are made again."""
+def _checked(groups: Sequence[Sequence[Variant]], top: Path) -> tuple[dict[str, Strategy], BlockStream]:
+    """Checks all runs, seed by seed.
+
+    Returns:
+        Their strategies by folder, and the stream of the first seed; those of the others are made again.
+    """
+    strategies = {}
     for group in reversed(groups):
-        stream = create_stream(group[0].config)
+        stream, base_models = create_stream(group[0].config), BaseModels()
         for run in group:
-            create_strategy(run.config).check(stream)
-    return stream
+            strategies[run.folder] = _strategy_in(top / run.folder, run.config, base_models)
+            strategies[run.folder].check(stream)
+    return strategies, stream
 
 
-def _create_top(runs: Sequence[Variant]) -> Path:
+def _top_of(runs: Sequence[Variant]) -> Path:
+    """The common folder of runs that are compared; nothing is made yet."""
     config = runs[0].config
     strategies = "+".join(dict.fromkeys(run.config["strategy"] for run in runs))
     default = default_run_directory(config["dataset"], config["model"], strategies, None)
-    return create_folder(config["run_dir"] or default)
+    return Path(config["run_dir"] or default)
 
 
 def _note(top: Path, run: Variant, message: str) -> None:

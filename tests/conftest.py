@@ -1,5 +1,7 @@
 """A tiny stream that everything can be tried on in a second."""
 
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -35,7 +37,9 @@ SMALL_CCD = {
 }
 
 
-# on tensors this small threads cost more than they give
+# on tensors this small threads cost more than they give; the workers of pytest-xdist and programs that tests
+# start inherit the setting, and tests of threads set their number themselves
+os.environ["OMP_NUM_THREADS"] = "1"
 torch.set_num_threads(1)
 
 
@@ -54,6 +58,14 @@ def tiny_rows(seed=0, n=2600):
     items = (rng.random(n) * share * N_ITEMS).astype(int)
     items = np.where(rng.random(n) < 0.7, items // 3 * 3 + users % 3, items)
     return [(f"u{u}", f"i{i}", round(t, 3)) for u, i, t in zip(users, items, times, strict=True)]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def working_folder_of_its_own(tmp_path_factory):
+    """Sends what RecBole writes into the working folder elsewhere, for each worker somewhere else."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("working"))
+        yield
 
 
 @pytest.fixture(scope="session")

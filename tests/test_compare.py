@@ -1,10 +1,6 @@
 """Several runs side by side: what lies where, and that each is the run it would be alone."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
@@ -25,7 +21,6 @@ from recbole_ccd.state import RunDirectory
 from recbole_ccd.strategy import STRATEGIES
 from tests.conftest import SMALL, SMALL_CCD
 
-REPOSITORY = Path(__file__).parents[1]
 QUICK = {**SMALL, **SMALL_CCD, "teacher_models": ["BPR"], "teacher_args": {}, "block_ratios": [0.6, 0.4]}
 LABELS, SEEDS = ["fine_tune", "ccd"], [2, 1]
 LISTS = {"strategy": LABELS, "seed": SEEDS}
@@ -191,17 +186,9 @@ def test_the_program_compares_where_there_is_a_list(argument, called, monkeypatc
     ("argument", "message"),
     [("--strategy=ccd,fine_tine", "error: unknown strategy 'fine_tine' (command line); choose one of: ")],
 )
-def test_a_wrong_list_ends_with_two_and_one_line(argument, message, tmp_path):
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
-    environment.pop("PYTHONWARNINGS", None)
-    done = subprocess.run(
-        [sys.executable, "-m", "recbole_ccd", argument],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 2 and done.stdout == ""
-    assert done.stderr.startswith(message) and done.stderr.count("\n") == 1
+def test_a_wrong_list_ends_with_two_and_one_line(argument, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main([argument]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == "" and shown.err.startswith(message) and shown.err.count("\n") == 1
     assert not list(tmp_path.iterdir())

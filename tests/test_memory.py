@@ -1,10 +1,12 @@
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from recbole_ccd.memory import keep_freed_memory
 
+REPOSITORY = Path(__file__).parents[1]
 SCRIPT = """
 import resource, numpy as np, sys
 from recbole_ccd.memory import keep_freed_memory
@@ -22,7 +24,8 @@ print(faults() - before)
 
 
 def page_faults(mode):
-    done = subprocess.run([sys.executable, "-c", SCRIPT, mode], capture_output=True, text=True, check=True)
+    command = [sys.executable, "-c", SCRIPT, mode]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
     return int(done.stdout)
 
 

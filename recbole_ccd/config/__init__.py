@@ -1,7 +1,7 @@
 """Settings: where they come from, which exist, and what they may be."""
 
 from recbole_ccd.config.ccd_config import DERIVED_KEYS, STAGE_KEYS, STAGES, CCDConfig
-from recbole_ccd.config.variants import VARIANT_KEYS, Variant, expand, has_lists
+from recbole_ccd.config.variants import VARIANT_KEYS, Variant, expand, has_lists, refuse_lists
 
 __all__ = [
     "DERIVED_KEYS",
@@ -12,4 +12,5 @@ __all__ = [
     "Variant",
     "expand",
     "has_lists",
+    "refuse_lists",
 ]

@@ -13,21 +13,25 @@ from typing import Any
 
 import recbole
 from recbole.model.abstract_recommender import AbstractRecommender
-from recbole.utils import ModelType, get_model
+from recbole.utils import ModelType, dataset_arguments, get_model
 
 from recbole_ccd.config.checks import STAGE_KEYS
-from recbole_ccd.config.sources import merged, one_line, read_yaml
-from recbole_ccd.errors import ConfigError
+from recbole_ccd.config.sources import merged, read_yaml
+from recbole_ccd.errors import ConfigError, one_line
 
 DEFAULT_MODEL = "LightGCN"
 DEFAULT_DATASET = "ml-100k"
 METHOD_NAME = "CCD"
+# strategies whose base student is taught by the teacher, whatever the key ``base`` says
+ALWAYS_TAUGHT = frozenset({"ccd", "distill", "distill_each_block"})
 
 # our replacements of RecBole's classes of the same name
 _OWN_MODELS = {"LightGCN": "recbole_ccd.model.lightgcn", "Pop": "recbole_ccd.model.pop"}
 # what the models of the base block depend on, which compared strategies share
 _BASE_KEYS = ("teacher_models", "teacher_args", "exclusion_top_k", "uninteresting_redraw")
 _BASE_PREFIXES = ("base", "distill_", "ensemble_", "n_uninteresting_", "student_generation_")
+# what decides, beside the data set, which blocks there are, what is looked at and what is measured
+_STREAM_KEYS = ("graph", "mask_history", "valid_blocks", "eval_args", "block_ratios", "block_boundaries")
 _ACCEPTED_TYPES = (ModelType.GENERAL, ModelType.TRADITIONAL)
 
 
@@ -101,6 +105,14 @@ def comparable_keys() -> frozenset[str]:
     updates = {f"{stage}_{key}" for stage in ("student_update", "teacher_update") for key in STAGE_KEYS}
     keys = strategy_keys() | updates
     return frozenset(k for k in keys if k not in _BASE_KEYS and not k.startswith(_BASE_PREFIXES))
+
+
+def stream_keys() -> tuple[str, ...]:
+    """The keys in which runs over the same blocks agree: how data are read and cut, and what is measured.
+
+    None of them is among the :func:`comparable_keys`.
+    """
+    return (*_STREAM_KEYS, *dataset_arguments)
 
 
 @functools.cache

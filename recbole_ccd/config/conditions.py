@@ -7,8 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from recbole_ccd.config.sources import one_line
-from recbole_ccd.errors import ConfigError
+from recbole_ccd.errors import ConfigError, one_line
 
 
 @dataclass(frozen=True)

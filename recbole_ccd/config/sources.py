@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from recbole_ccd.errors import ConfigError
+from recbole_ccd.errors import ConfigError, one_line
 
 # Keys whose values are words: on the command line `--dataset=2020` names a data set, it gives no number.
 TEXT_KEYS = frozenset(
@@ -258,9 +258,3 @@ def file_list(files: Sequence[str] | str | None) -> list[str]:
     if not files:
         return []
     return files.split() if isinstance(files, str) else [os.fspath(file) for file in files]
-
-
-def one_line(text: object, limit: int = 120) -> str:
-    """Text on one line, cut to ``limit`` characters."""
-    line = " ".join(str(text).split())
-    return line if len(line) <= limit else line[: limit - 1] + "…"

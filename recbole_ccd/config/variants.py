@@ -9,12 +9,12 @@ from typing import Any
 
 import yaml
 
-from recbole_ccd.config.catalogue import choose
+from recbole_ccd.config.catalogue import ALWAYS_TAUGHT, choose
 from recbole_ccd.config.ccd_config import CCDConfig
 from recbole_ccd.config.checks import CHECKS
 from recbole_ccd.config.conditions import check_value
-from recbole_ccd.config.sources import ConfigLoader, Layer, one_line, plain, read_layers
-from recbole_ccd.errors import ConfigError
+from recbole_ccd.config.sources import ConfigLoader, Layer, plain, read_layers
+from recbole_ccd.errors import ConfigError, one_line
 
 VARIANT_KEYS = ("strategy", "base", "ablation", "seed")
 """The keys that may hold a list; the later ones vary faster."""
@@ -24,8 +24,6 @@ _COMMAND_LINE = "command line"
 _NONE = "none"
 # the strategy that ablations take parts away from
 _ABLATED = "ccd"
-# the base student of these is always taught, so that all bases are one run
-_ALWAYS_TAUGHT = frozenset({"ccd", "distill", "distill_each_block"})
 
 
 @dataclass(frozen=True)
@@ -51,9 +49,6 @@ class _List:
     source: str
 
 
-_NO_LIST = _List([], "default")
-
-
 def has_lists(
     config_file_list: Sequence[str] | None = None,
     config_dict: Mapping[str, Any] | None = None,
@@ -70,6 +65,26 @@ def has_lists(
         ConfigError: If a source cannot be read, or a list is empty or holds an unknown or repeated entry.
     """
     return bool(_lists(read_layers(config_file_list, config_dict, argv)))
+
+
+def refuse_lists(
+    config_file_list: Sequence[str] | None = None,
+    config_dict: Mapping[str, Any] | None = None,
+    argv: Sequence[str] | None = None,
+) -> None:
+    """Refuses lists of runs where one run is asked for.
+
+    Args:
+        config_file_list: YAML files.
+        config_dict: settings.
+        argv: ``--key=value`` arguments.
+
+    Raises:
+        ConfigError: If one of the :data:`VARIANT_KEYS` holds a list, or as :func:`has_lists` does.
+    """
+    for key, found in _lists(read_layers(config_file_list, config_dict, argv)).items():
+        start = f"{key} is {one_line(repr(found.entries))} ({found.source}), a list of runs"
+        raise ConfigError(f"{start}; give one {key}, or call compare instead of run_ccd")
 
 
 def expand(
@@ -110,8 +125,9 @@ def expand(
                 continue
             chosen["ablation"] = None
             config = CCDConfig(model, dataset, config_file_list, *_put(chosen, lists, config_dict, argv))
-        plain_of_several = config["base"] == "plain" and len(lists.get("base", _NO_LIST).entries) > 1
-        if not (plain_of_several and config["strategy"] in _ALWAYS_TAUGHT):
+        # not as configured, where a strategy that is always taught has no plain base
+        plain_of_several = chosen.get("base") == "plain" and len(lists["base"].entries) > 1
+        if not (plain_of_several and config["strategy"] in ALWAYS_TAUGHT):
             variants.append(_variant(config, plain_of_several))
     return variants
 

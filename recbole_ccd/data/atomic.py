@@ -9,8 +9,7 @@ import numpy as np
 import pandas as pd
 from recbole.utils import FeatureType
 
-from recbole_ccd.config.sources import one_line
-from recbole_ccd.errors import DataError
+from recbole_ccd.errors import DataError, one_line
 
 _TYPES = tuple(kind.value for kind in FeatureType)
 

@@ -15,6 +15,7 @@ from scipy.sparse import csr_matrix
 from recbole_ccd.data.cut import TEST, TRAIN, VALID
 from recbole_ccd.data.dataloader import ActiveUserDataLoader, BlockEvalDataLoader, BlockTrainDataLoader
 from recbole_ccd.data.dataset import IncrementalDataset
+from recbole_ccd.data.pairs import binary_matrix
 from recbole_ccd.data.rows import StreamRows
 from recbole_ccd.data.sampler import KnownItemSampler
 from recbole_ccd.errors import DataError
@@ -104,18 +105,18 @@ class Block:
 
         Those added by :meth:`with_earlier` are among them.
         """
-        return _binary(self._view(self._learned))
+        return binary_matrix(self._view(self._learned))
 
     @cached_property
     def train_so_far(self) -> csr_matrix:
         """Train interactions of all blocks up to this one as 0/1, of the known prefix, float32."""
-        return _binary(self._view(self._train_rows_so_far()))
+        return binary_matrix(self._view(self._train_rows_so_far()))
 
     @cached_property
     def recent_train_matrix(self) -> csr_matrix:
         """Train interactions of this block (so far) and the one before as 0/1, known prefix only, float32."""
         earlier = self._source.before(self.index, (TRAIN,))[-1:]
-        return _binary(self._view(np.concatenate([*earlier, self._learned])))
+        return binary_matrix(self._view(np.concatenate([*earlier, self._learned])))
 
     def _train_rows_so_far(self) -> np.ndarray:
         return np.concatenate([*self._source.before(self.index, (TRAIN,)), self._arrived])
@@ -206,6 +207,7 @@ class Block:
         known_at: Block | None = None,
         users_from: int = 0,
         items_from: int = 0,
+        history: csr_matrix | None = None,
     ) -> BlockEvalDataLoader | None:
         """Full-sort loader of the part that R is measured on, ranking the items known at a later block.
 
@@ -218,6 +220,8 @@ class Block:
             known_at: the block whose items are ranked; default this one.
             users_from: leave out users with smaller ids, to look at new users alone.
             items_from: leave out items to find with smaller ids, to look at new items alone.
+            history: the items to mask, where another loader of this block and this moment holds them; users
+                are then ranked once for both.
 
         Returns:
             The loader, or None when no row is left.
@@ -226,7 +230,8 @@ class Block:
         rows, feat = self._rows[measured], self._source.dataset.inter_feat
         users, items = (feat[field].numpy()[rows] for field in (self.test.uid_field, self.test.iid_field))
         rows = rows[(users >= users_from) & (items >= items_from)]
-        return self._eval_loader(config, rows, self._history(masked, config, known_at), known_at)
+        history = self._history(masked, config, known_at) if history is None else history
+        return self._eval_loader(config, rows, history, known_at)
 
     def _history(
         self, parts: tuple[int, ...], config: CCDConfig, known_at: Block | None = None
@@ -238,7 +243,7 @@ class Block:
             if now.index != self.index:
                 # of a block that arrives in pieces there is no more than has arrived
                 rows += [now._arrived if part == TRAIN else now._rows[part] for part in parts]
-        return _binary(self._view(np.concatenate(rows), known_at))
+        return binary_matrix(self._view(np.concatenate(rows), known_at))
 
     def _eval_loader(
         self, config: CCDConfig, rows: np.ndarray, history: csr_matrix, known_at: Block | None = None
@@ -293,10 +298,3 @@ class Block:
             parts.append(Block(self._source, self.index, rows, known, old, self.previous, arrived))
             old = known
         return parts
-
-
-def _binary(dataset: IncrementalDataset) -> csr_matrix:
-    matrix = dataset.inter_matrix(form="csr").astype(np.float32)
-    matrix.data[:] = 1.0
-    matrix.sort_indices()
-    return matrix

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from logging import getLogger
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -78,6 +78,8 @@ class BlockEvalDataLoader(FullSortEvalDataLoader):
     def __init__(self, config: CCDConfig, dataset: IncrementalDataset, history: csr_matrix) -> None:
         """Collects the users of ``dataset`` and their positives.
 
+        Loaders that mask the same items should be given one matrix: users are then ranked once for all.
+
         Args:
             config: the run's configuration; ``eval_batch_size`` counts scores.
             dataset: the rows to recommend, as a view that knows the items to rank.
@@ -87,7 +89,7 @@ class BlockEvalDataLoader(FullSortEvalDataLoader):
         self.logger = getLogger()
         self.uid_field, self.iid_field = dataset.uid_field, dataset.iid_field
         self.is_sequential = False
-        self._history = history
+        self.history = history
         self._positives = dataset.inter_matrix(form="csr")
         self.uid_list = torch.unique(dataset.inter_feat[self.uid_field])
         self.user_df = dataset.join(Interaction({self.uid_field: self.uid_list}))
@@ -98,24 +100,38 @@ class BlockEvalDataLoader(FullSortEvalDataLoader):
         self, index: list[int]
     ) -> tuple[Interaction, tuple[torch.Tensor, torch.Tensor], torch.Tensor, torch.Tensor]:
         """One batch of users with their history and positives."""
-        picked = np.asarray(index)
-        users = self.uid_list[picked].numpy()
-        history = tuple(torch.from_numpy(part) for part in csr_rows(self._history, users))
-        positives = tuple(torch.from_numpy(part) for part in csr_rows(self._positives, users))
-        return self.user_df[picked], history, *positives
+        interaction, *positives = self._batch(np.asarray(index))
+        return interaction, self.history_of(interaction[self.uid_field]), *positives
 
-    def among(self, users: torch.Tensor) -> tuple[torch.Tensor, tuple[Interaction, Any, Any, Any]]:
+    def _batch(self, index: np.ndarray) -> tuple[Interaction, torch.Tensor, torch.Tensor]:
+        users = self.uid_list[index].numpy()
+        return self.user_df[index], *(torch.from_numpy(part) for part in csr_rows(self._positives, users))
+
+    def history_of(self, users: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """What is masked for some users.
+
+        Args:
+            users: ids, shape ``(b,)``.
+
+        Returns:
+            Places in ``users`` and item ids, one of each per pair masked.
+        """
+        return tuple(torch.from_numpy(part) for part in csr_rows(self.history, users.cpu().numpy()))
+
+    def among(
+        self, users: torch.Tensor
+    ) -> tuple[torch.Tensor, tuple[Interaction, torch.Tensor, torch.Tensor]]:
         """Those of some users that are evaluated here.
 
         Args:
             users: distinct ids, shape ``(b,)``.
 
         Returns:
-            Their places in ``users`` and a batch of them, as iterating gives it.
+            Their places in ``users`` and a batch of them, as iterating gives it but without their history.
         """
         at = torch.searchsorted(self.uid_list, users).clamp_(max=len(self.uid_list) - 1)
         found = self.uid_list[at] == users
-        return found.nonzero().squeeze(1), self.collate_fn(at[found])
+        return found.nonzero().squeeze(1), self._batch(at[found].numpy())
 
 
 class ReplayDataLoader(WholeBatches):

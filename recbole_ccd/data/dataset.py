@@ -13,7 +13,6 @@ from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 from recbole.utils import FeatureSource, FeatureType
 
-from recbole_ccd.config.sources import one_line
 from recbole_ccd.data.atomic import check_ids, read_header, unreadable
 from recbole_ccd.data.cut import (
     DROPPED,
@@ -23,7 +22,7 @@ from recbole_ccd.data.cut import (
     raw_time,
     split_parts,
 )
-from recbole_ccd.errors import DataError
+from recbole_ccd.errors import DataError, one_line
 from recbole_ccd.seeding import numpy_generator
 
 if TYPE_CHECKING:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from recbole.data.dataset import Dataset
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
@@ -54,6 +55,14 @@ def contains(matrix: csr_matrix, rows: np.ndarray, columns: np.ndarray) -> np.nd
         below = (middle < high) & (matrix.indices[np.minimum(middle, last)] < columns)
         low, high = np.where(below, middle + 1, low), np.where(below, high, middle)
     return (low < end) & (matrix.indices[np.minimum(low, last)] == columns)
+
+
+def binary_matrix(dataset: Dataset) -> csr_matrix:
+    """The interactions of a data set as 0/1, users × items, float32 with sorted indices."""
+    matrix = dataset.inter_matrix(form="csr").astype(np.float32)
+    matrix.data[:] = 1.0
+    matrix.sort_indices()
+    return matrix
 
 
 def pairs_matrix(lists: Sequence[Tensor], n_rows: int, n_columns: int) -> csr_matrix:

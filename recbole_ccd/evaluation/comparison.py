@@ -10,7 +10,8 @@ from dataclasses import asdict
 from statistics import fmean
 from typing import Any
 
-from recbole_ccd.errors import RunError
+from recbole_ccd.config.catalogue import stream_keys
+from recbole_ccd.errors import RunError, one_line
 from recbole_ccd.evaluation.result import ROLES, StreamResult
 from recbole_ccd.evaluation.seeds import Gain, Spread, gain_over, spread_of, two_best
 
@@ -25,6 +26,7 @@ again: they are references that show the room there is, not ways of continual le
 PER_BLOCK = ("H", "LA", "RA")
 AT_END = ("BWT", "forgetting")
 _LOWEST_IS_BEST = ("forgetting",)
+_REMEDY = "compare runs over the same blocks"
 
 
 class Comparison:
@@ -46,7 +48,9 @@ class Comparison:
         eval_part: The part of each block that R was measured on, ``test`` or ``valid``.
 
     Raises:
-        RunError: If there is nothing to compare, a label lacks a seed, or the runs do not fit together.
+        RunError: If there is nothing to compare, a label lacks a seed, or the runs do not fit together: not
+            the same data, model, blocks, metrics, ``graph``, ``mask_history``, ``valid_blocks`` or
+            ``eval_part``. Settings of learning may differ between labels.
     """
 
     def __init__(self, results: Mapping[str, Iterable[StreamResult]]) -> None:
@@ -248,12 +252,20 @@ def _check_fit(results: Mapping[str, Mapping[int, StreamResult]]) -> None:
             name = f"{label}, seed {seed}"
             if not run.roles or any(run.n_rows(role) < run.n_blocks for role in run.roles):
                 raise RunError(f"{name}: the run is not finished; run it again or leave it out")
-            odd = next((key for key, value in _facts(run).items() if value != wanted[key]), None)
-            if odd is not None or run.known != first[seed].known:
-                odd = odd or "what is known after each block"
-                raise RunError(f"{name}: {odd} is not as in the first run; compare runs over the same blocks")
+            _check_facts(name, _facts(run), wanted)
+            if run.known != first[seed].known:
+                start = f"{name}: what is known after each block is not as in the first run"
+                raise RunError(f"{start}; {_REMEDY}")
             if (run.head["strategy"], run.roles) != (of_label.head["strategy"], of_label.roles):
                 raise RunError(f"{name}: not the strategy of the other seeds; give it a label of its own")
+
+
+def _check_facts(name: str, facts: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Refuses a run that differs from the first one; what a result does not tell is not held against it."""
+    for key, value in wanted.items():
+        if facts.get(key, value) != value:
+            shown = f"{one_line(repr(facts[key]))} and not {one_line(repr(value))}"
+            raise RunError(f"{name}: {key} is not as in the first run, {shown}; {_REMEDY}")
 
 
 def _facts(run: StreamResult) -> dict[str, Any]:
@@ -263,8 +275,9 @@ def _facts(run: StreamResult) -> dict[str, Any]:
         "model": run.head["model"],
         "the number of blocks": run.n_blocks,
         "valid_metric": run.primary_metric,
-        "metrics": set(run.metric_names),
+        "metrics": sorted(run.metric_names),
         "la_include_base": run.include_base,
         "ra_include_current": run.include_current,
         "eval_part": run.eval_part,
+        **{key: run.settings[key] for key in stream_keys() if key in run.settings},
     }

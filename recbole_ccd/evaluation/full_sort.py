@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from recbole.data.dataloader import FullSortEvalDataLoader
@@ -34,13 +34,15 @@ class FullSortEvaluator:
         config: A RecBole Config: ``metrics``, ``topk``, ``metric_decimal_place``, ``eval_args``, ``device``
             and ``USER_ID_FIELD`` are read.
         score: ``(model, users) -> (B, n_items)`` scores of the users (B,) for every item, column 0 the
-            padding item; ``recbole_ccd.model.scoring.score_rows`` when left out.
+            padding item, which may be overwritten; ``recbole_ccd.model.scoring.score_rows`` when left out.
     """
 
     def __init__(self, config: Any, score: ScoreRows = score_rows) -> None:
         self._config = config
         self._score = score
         self._evaluator = Evaluator(config)
+        self._max_k = max(config["topk"])
+        self._whole_rows = Collector(config).register.need("rec.meanrank")
 
     def evaluate(
         self,
@@ -75,10 +77,10 @@ class FullSortEvaluator:
         model.eval()
         measured = _Measured(self._config, name)
         with torch.no_grad():
-            for batch in _with_bar(loader, progress):
-                users = batch[0][self._config["USER_ID_FIELD"]]
-                # a copy, for the scores may be a tensor that the model keeps
-                measured.add(self._scores(model, users, name).clone(), batch)
+            for interaction, history, positive_u, positive_i in _with_bar(loader, progress):
+                scores = self._scores(model, interaction[self._config["USER_ID_FIELD"]])
+                ranked = self._rank(scores, history, name)
+                measured.add(ranked, interaction, positive_u, positive_i)
         return measured.metrics(self._evaluator, train_data)
 
     def evaluate_parts(
@@ -91,8 +93,8 @@ class FullSortEvaluator:
     ) -> dict[str, dict[str, float]]:
         """Evaluate a model on several parts of a stream at once.
 
-        The same as :meth:`evaluate` on each, but users who are in several parts are scored once, and
-        scores of a large ensemble are what an evaluation costs.
+        The same as :meth:`evaluate` on each, but users who are in several parts are scored once, and ranked
+        once where the parts mask the same items: scores of a large ensemble are what an evaluation costs.
 
         Args:
             model: A RecBole model.
@@ -111,62 +113,101 @@ class FullSortEvaluator:
         measured = {name: _Measured(self._config, f"{label} on {name}") for name in parts}
         users = torch.unique(torch.cat([loader.uid_list for loader in parts.values()]))
         batches = users.split(min(loader.step for loader in parts.values()))
+        groups = _by_history(parts)
         with torch.no_grad():
             for batch in _with_bar(batches, f"Evaluate {label}" if show_progress else None):
-                scores = self._scores(model, batch, label)
-                for name, loader in parts.items():
-                    places, found = loader.among(batch)
-                    if len(places):
-                        measured[name].add(scores[places.to(scores.device)], found)
+                scores = self._scores(model, batch)
+                for group in groups:
+                    found = {name: loader.among(batch) for name, loader in group.items()}
+                    places = torch.unique(torch.cat([at for at, _ in found.values()]))
+                    history = next(iter(group.values())).history_of(batch[places])
+                    last = group is groups[-1] and len(places) == len(batch)
+                    owned = scores if last else scores[places.to(scores.device)]
+                    ranked = self._rank(owned, history, label)
+                    for name, (at, batch_of_part) in found.items():
+                        if len(at):
+                            measured[name].add(ranked.rows(torch.searchsorted(places, at)), *batch_of_part)
         return {name: part.metrics(self._evaluator, train_data) for name, part in measured.items()}
 
-    def _scores(self, model: nn.Module, users: Tensor, name: str) -> Tensor:
-        scores = self._score(model, users.to(self._config["device"]))
-        # the maximum is NaN where any score is, and is found in one pass
-        if scores.numel() and scores.amax().isnan():
+    def _scores(self, model: nn.Module, users: Tensor) -> Tensor:
+        return self._score(model, users.to(self._config["device"]))
+
+    def _rank(self, scores: Tensor, history: tuple[Tensor, Tensor] | None, name: str) -> _Ranked:
+        """Masks scores, which are overwritten, and finds the lists."""
+        n_items = scores.shape[1]
+        missing = max(self._max_k - n_items, 0)
+        masked = pad(scores, (0, missing), value=-torch.inf) if missing else scores
+        masked[:, 0] = -torch.inf
+        if history is not None:
+            rows, items = (part.to(scores.device)[history[1] < n_items] for part in history)
+            masked[rows, items] = -torch.inf
+        if self._whole_rows:
+            values, items = masked, None
+        else:
+            values, items = highest(masked, self._max_k)
+        # NaN ranks above all else: where a row has one, it is the maximum and heads the list
+        if values.numel() and values.amax().isnan():
             raise RunError(f"{name}: the model's scores contain NaN; lower learning_rate")
-        return scores
+        return _Ranked(values, items, n_items)
+
+
+class _Ranked(NamedTuple):
+    """Masked scores of some users.
+
+    Attributes:
+        values: (B, n) of all items, or (B, k) of each user's list, best first.
+        items: (B, k) items of the lists; None where ``values`` are of all items.
+        n_items: Items ranked, [PAD] included.
+    """
+
+    values: Tensor
+    items: Tensor | None
+    n_items: int
+
+    def rows(self, places: Tensor) -> _Ranked:
+        """Those of some of the users."""
+        places = places.to(self.values.device)
+        items = None if self.items is None else self.items[places]
+        return _Ranked(self.values[places], items, self.n_items)
 
 
 class _Measured:
     """What has been collected of one loader's batches."""
 
     def __init__(self, config: Any, name: str) -> None:
-        self._collector, self._max_k, self._name = Collector(config), max(config["topk"]), name
+        self._collector, self._name = Collector(config), name
         self._parts: list[dict[str, Tensor]] = []
         self._n_items = 0
 
-    def add(self, scores: Tensor, batch: Any) -> None:
-        """Collects a batch; ``scores`` is overwritten."""
-        interaction, history, positive_u, positive_i = batch
-        self._n_items = scores.shape[1]
-        positive_u, positive_i = positive_u.to(scores.device), positive_i.to(scores.device)
+    def add(self, ranked: _Ranked, interaction: Any, positive_u: Tensor, positive_i: Tensor) -> None:
+        """Collects a batch: its users and their test items, as rows of the batch and item ids."""
+        self._n_items, device = ranked.n_items, ranked.values.device
+        positive_u, positive_i = positive_u.to(device), positive_i.to(device)
         if len(positive_i) and int(positive_i.max()) >= self._n_items:
             raise RunError(
                 f"{self._name}: item {int(positive_i.max())} is unknown to the model, which scores items "
                 f"below {self._n_items}; grow the model to this block first"
             )
-        masked = self._mask(scores, history)
-        whole = self._collector.register.need("rec.meanrank")
-        collect = self._collect_rows if whole else self._collect_lists
-        self._parts.append(collect(masked, interaction, positive_u, positive_i))
+        collect = self._collect_rows if ranked.items is None else self._collect_lists
+        self._parts.append(collect(ranked, interaction, positive_u, positive_i))
 
     def _collect_rows(
-        self, masked: Tensor, interaction: Any, positive_u: Tensor, positive_i: Tensor
+        self, ranked: _Ranked, interaction: Any, positive_u: Tensor, positive_i: Tensor
     ) -> dict[str, Tensor]:
         """For metrics of whole rankings."""
-        reachable = masked[positive_u, positive_i] > -torch.inf
-        missed = torch.bincount(positive_u[~reachable], minlength=len(masked))
-        return self._hand_over(masked, interaction, positive_u[reachable], positive_i[reachable], missed)
+        scores = ranked.values
+        reachable = scores[positive_u, positive_i] > -torch.inf
+        missed = torch.bincount(positive_u[~reachable], minlength=len(scores))
+        return self._hand_over(scores, interaction, positive_u[reachable], positive_i[reachable], missed)
 
     def _collect_lists(
-        self, masked: Tensor, interaction: Any, positive_u: Tensor, positive_i: Tensor
+        self, ranked: _Ranked, interaction: Any, positive_u: Tensor, positive_i: Tensor
     ) -> dict[str, Tensor]:
         """For metrics of lists: RecBole makes a matrix of positives as wide as the scores it is given."""
-        values, items = highest(masked, self._max_k)
+        values, items, _ = ranked
         hits = (items[positive_u] == positive_i[:, None]) & (values[positive_u] > -torch.inf)
         pair, place = hits.nonzero(as_tuple=True)
-        missed = torch.bincount(positive_u[~hits.any(dim=1)], minlength=len(masked))
+        missed = torch.bincount(positive_u[~hits.any(dim=1)], minlength=len(values))
         collected = self._hand_over(values, interaction, positive_u[pair], place, missed)
         if "rec.items" in collected:
             collected["rec.items"] = items.gather(1, collected["rec.items"])
@@ -185,14 +226,6 @@ class _Measured:
             collected["rec.topk"][:, -1] += missed.to(collected["rec.topk"])
         return collected
 
-    def _mask(self, scores: Tensor, history: tuple[Tensor, Tensor] | None) -> Tensor:
-        missing = max(self._max_k - scores.shape[1], 0)
-        masked = pad(scores, (0, missing), value=-torch.inf) if missing else scores
-        masked[:, 0] = -torch.inf
-        if history is not None:
-            masked[history[0].to(scores.device), history[1].to(scores.device)] = -torch.inf
-        return masked
-
     def metrics(self, evaluator: Evaluator, train_data: Any) -> dict[str, float]:
         """RecBole's metrics of all that was collected."""
         if not self._parts:
@@ -202,6 +235,14 @@ class _Measured:
         struct = _join(self._parts)
         _add_counts(struct, self._collector, self._n_items, train_data, self._name)
         return {metric: float(value) for metric, value in evaluator.evaluate(struct).items()}
+
+
+def _by_history(parts: Mapping[str, BlockEvalDataLoader]) -> list[dict[str, BlockEvalDataLoader]]:
+    """The loaders in groups that mask the same items."""
+    groups: dict[int, dict[str, BlockEvalDataLoader]] = {}
+    for name, loader in parts.items():
+        groups.setdefault(id(loader.history), {})[name] = loader
+    return list(groups.values())
 
 
 def _with_bar(batches: Any, progress: str | None) -> Iterable[Any]:

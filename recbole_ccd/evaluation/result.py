@@ -11,6 +11,7 @@ from torch import nn
 
 from recbole_ccd.errors import RunError
 from recbole_ccd.evaluation.summary import check_triangle, summarise
+from recbole_ccd.model.size import size_of
 
 FORMAT = 1
 ROLES = ("student", "teacher")
@@ -149,16 +150,18 @@ class StreamResult:
         )
 
     def set_size(self, role: str, model: nn.Module) -> None:
-        """Record how large a model is: all parameters, frozen ones too, and the bytes of its state dict.
+        """Record how many ``parameters`` and ``bytes`` a model has (see ``size.size_of``).
 
         Raises:
             ValueError: If the role is unknown.
         """
         _check_role(role)
-        self.sizes[role] = {
-            "parameters": sum(parameter.numel() for parameter in model.parameters()),
-            "bytes": sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values()),
-        }
+        self.sizes[role] = size_of(model)
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """The run's configuration; an old result.json may lack keys."""
+        return self._config
 
     def summary(self, role: str, metric: str) -> dict[str, Any]:
         """R, LA, RA, H, BWT and forgetting of one role under one metric (see ``summary.summarise``).

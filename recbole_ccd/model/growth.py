@@ -9,13 +9,12 @@ from recbole.model.abstract_recommender import GeneralRecommender
 from recbole.utils import ModelType
 from torch import Tensor
 
-from recbole_ccd.config.sources import one_line
 from recbole_ccd.data.block import Block
-from recbole_ccd.errors import ModelError
+from recbole_ccd.errors import ModelError, one_line
 from recbole_ccd.model.history import use_history
 from recbole_ccd.model.initialization import initialize_new_entities
 from recbole_ccd.model.lightgcn import LightGCN
-from recbole_ccd.model.scoring import is_autoencoder
+from recbole_ccd.model.scoring import is_autoencoder, score_pairs, scores_pairs_only
 
 if TYPE_CHECKING:
     from recbole_ccd.config import CCDConfig
@@ -26,6 +25,11 @@ OWN_LOOP = ("NCL", "RaCT", "NAIS", "DiffRec", "LDiffRec")
 CLOSED_FORM = ("NCEPLRec",)
 # models whose parameters belong to rows of a fixed matrix, not to ids
 NOT_BY_ID = ("SpectralCF", "LINE", "NNCF", "GCMC")
+# what helps a model that can be built and cannot score
+_REMEDIES = {
+    "NeuMF": "set mf_train or mlp_train to True",
+    "ConvNCF": "take embedding_size 64, or cnn_kernels and cnn_strides that fit it",
+}
 
 
 def learns_by_steps(config: CCDConfig) -> bool:
@@ -80,24 +84,41 @@ def build(config: CCDConfig, block: Block) -> GeneralRecommender:
 def check_buildable(config: CCDConfig, block: Block) -> GeneralRecommender:
     """Builds a model to see that it takes its settings and the data, before anything runs.
 
+    A model that scores pair by pair is tried on one, as its layers may not fit each other.
+
     Args:
         config: the model's configuration.
         block: a block to build it on.
 
     Returns:
-        The model, untrained.
+        The model, untrained, in evaluation mode.
 
     Raises:
-        ModelError: the model's class refuses them.
+        ModelError: the model's class refuses them, or it cannot score with them.
     """
     try:
-        return build(config, block)
+        model = build(config, block).eval()
     except Exception as error:  # whatever a model's own code raises
         reason = one_line(f"{type(error).__name__}: {error}")
         raise ModelError(
             f"model: {config['model']} cannot be built with its settings on this data ({reason}); correct "
             "them"
         ) from error
+    try:
+        if scores_pairs_only(model):
+            _score_one_pair(model)
+    except Exception as error:
+        reason = one_line(f"{type(error).__name__}: {error}")
+        remedy = _REMEDIES.get(config["model"], "correct them")
+        start = f"model: {config['model']} cannot score with its settings ({reason})"
+        raise ModelError(f"{start}; {remedy}") from error
+    return model
+
+
+@torch.no_grad()
+def _score_one_pair(model: GeneralRecommender) -> None:
+    first = torch.ones(1, dtype=torch.long, device=model.device)
+    score_pairs(model, first, first)
 
 
 def set_inference_history(model: GeneralRecommender, block: Block, config: CCDConfig) -> None:

@@ -75,18 +75,21 @@ def score_rows(model: GeneralRecommender, users: Tensor) -> Tensor:
         users: ids, shape ``(B,)``.
 
     Returns:
-        Shape ``(B, n_items)``, the [PAD] column included.
+        Shape ``(B, n_items)``, the [PAD] column included. The receiver may
+        overwrite it: it is no tensor that the model keeps.
     """
     if isinstance(model, BPR | ENMF) or (torch.is_grad_enabled() and has_factors(type(model))):
         user_vectors, item_vectors = factors(model)
         return user_vectors[users] @ item_vectors.T
-    if not _is_pairwise(model):
-        return model.full_sort_predict(Interaction({model.USER_ID: users})).view(len(users), model.n_items)
+    if not scores_pairs_only(model):
+        scores = model.full_sort_predict(Interaction({model.USER_ID: users})).view(len(users), model.n_items)
+        return scores if has_factors(type(model)) else scores.clone()
     step = max(PAIR_BATCH // model.n_items, 1)
     return torch.cat([_rows_by_pairs(model, part) for part in users.split(step)])
 
 
-def _is_pairwise(model: GeneralRecommender) -> bool:
+def scores_pairs_only(model: GeneralRecommender) -> bool:
+    """Whether the model has no way of its own to score all items at once, as NeuMF."""
     return type(model).full_sort_predict is GeneralRecommender.full_sort_predict
 
 

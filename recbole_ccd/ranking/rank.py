@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import threshold_
 
 from recbole_ccd.ranking.topk import highest
 
@@ -22,8 +23,10 @@ def ranks(scores: Tensor) -> Tensor:
     Returns:
         (B, n) float32 ranks; among equal scores the lower column comes first, and [PAD] gets rank n.
     """
-    table = torch.arange(1, scores.shape[1] + 1, dtype=torch.float32, device=scores.device)
-    return _by_rank(scores, table)
+    n = scores.shape[1]
+    places = torch.arange(1, n, dtype=torch.float32, device=scores.device)
+    result = torch.full(scores.shape, float(n), device=scores.device)
+    return result.scatter_(1, _descending_order(scores[:, 1:]).add_(1), places.expand(len(scores), -1))
 
 
 def ranks_of(scores: Tensor, items: Tensor, sample: Tensor | None = None) -> Tensor:
@@ -70,37 +73,30 @@ def ensemble_scores(
     Raises:
         ValueError: If there is no member.
     """
-    total, unranked, members = None, None, 0
+    total, members = None, 0
     for scores in member_scores:
         if total is None:
             places = torch.arange(1, scores.shape[1] + 1, dtype=torch.float32, device=scores.device)
             table = places.pow_(-exponent)
-            total, unranked = _by_rank(scores, table, depth), table[-1].clone()
+            shallow = depth is not None and depth < scores.shape[1] - 1
+            total = torch.zeros_like(scores, dtype=torch.float32)
+        if shallow:
+            # what their entries are above the last, which all others have
+            first = highest(scores[:, 1:], depth)[1].add_(1)
+            total.scatter_add_(1, first, (table[:depth] - table[-1]).expand(len(scores), -1))
         else:
-            total += _by_rank(scores, table, depth)
-            unranked += table[-1]
+            order = _descending_order(scores[:, 1:]).add_(1)
+            total.scatter_add_(1, order, table[:-1].expand(len(scores), -1))
         # Released before the next member's scores are asked for.
         del scores
         members += 1
     if total is None:
         raise ValueError("an ensemble needs at least one member")
-    if depth is not None and depth < total.shape[1] - 1:
-        total.masked_fill_(total == unranked, -torch.inf)
     total /= members
+    if shallow:
+        threshold_(total, 0.0, -torch.inf).add_(table[-1])
     total[:, 0] = -torch.inf
     return total
-
-
-def _by_rank(scores: Tensor, table: Tensor, depth: int | None = None) -> Tensor:
-    """(B, n): the entry of the table at each column's place in its row's order, [PAD] taking the last."""
-    if depth is not None and depth < scores.shape[1] - 1:
-        result = table[-1].repeat(scores.shape)
-        first = highest(scores[:, 1:], depth)[1].add_(1)
-        return result.scatter_(1, first, table[:depth].expand(len(scores), -1))
-    order = _descending_order(scores[:, 1:]).add_(1)
-    result = torch.empty(scores.shape, dtype=table.dtype, device=scores.device)
-    result[:, 0] = table[-1]
-    return result.scatter_(1, order, table[:-1].expand(scores.shape[0], -1))
 
 
 def _descending_order(scores: Tensor) -> Tensor:

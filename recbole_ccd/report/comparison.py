@@ -181,7 +181,7 @@ def _legend(comparison: Comparison) -> list[str]:
     shown = [f"{name}: {lines[name]}" for name in ("H", *_AT_END)]
     std = "± std: sample standard deviation over seeds, in the table of H that of the last block"
     roles = ", ".join(f"{_SHORT[role]}: {role}" for role in comparison.roles)
-    size = f"{roles}; parameters: frozen ones too; MB (10^6 bytes): of the state dict"
+    size = f"{roles}; parameters: frozen ones too, or fitted values; MB: 10^6 bytes"
     times = "base s, updates s: seconds of training in block 0 and in all later ones, mean over seeds"
     return [*shown, std, *_gain_legend(comparison), size, times]
 

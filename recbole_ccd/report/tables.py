@@ -163,7 +163,8 @@ def _legend(result: StreamResult) -> str:
     lines = definitions(result.include_base, result.include_current, result.eval_part)
     shown = ("R", "LA", "RA", "H", "BWT", "forgetting")
     marks = ", ".join(f"{_SHORT[role]}: {role}" for role in result.roles)
-    sizes = "size: all parameters, frozen ones too; MB (10^6 bytes) of the state dict" if result.sizes else ""
+    size = "size: parameters, frozen ones too, or fitted values; MB (10^6 bytes) of the state dict or these"
+    sizes = size if result.sizes else ""
     return "\n".join([marks, *(f"{name}: {lines[name]}" for name in shown), *([sizes] if sizes else [])])
 
 

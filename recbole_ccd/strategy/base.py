@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from logging import getLogger
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
@@ -20,6 +21,7 @@ from recbole_ccd.evaluation.full_sort import FullSortEvaluator
 from recbole_ccd.evaluation.result import StreamResult
 from recbole_ccd.model.growth import build
 from recbole_ccd.model.scoring import clear_cache
+from recbole_ccd.model.teacher import ordering_rows
 from recbole_ccd.report.tables import block_table, final_table
 from recbole_ccd.seeding import derive_seed, deterministic, seed_stage
 from recbole_ccd.trainer.base import StageTrainer, make_trainer
@@ -77,8 +79,9 @@ class BaseModels:
 class Strategy(ABC):
     """How a model follows a stream.
 
-    A subclass says what happens when a block arrives (:meth:`follow`); this class does the rest: the
-    loop, evaluation after every block, tables, result.json and checkpoints.
+    A subclass says what happens when a block arrives (:meth:`follow`) and what cannot work
+    (:meth:`check_models`); this class does the rest: the loop, evaluation after every block, tables,
+    result.json and checkpoints.
 
     Attributes:
         student: the deployed model after the last block followed.
@@ -97,18 +100,45 @@ class Strategy(ABC):
 
         Args:
             config: the run's configuration.
-            run_directory: where results go; None keeps them in memory.
+            run_directory: where results go, made before the stream is run; None keeps them in memory.
             base_models: models of the base block that strategies of the same seed share; None keeps none.
         """
         self.config, self.run_directory, self.base_models = config, run_directory, base_models
+        self.logger = getLogger("recbole_ccd")
+        self._evaluator = FullSortEvaluator(config, ordering_rows)
+        self._checked: CCDConfig | None = None
+        self.prepare()
+
+    def prepare(self) -> None:
+        """Sets what the strategy has before its stream begins; the constructor calls it at its end.
+
+        A subclass with attributes of its own overrides this method, and calls the overridden one first.
+        """
         self.student: GeneralRecommender | None = None
         self.teacher: GeneralRecommender | None = None
-        self.logger = getLogger("recbole_ccd")
-        self._evaluator = FullSortEvaluator(config)
 
-    @abstractmethod
     def check(self, stream: BlockStream) -> None:
         """Refuses what cannot work, before anything is trained.
+
+        Models are built for that, so it is done once: streams made with one configuration are equal, and
+        of these only the first is looked at. :meth:`run` begins with it.
+
+        Args:
+            stream: the blocks.
+
+        Raises:
+            CCDError: as :meth:`check_models` does.
+        """
+        if self._checked is not stream.config:
+            self.check_models(stream)
+            self._checked = stream.config
+
+    @abstractmethod
+    def check_models(self, stream: BlockStream) -> None:
+        """Refuses models and data that this kind of strategy cannot work with.
+
+        Args:
+            stream: the blocks.
 
         Raises:
             ModelError: a model lacks what its role needs.
@@ -234,8 +264,11 @@ class Strategy(ABC):
         loaders = {
             f"block {j}": stream[j].measured_loader(self.config, known_at=now) for j in range(now.index + 1)
         }
-        loaders["new users"] = now.measured_loader(self.config, users_from=now.n_old_users)
-        loaders["new items"] = now.measured_loader(self.config, items_from=now.n_old_items)
+        whole = loaders[f"block {now.index}"]
+        if whole is not None:
+            new = partial(now.measured_loader, self.config, history=whole.history)
+            loaders["new users"] = new(users_from=now.n_old_users)
+            loaders["new items"] = new(items_from=now.n_old_items)
         parts = {name: loader for name, loader in loaders.items() if loader is not None}
         return self._evaluator.evaluate_parts(
             model, parts, f"block {now.index} {role}", self.config["show_progress"], train_data=now.train

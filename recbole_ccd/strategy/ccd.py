@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import torch
 from recbole.model.abstract_recommender import GeneralRecommender
@@ -17,12 +16,6 @@ from recbole_ccd.trainer.replay import ReplaySource, top_candidates
 from recbole_ccd.trainer.student_update import StudentUpdateTrainer
 from recbole_ccd.trainer.teacher_update import TeacherUpdateTrainer
 
-if TYPE_CHECKING:
-    from recbole_ccd.config import CCDConfig
-    from recbole_ccd.state import RunDirectory
-    from recbole_ccd.strategy.base import BaseModels
-
-
 ROLES = ("student", "teacher")
 
 
@@ -32,18 +25,16 @@ class CCD(DistillingStrategy):
     Base block: train the teacher, distil the student. Then, for each block: distil a new student from
     the teacher of the block before (stage 1), update it on the block with replay from its proxies
     (stage 2), and update the teacher with replay from the student side (stage 3).
+
+    Attributes:
+        proxies: the proxies by name, from block 1 on.
     """
 
     name = "ccd"
 
-    def __init__(
-        self,
-        config: CCDConfig,
-        run_directory: RunDirectory | None = None,
-        base_models: BaseModels | None = None,
-    ) -> None:
-        """See :class:`~recbole_ccd.strategy.base.Strategy`."""
-        super().__init__(config, run_directory, base_models)
+    def prepare(self) -> None:
+        """There are no proxies yet, and no lists."""
+        super().prepare()
         self.proxies: dict[str, GeneralRecommender] = {}
         self._lists: list[tuple[GeneralRecommender, Block, torch.Tensor]] = []
 

@@ -19,7 +19,7 @@ class ContinualStrategy(DistillingStrategy):
     trained one (``base: plain``). A subclass says how a grown student learns a block (:meth:`learn`).
     """
 
-    def check(self, stream: BlockStream) -> None:
+    def check_models(self, stream: BlockStream) -> None:
         """Refuses models that cannot play their role, and users for whom no negative can be drawn.
 
         Raises:
@@ -27,7 +27,7 @@ class ContinualStrategy(DistillingStrategy):
             DataError: a user has interacted with every known item.
         """
         if self._is_taught:
-            super().check(stream)
+            super().check_models(stream)
         else:
             self.check_student(stream)
             self.check_negatives(stream, self.config)

@@ -25,30 +25,24 @@ from recbole_ccd.trainer.teaching import TeacherKnowledge, teaches_items
 
 if TYPE_CHECKING:
     from recbole_ccd.config import CCDConfig
-    from recbole_ccd.state import RunDirectory
-    from recbole_ccd.strategy.base import BaseModels
 
 
 class DistillingStrategy(Strategy):
     """A strategy whose student is taught by a teacher, once or in every block.
 
     Attributes:
+        members: the configuration of each member of the teacher.
         knowledge: what the teacher said when it was asked last, until that has served.
     """
 
-    def __init__(
-        self,
-        config: CCDConfig,
-        run_directory: RunDirectory | None = None,
-        base_models: BaseModels | None = None,
-    ) -> None:
-        """See :class:`~recbole_ccd.strategy.base.Strategy`."""
-        super().__init__(config, run_directory, base_models)
+    def prepare(self) -> None:
+        """Sets the members' configurations; nothing has been asked of a teacher yet."""
+        super().prepare()
+        self.members = [self.config.for_member(m) for m in range(len(self.config["teacher_models"]))]
         self.knowledge: TeacherKnowledge | None = None
         self._teacher_top: torch.Tensor | None = None
-        self.members = [config.for_member(m) for m in range(len(config["teacher_models"]))]
 
-    def check(self, stream: BlockStream) -> None:
+    def check_models(self, stream: BlockStream) -> None:
         """Refuses models that cannot play their role, and users for whom no negative can be drawn.
 
         Raises:
@@ -165,7 +159,7 @@ class DistillingStrategy(Strategy):
         self.teacher.eval()
         users = torch.arange(block.n_users, device=self.config["device"])
         top_items, top_users = top_lists(
-            lambda batch: score_rows(self.teacher, batch).clone(),
+            lambda batch: score_rows(self.teacher, batch),
             users,
             block.n_items,
             max(k, n_excluded),

@@ -51,7 +51,7 @@ class FullBatch(DistillingStrategy):
 
     name = "full_batch"
 
-    def check(self, stream: BlockStream) -> None:
+    def check_models(self, stream: BlockStream) -> None:
         """Refuses models that cannot be trained here, and users for whom no negative can be drawn.
 
         Raises:
@@ -67,7 +67,7 @@ class FullBatch(DistillingStrategy):
                 "take LightGCN, BPR, NGCF, MultiVAE, EASE, …"
             )
         if self.config["base"] == "distilled":
-            super().check(stream)
+            super().check_models(stream)
         else:
             check_buildable(self.config, stream[0])
             self.check_negatives(stream, self.config)

@@ -230,7 +230,7 @@ class StageTrainer(Trainer):
 
     def _full_sort_batch_eval(self, batched_data: Batch) -> tuple[Interaction, Tensor, Tensor, Tensor]:
         interaction, history, positive_u, positive_i = batched_data
-        scores = score_rows(self.model, interaction.to(self.device)[self.model.USER_ID]).clone()
+        scores = score_rows(self.model, interaction.to(self.device)[self.model.USER_ID])
         scores[:, 0] = -torch.inf
         scores[history] = -torch.inf
         return interaction, scores, positive_u, positive_i

@@ -95,7 +95,7 @@ class UserLoss(ABC):
     def _scores_of_all(self) -> ScoreFn:
         """What scores all items that the teacher knows for a batch of users."""
         if not has_factors(type(self.model)):
-            return lambda users: score_rows(self.model, users)[:, : self.n_items].clone()
+            return lambda users: score_rows(self.model, users)[:, : self.n_items]
         user_vectors, item_vectors = factors(self.model, self.config["distill_layer"])
         return lambda users: user_vectors[users] @ item_vectors[: self.n_items].T
 

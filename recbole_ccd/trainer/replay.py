@@ -55,7 +55,7 @@ def top_candidates(model: GeneralRecommender, seen: csr_matrix, n_candidates: in
     model.eval()
     users = torch.arange(model.n_users, device=model.device)
     size = users_at_a_time(model.n_items)
-    return top_k(lambda batch: score_rows(model, batch).clone(), users, n_candidates, seen, size)
+    return top_k(lambda batch: score_rows(model, batch), users, n_candidates, seen, size)
 
 
 class ProxyReplay:
@@ -134,7 +134,7 @@ class ProxyReplay:
     def _live_ranks(
         self, live: GeneralRecommender, users: Tensor, items: Tensor, sample: Tensor | None
     ) -> Tensor:
-        scores = score_rows(live, users).clone()
+        scores = score_rows(live, users)
         # the live model may be the distilled student, which does not know the block's new items
         mask_rows(scores, users, self._seen, -torch.inf)
         return ranks_of(scores, items, sample)

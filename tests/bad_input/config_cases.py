@@ -86,6 +86,12 @@ ON_DATA = {
     ],
     "student-settings": ["--model=NGCF", "--hidden_size_list=[-8]"],
     "member-settings": ["--teacher_models=[DMF]", "--teacher_args.inter_matrix_type=rating"],
+    "no-tower": ["--model=NeuMF", "--mf_train=False", "--mlp_train=False"],
+    "no-tower-of-a-member": [
+        "--teacher_models=[NeuMF]",
+        "--teacher_args={mf_train: False, mlp_train: False}",
+    ],
+    "convolution-too-large": ["--model=ConvNCF"],
     "negatives-switched-off": ["--train_neg_sample_args=~"],
     "full-batch-student": ["--model=MultiVAE", "--strategy=full_batch"],
     "one-of-several-runs": ["--model=NeuMF", "--strategy=ccd,graphsail"],

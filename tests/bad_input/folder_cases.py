@@ -4,8 +4,10 @@ import os
 
 import pytest
 
-from recbole_ccd import CCDConfig, StreamResult
-from recbole_ccd.state import RunDirectory, load_tensors
+from recbole_ccd import CCDConfig, Comparison, StreamResult, run_ccd
+from recbole_ccd.files import load_tensors
+from recbole_ccd.state import RunDirectory
+from tests.evaluation.results import make_run
 
 
 def settings_file(content):
@@ -106,4 +108,8 @@ PYTHON_CASES = {
     "no-weights": lambda folder: load_tensors(folder / "student.pt"),
     "weights-damaged": lambda folder: load_tensors(holding(folder, "a.pt", b"PK\x03").path / "a.pt"),
     "foreign-result": lambda folder: StreamResult.from_dict({"format": 9}),
+    "several-runs-as-one": lambda folder: run_ccd(config_dict={"strategy": ["static", "ccd"]}),
+    "runs-that-do-not-fit": lambda folder: Comparison(
+        {"a": [make_run(graph="cumulative")], "b": [make_run(graph="block")]}
+    ),
 }

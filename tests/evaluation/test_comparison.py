@@ -6,6 +6,7 @@ from statistics import stdev
 
 import pytest
 
+from recbole_ccd.config.catalogue import comparable_keys, stream_keys
 from recbole_ccd.errors import RunError
 from recbole_ccd.evaluation import Comparison, StreamResult
 from recbole_ccd.evaluation.seeds import gain_over, spread_of, two_best
@@ -14,6 +15,9 @@ from tests.evaluation.results import make_run, runs
 # R = [[a], [b, b]]: H_1 = 2 LA RA / (LA + RA) with LA = (a + b)/2 and RA = b
 CCD_LEVELS = [(0.4, 0.4), (0.5, 0.5), (0.6, 0.6)]
 TUNE_LEVELS = [(0.3, 0.3), (0.3, 0.3), (0.6, 0.6)]
+
+
+SPLIT = {"split": {"RS": [0.8, 0.1, 0.1]}}
 
 
 def make_comparison():
@@ -181,6 +185,21 @@ def test_seeds_are_paired_whatever_their_order():
     assert p is not None
 
 
+def test_settings_of_learning_may_differ():
+    of_ccd = {"base": "distilled", "lwc_kd_weight": 0.1, "student_update_epochs": 5, "run_dir": "a"}
+    of_tune = {"base": "plain", "lwc_kd_weight": 0.2, "student_update_epochs": 9, "run_dir": "b"}
+    alike = {"graph": "block", "eval_args": SPLIT}
+    compared = Comparison(
+        {"ccd": [make_run("ccd", **alike, **of_ccd)], "tune": [make_run("fine_tune", **alike, **of_tune)]}
+    )
+    assert compared.labels == ["ccd", "tune"]
+    assert not set(stream_keys()) & comparable_keys()
+
+
+def test_what_an_old_result_does_not_tell_is_not_held_against_it():
+    assert Comparison({"a": [make_run()], "b": [make_run(graph="block")]}).labels == ["a", "b"]
+
+
 @pytest.mark.parametrize(
     ("results", "message"),
     [
@@ -194,6 +213,33 @@ def test_seeds_are_paired_whatever_their_order():
         ({"a": [make_run()], "b": [make_run(levels=(0.1,) * 3)]}, "b, seed 1: the number of blocks"),
         ({"a": [make_run()], "b": [make_run(la_include_base=False)]}, "b, seed 1: la_include_base"),
         ({"a": [make_run()], "b": [make_run(eval_part="valid")]}, "b, seed 1: eval_part is not as"),
+        (
+            {"a": [make_run(graph="block")], "b": [make_run(graph="cumulative")]},
+            "b, seed 1: graph is not as in the first run, 'cumulative' and not 'block'; compare",
+        ),
+        (
+            {
+                "a": runs("ccd", CCD_LEVELS[:2], mask_history="all"),
+                "b": runs("ccd", CCD_LEVELS[:2], mask_history="block"),
+            },
+            "b, seed 1: mask_history is not as in the first run, 'block' and not 'all'",
+        ),
+        (
+            {"a": [make_run(valid_blocks="seen"), make_run(seed=2, valid_blocks="current")]},
+            "a, seed 2: valid_blocks",
+        ),
+        (
+            {"a": [make_run(eval_args=SPLIT)], "b": [make_run(eval_args={"split": {"RS": [1]}})]},
+            "b, seed 1: eval_args",
+        ),
+        (
+            {"a": [make_run(block_ratios=[0.5, 0.5])], "b": [make_run(block_ratios=[0.4, 0.6])]},
+            "b, seed 1: block_ratios",
+        ),
+        (
+            {"a": [make_run(load_col={"inter": ["u"]})], "b": [make_run(load_col={"inter": "*"})]},
+            "b, seed 1: load_col",
+        ),
         ({"a": [make_run()], "b": [make_run(known=11)]}, "b, seed 1: what is known after each block"),
         ({"a": [make_run("ccd", 1), make_run("static", 2)]}, "a, seed 2: not the strategy"),
         ({"a": [make_run(teacher=(0.1,))]}, "a, seed 1: the run is not finished"),

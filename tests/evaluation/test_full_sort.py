@@ -152,8 +152,15 @@ def test_popularity_metrics_ask_for_the_training_data() -> None:
 
 def test_the_models_tensors_stay_as_they_are() -> None:
     table, loader = random_case(0)
-    model = TableModel(table.clone())
-    FullSortEvaluator(make_config(), lambda m, users: m.table.detach()[: len(users)]).evaluate(model, loader)
+
+    class KeepsItsScores(TableModel):
+        USER_ID, n_items = "user_id", ITEMS
+
+        def full_sort_predict(self, interaction: Interaction) -> Tensor:
+            return self.table.detach()[: len(interaction["user_id"])]
+
+    model = KeepsItsScores(table.clone())
+    FullSortEvaluator(make_config()).evaluate(model, loader)
     assert torch.equal(model.table, table)
 
 

@@ -6,6 +6,7 @@ import torch
 from recbole_ccd.errors import RunError
 from recbole_ccd.evaluation import FullSortEvaluator
 from recbole_ccd.model.scoring import score_rows
+from recbole_ccd.model.teacher import TeacherEnsemble, ordering_rows
 from tests.model.small_models import small_model
 
 
@@ -55,7 +56,7 @@ def test_among_gives_what_iterating_gives(parts):
     places, batch = loader.among(torch.arange(1, 10_000))
     assert torch.equal(places + 1, loader.uid_list)
     whole = loader.collate_fn(list(range(len(loader.uid_list))))
-    for ours, theirs in zip(batch[2:], whole[2:], strict=True):
+    for ours, theirs in zip(batch[1:], whole[2:], strict=True):
         assert torch.equal(ours, theirs)
     assert torch.equal(batch[0]["user_id"], whole[0]["user_id"])
     nobody, _ = loader.among(torch.tensor([0]))
@@ -76,3 +77,28 @@ def test_a_model_that_is_too_small_names_the_part(tiny_stream, make_config, part
     with pytest.raises(RunError, match="block 2 on new items: item .* unknown"):
         evaluator = FullSortEvaluator(make_config(), lambda m, users: torch.zeros(len(users), m.n_items))
         evaluator.evaluate_parts(model, loader, "block 2")
+
+
+@pytest.mark.parametrize("depth", [None, 12])
+def test_an_ensemble_of_one_is_measured_as_its_ranks_are(tiny_stream, make_config, parts, depth):
+    config, model = small_model(make_config, "BPR", tiny_stream[2])
+    config = make_config(ensemble_rank_depth=depth, distill_top_k=9, exclusion_top_k=4)
+    teacher = TeacherEnsemble(config, tiny_stream[2].train, [model])
+    by_rank = FullSortEvaluator(config).evaluate_parts(teacher, parts, "block 2 teacher")
+    assert (
+        FullSortEvaluator(config, ordering_rows).evaluate_parts(teacher, parts, "block 2 teacher") == by_rank
+    )
+
+
+def test_parts_that_mask_the_same_items_share_them(tiny_stream, make_config):
+    config, now = make_config(), tiny_stream[2]
+    whole = now.measured_loader(config)
+    new = now.measured_loader(config, items_from=now.n_old_items, history=whole.history)
+    found = now.measured_loader(config, items_from=now.n_old_items)
+    assert new.history is whole.history and (new.history != found.history).nnz == 0
+    _, model = small_model(make_config, "BPR", now)
+    evaluator = FullSortEvaluator(config)
+    shared = evaluator.evaluate_parts(model, {"whole": whole, "new": new}, "block 2")
+    assert shared["new"] == evaluator.evaluate(model, found) and shared["whole"] == evaluator.evaluate(
+        model, whole
+    )

@@ -1,6 +1,7 @@
 """A fresh model at every block, on everything so far: trained by steps, counted, or solved."""
 
 import json
+import warnings
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import yaml
 from recbole.data.interaction import Interaction
 from recbole.model.general_recommender import BPR, ItemKNN
 
+from recbole_ccd.__main__ import main
 from recbole_ccd.data.cut import TRAIN, VALID
 from recbole_ccd.data.dataloader import BlockTrainDataLoader
 from recbole_ccd.data.sampler import KnownItemSampler
@@ -21,7 +23,6 @@ from recbole_ccd.strategy.full_batch import FullBatch
 from recbole_ccd.trainer.base import StageTrainer
 from tests.conftest import SMALL, SMALL_CCD
 from tests.strategy.runs import block_rows, follow, matrices, write_files
-from tests.test_cli import MODULE, execute
 
 WITHOUT_STEPS = ["ADMMSLIM", "AsymKNN", "EASE", "ItemKNN", "NCEPLRec", "Pop", "Random", "SLIMElastic"]
 # none of these could be grown from block to block, or be taught on the base block
@@ -194,13 +195,19 @@ def test_other_strategies_name_this_one_to_a_model_without_steps(tiny_folder, tm
     assert not list(tmp_path.iterdir())
 
 
-def test_pop_from_the_command_line(tiny_folder, tmp_path):
+def test_pop_from_the_command_line(tiny_folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "small.yaml").write_text(yaml.safe_dump(SMALL), encoding="utf-8")
     where = ["--config_files=small.yaml", f"--data_path={tiny_folder}", "--dataset=tiny", "--run_dir=run"]
-    done = execute([*MODULE, "--model=Pop", "--strategy=full_batch", *where], tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "full_batch with Pop on tiny" in done.stdout + done.stderr
-    assert "Traceback" not in done.stderr and "Warning" not in done.stderr
+    with warnings.catch_warnings():
+        # of what Python shows by default nothing must be left to show
+        warnings.simplefilter("error")
+        for hidden in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
+            warnings.simplefilter("ignore", hidden)
+        assert main(["--model=Pop", "--strategy=full_batch", *where]) == 0
+    shown = capsys.readouterr()
+    assert "full_batch with Pop on tiny" in shown.out + shown.err
+    assert "Traceback" not in shown.err and "Warning" not in shown.err
     result = json.loads((tmp_path / "run" / "result.json").read_text(encoding="utf-8"))
     assert (result["model"], result["strategy"], result["n_blocks"]) == ("Pop", "full_batch", 3)
     R = result["metrics"]["recall@5"]["student"]["R"]

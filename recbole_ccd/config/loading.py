@@ -1,0 +1,188 @@
+"""How settings are found: RecBole's Config over more sources, strict about keys and values."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from recbole.config import Config
+from recbole.model.abstract_recommender import AbstractRecommender
+
+from recbole_ccd.config.catalogue import (
+    ALWAYS_TAUGHT,
+    DEFAULT_DATASET,
+    DEFAULT_MODEL,
+    METHOD_NAME,
+    all_model_keys,
+    choose,
+    model_class,
+    model_keys,
+    properties,
+    properties_dir,
+    recbole_properties_dir,
+    strategy_keys,
+    yaml_keys,
+)
+from recbole_ccd.config.checks import STAGE_KEYS, STAGES
+from recbole_ccd.config.sources import ConfigLoader, merged, read_layers
+from recbole_ccd.config.strict import check_ablation, check_keys, check_strategy_args, teacher_settings
+from recbole_ccd.config.values import check_settings
+from recbole_ccd.errors import ConfigError
+
+# Keys without a default that RecBole's programs accept.
+_EXTRA_KEYS = frozenset(
+    {"model", "dataset", "nproc", "ip", "port", "world_size", "group_offset"}
+    | {"valid_neg_sample_args", "test_neg_sample_args"}
+)
+
+
+class LoadedConfig(Config):
+    """Settings from all sources, put together by the hooks of RecBole's constructor and checked.
+
+    See :class:`~recbole_ccd.config.CCDConfig`, which adds what runs ask of them, for the arguments.
+    """
+
+    def __init__(
+        self,
+        model: str | type[AbstractRecommender] | None = None,
+        dataset: str | None = None,
+        config_file_list: Sequence[str] | None = None,
+        config_dict: Mapping[str, Any] | None = None,
+        argv: Sequence[str] | None = None,
+    ) -> None:
+        self._layers = read_layers(config_file_list, config_dict, argv)
+        # what strategy_args has for the chosen strategy
+        self._own: dict[str, Any] = {}
+        super().__init__(model, dataset, config_file_list, config_dict)
+
+    # Sources: hooks of RecBole's constructor
+
+    def _init_parameters_category(self) -> None:
+        super()._init_parameters_category()
+        # RecBole extends these lists in place, and they are its module globals
+        self.parameters = {category: list(keys) for category, keys in self.parameters.items()}
+        listed = {key for keys in self.parameters.values() for key in keys}
+        ours = yaml_keys(properties_dir() / "overall.yaml") | strategy_keys()
+        self.parameters["Continual"] = sorted(ours - listed)
+
+    def _build_yaml_loader(self) -> type[yaml.SafeLoader]:
+        return ConfigLoader
+
+    def _load_config_files(self, file_list: Sequence[str] | None) -> dict[str, Any]:
+        return merged(*(layer.values for layer in self._layers[:-2]))
+
+    def _load_variable_config_dict(self, config_dict: Mapping[str, Any] | None) -> dict[str, Any]:
+        return self._layers[-2].values
+
+    def _load_cmd_line(self) -> dict[str, Any]:
+        return self._layers[-1].values
+
+    def _merge_external_config_dict(self) -> None:
+        self.external_config_dict = merged(*(layer.values for layer in self._layers))
+
+    def _get_model_and_dataset(
+        self, model: str | type[AbstractRecommender] | None, dataset: str | None
+    ) -> tuple[str, type[AbstractRecommender], str]:
+        source = self._source("model") if model is None else "model argument"
+        model = self.external_config_dict.get("model", DEFAULT_MODEL) if model is None else model
+        found = model_class(DEFAULT_MODEL if model == METHOD_NAME else model, source)
+        source = self._source("dataset") if dataset is None else "dataset argument"
+        dataset = self.external_config_dict.get("dataset", DEFAULT_DATASET) if dataset is None else dataset
+        if not isinstance(dataset, str) or not dataset.strip():
+            raise ConfigError(f"dataset is {dataset!r} ({source}), which is no name; give the name")
+        return super()._get_model_and_dataset(found, dataset)
+
+    def _update_internal_config_dict(self, file: str | os.PathLike[str]) -> Mapping[str, Any]:
+        values = properties(Path(file))
+        self._lay_over(values)
+        return values
+
+    def _load_internal_config_dict(
+        self, model: str, model_class: type[AbstractRecommender], dataset: str
+    ) -> None:
+        super()._load_internal_config_dict(model, model_class, dataset)
+        ours = properties_dir()
+        self._update_internal_config_dict(ours / "overall.yaml")
+        strategy, preset, ablation = map(self._chosen_file, ("strategy", "preset", "ablation"))
+        # a strategy or a data set may set a key that only some models have
+        foreign = all_model_keys() - model_keys(model)
+        for file in filter(None, ("learning", strategy, f"model/{model}", f"dataset/{dataset}", preset)):
+            values = properties(ours / f"{file}.yaml")
+            kept = {key: value for key, value in values.items() if key not in foreign}
+            self._lay_over(kept)
+        check_strategy_args(self._layers)
+        given = (self.internal_config_dict["strategy_args"], self.external_config_dict.get("strategy_args"))
+        self._own = merged(*(args or {} for args in given)).get(Path(strategy).name) or {}
+        self._lay_over(self._own)
+        if ablation:
+            taken = self._update_internal_config_dict(ours / f"{ablation}.yaml")
+            check_ablation(Path(ablation).name, taken, self.external_config_dict, self._source)
+
+    def _lay_over(self, values: Mapping[str, Any]) -> None:
+        self.internal_config_dict = merged(self.internal_config_dict, values)
+
+    def _chosen_file(self, key: str) -> str | None:
+        name = self.external_config_dict.get(key, self.internal_config_dict[key])
+        return None if name is None else f"{key}/{choose(key, name, self._source(key))}"
+
+    # Checks: the settings are complete here, and RecBole has not yet rewritten any
+
+    def _get_final_config_dict(self) -> dict[str, Any]:
+        teachers = self.external_config_dict.get(
+            "teacher_models", self.internal_config_dict.get("teacher_models")
+        )
+        self._check_known(teachers)
+        defaults = copy.deepcopy(self.internal_config_dict)
+        for key in self.external_config_dict.keys() & set(STAGE_KEYS):
+            defaults.update({f"{stage}_{key}": None for stage in STAGES})
+        settings = merged(defaults, self.external_config_dict)
+        nullable = yaml_keys(recbole_properties_dir() / "dataset" / "sample.yaml") | {"dataloaders_save_path"}
+        check_settings(settings, self.internal_config_dict, nullable, self._source)
+        if settings.get("teacher_models"):
+            self._check_teacher(settings)
+        if settings["strategy"] in ALWAYS_TAUGHT:
+            # what is recorded is what is done, also where one file serves other strategies too
+            settings["base"] = "distilled"
+        return settings
+
+    def _check_known(self, teachers: Any) -> None:
+        named = teachers if isinstance(teachers, list) else []
+        known = set(self.internal_config_dict) | strategy_keys() | _EXTRA_KEYS
+        known |= {key for keys in self.parameters.values() for key in keys}
+        # the first is read by nothing in RecBole, the second is derived from the model
+        known -= {"config_file", "MODEL_TYPE"}
+        for layer in self._layers:
+            check_keys(layer, known, self.model, [name for name in named if isinstance(name, str)])
+
+    def _check_teacher(self, settings: dict[str, Any]) -> None:
+        for name in settings["teacher_models"]:
+            model_class(name, f"teacher_models, {self._source('teacher_models')}")
+        # settings of ours that fit no member are left out; those of the user are an error
+        settings["teacher_args"] = teacher_settings(
+            settings["teacher_models"], settings.get("teacher_args") or {}, self._layers, self._source
+        )
+
+    def _source(self, path: str) -> str:
+        """Which source decided a key, or dotted keys; for a dictionary the last one that touched it."""
+        default = "strategy_args" if path in self._own else "default"
+        return next((layer.source for layer in reversed(self._layers) if layer.holds(path)), default)
+
+    # What RecBole derives
+
+    def _set_default_parameters(self) -> None:
+        given = self.external_config_dict.get("data_path")
+        super()._set_default_parameters()
+        if self.dataset == DEFAULT_DATASET and given and Path(given, self.dataset).is_dir():
+            self.final_config_dict["data_path"] = os.path.join(given, self.dataset)
+        self.final_config_dict["data_path"] = os.path.normpath(self.final_config_dict["data_path"])
+
+    def _init_device(self) -> None:
+        super()._init_device()
+        # RecBole reads gpu_id only
+        if not self.final_config_dict["use_gpu"]:
+            self.final_config_dict["device"] = torch.device("cpu")

@@ -1,0 +1,150 @@
+"""Strictness about values: each by itself, and those that must fit each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from recbole.evaluator import metric_types
+from recbole.evaluator.register import metric_information
+from recbole.utils import EvaluatorType
+
+from recbole_ccd.config.checks import CHECKS, NESTED_CHECKS
+from recbole_ccd.config.conditions import check_value, like
+from recbole_ccd.errors import ConfigError, one_line
+
+BLOCK_PARTS = ("train", "valid", "test")
+
+
+def check_settings(
+    settings: Mapping[str, Any],
+    defaults: Mapping[str, Any],
+    nullable: frozenset[str],
+    source_of: Callable[[str], str],
+) -> None:
+    """Checks the settings of a run, each by itself and then together.
+
+    Args:
+        settings: all settings.
+        defaults: the defaults, whose types count where the table has no check.
+        nullable: keys without check that may be None although their default is not.
+        source_of: where a key (or dotted keys) was set.
+
+    Raises:
+        ConfigError: If a value is of the wrong type or impossible.
+    """
+    for key, value in settings.items():
+        check = CHECKS.get(key) or like(defaults.get(key))
+        if value is not None or key in CHECKS or key not in nullable:
+            check_value(key, value, check, source_of(key))
+        for part, nested in NESTED_CHECKS.get(key, {}).items():
+            if isinstance(value, Mapping) and part in value:
+                path = f"{key}.{part}"
+                check_value(path, value[part], nested, source_of(path))
+    _check_block_files(settings, source_of)
+    _check_columns(settings, source_of)
+    _check_candidates(settings, source_of)
+    _check_metrics(settings, source_of)
+    _check_depth(settings, source_of)
+    for role in ("student", "teacher"):
+        _check_replay(settings, role, source_of)
+
+
+def metric_names(metrics: str | list[str], topk: int | list[int]) -> list[str]:
+    """The names under which RecBole's evaluator returns metrics, such as ``recall@20``."""
+    metrics = [metrics] if isinstance(metrics, str) else metrics
+    cutoffs = [topk] if isinstance(topk, int) else topk
+    names: list[str] = []
+    for metric in (m.lower() for m in metrics):
+        # GAUC looks at whole rankings and has no cutoff
+        whole = metric_information[metric] == ["rec.meanrank"]
+        names += [metric] if whole else [f"{metric}@{k}" for k in cutoffs]
+    return list(dict.fromkeys(names))
+
+
+def _supported_metrics() -> list[str]:
+    ranking = (m for m, kind in metric_types.items() if kind == EvaluatorType.RANKING)
+    return [m for m in ranking if all(need.startswith("rec.") for need in metric_information[m])]
+
+
+def _check_metrics(settings: Mapping[str, Any], source_of: Callable[[str], str]) -> None:
+    metrics, supported = settings["metrics"], _supported_metrics()
+    for metric in [metrics] if isinstance(metrics, str) else metrics:
+        if metric.lower() not in supported:
+            known = metric.lower() in metric_types
+            problem = "needs more than the rankings of a block" if known else "is no metric"
+            start = f"metrics: '{one_line(metric)}' ({source_of('metrics')}) {problem}"
+            raise ConfigError(f"{start}; choose among: {', '.join(supported)}")
+    names = metric_names(metrics, settings["topk"])
+    if settings["valid_metric"].lower() not in names:
+        start = f"valid_metric is {one_line(repr(settings['valid_metric']))} ({source_of('valid_metric')})"
+        raise ConfigError(f"{start}, which metrics and topk do not give; choose one of: {', '.join(names)}")
+
+
+def _check_depth(settings: Mapping[str, Any], source_of: Callable[[str], str]) -> None:
+    """The teacher must rank at least as many items as are asked of it."""
+    depth = settings.get("ensemble_rank_depth")
+    for key in ("topk", "distill_top_k", "exclusion_top_k") if depth is not None else ():
+        longest = max(settings[key]) if isinstance(settings[key], list) else settings[key]
+        if longest > depth:
+            name = "ensemble_rank_depth"
+            start = f"{name} is {depth} ({source_of(name)}), less than {key} with {longest}"
+            raise ConfigError(f"{start} ({source_of(key)}); raise {name} or lower {key}")
+
+
+def _check_replay(settings: Mapping[str, Any], role: str, source_of: Callable[[str], str]) -> None:
+    """No more items can be drawn without replacement than there are candidates."""
+    name = f"{role}_replay_candidates"
+    for source in ("stability", "plasticity", "student"):
+        key = f"{role}_replay_{source}"
+        drawn, candidates = settings.get(key), settings.get(name)
+        if drawn is None or candidates is None:
+            continue
+        drawn, candidates = (v if isinstance(v, list) else [v] for v in (drawn, candidates))
+        for block in range(max(len(drawn), len(candidates))):
+            least = candidates[min(block, len(candidates) - 1)]
+            if drawn[min(block, len(drawn) - 1)] > least:
+                limit = f"the {least} of {name} in block {block + 1} ({source_of(name)})"
+                start = f"{key} is {settings[key]} ({source_of(key)})"
+                raise ConfigError(f"{start}, more than {limit}; lower it or raise {name}")
+
+
+def _check_block_files(settings: Mapping[str, Any], source_of: Callable[[str], str]) -> None:
+    """A block comes as one file, or as one for each of train, valid and test."""
+    blocks: dict[str, list[str]] = {}
+    for name in settings.get("benchmark_filename") or ():
+        block, _, part = name.rpartition(".")
+        named = (block, part) if block and part in BLOCK_PARTS else (name, "")
+        blocks.setdefault(named[0], []).append(named[1])
+    for block, parts in blocks.items():
+        if sorted(parts) not in ([""], sorted(BLOCK_PARTS)):
+            key = "benchmark_filename"
+            given = one_line(", ".join(f"{block}.{part}" if part else block for part in parts))
+            whole = one_line(", ".join(f"{block}.{part}" for part in BLOCK_PARTS))
+            start = f"{key} has {given} of block '{one_line(block)}' ({source_of(key)})"
+            raise ConfigError(f"{start}; name {whole}, or one file with the whole block")
+
+
+def _check_columns(settings: Mapping[str, Any], source_of: Callable[[str], str]) -> None:
+    """Users and items have a column each, and RecBole takes the columns to load or those not to load."""
+
+    def both(*keys: str) -> str:
+        return " and ".join(f"{key} ({source_of(key)})" for key in keys)
+
+    user, item = settings["USER_ID_FIELD"], settings["ITEM_ID_FIELD"]
+    if user == item:
+        start = f"{both('USER_ID_FIELD', 'ITEM_ID_FIELD')} are both {one_line(repr(user))}"
+        raise ConfigError(f"{start}; give the column of each")
+    load, unload = settings.get("load_col") or {}, settings.get("unload_col") or {}
+    for suffix in unload:
+        if unload[suffix] and load.get(suffix, "*") != "*":
+            start = f"{both('unload_col', 'load_col')} both name columns of '{suffix}'"
+            raise ConfigError(f"{start}; set load_col.{suffix} to '*'")
+
+
+def _check_candidates(settings: Mapping[str, Any], source_of: Callable[[str], str]) -> None:
+    """Dynamic negatives are chosen among candidates."""
+    key, args = "train_neg_sample_args", settings.get("train_neg_sample_args")
+    if args and args.get("dynamic") and not args.get("candidate_num"):
+        start = f"{key}.dynamic is True ({source_of(f'{key}.dynamic')}) without candidates to choose from"
+        raise ConfigError(f"{start}; give {key}.candidate_num an integer >= 1")
