@@ -137,9 +137,19 @@ class _Contrast(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None, None, None, None, None]:
         anchors, powers, sums, rows, cols, places, share = ctx.saved_tensors
-        result = anchors.new_zeros(powers.shape[1], anchors.shape[1])
+        result = anchors.new_empty(powers.shape[1], anchors.shape[1])
+        _zero_outside(result, ctx.kinds)
         scale = grad / sums
         for number, columns in enumerate(ctx.kinds):
             torch.mm(powers[:, columns].T, anchors * scale[:, number, None], out=result[columns])
         pulled = anchors[rows] * (-grad.reshape(-1)[places] * share)[:, None]
         return None, result.index_put_((cols,), pulled, accumulate=True), None, None, None, None, None
+
+
+def _zero_outside(rows: Tensor, kinds: Sequence[slice]) -> None:
+    """Zeroes the rows in none of some disjoint ranges; the others are written anyway."""
+    end = 0
+    for part in sorted(kinds, key=lambda kind: kind.start):
+        rows[end : part.start] = 0.0
+        end = part.stop
+    rows[end:] = 0.0

@@ -83,8 +83,11 @@ class ContrastiveRetention(Retention):
         live = self._layers(self.live)
         weights, clustering = None, ()
         if self._imitation is not None:
-            weights = self._imitation(self._old_layers[0][users], live[0][users])
-            term = self._imitation.clustering(live[0][self.live.n_users + items])
+            # one look-up, as the gradient of each is as large as the table
+            places = torch.cat([users, self.live.n_users + items])
+            live_users, live_items = live[0].index_select(0, places).split([len(users), len(items)])
+            weights = self._imitation(self._old_layers[0][users], live_users)
+            term = self._imitation.clustering(live_items)
             clustering = (self.config["piw_weight"] / len(interaction) * term,)
         if not self.config["lwc_kd_weight"]:
             return clustering
