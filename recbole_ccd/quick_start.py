@@ -91,7 +91,8 @@ def run_ccd(
     if resume is not None or named is not None:
         folder = Path(named if resume is None else resume)
         given = _with_names(config_dict, model, dataset)
-        return _expect(RUN, folder) and _resumed(folder, config_file_list, given, argv, stop)
+        _expect(RUN, folder)
+        return _resumed(folder, config_file_list, given, argv, stop)
     refuse_lists(config_file_list, config_dict, argv)
     config = CCDConfig(model, dataset, config_file_list, config_dict, argv)
     stream = create_stream(config)
@@ -167,7 +168,8 @@ def compare(
     if resume is not None or named is not None:
         folder = Path(named if resume is None else resume)
         given = _with_names(config_dict, model, dataset)
-        return _expect(COMPARISON, folder) and _resumed(folder, config_file_list, given, argv, stop)
+        _expect(COMPARISON, folder)
+        return _resumed(folder, config_file_list, given, argv, stop)
     runs = expand(model, dataset, config_file_list, config_dict, argv)
     top = top_of(runs)
     checked = check_all(runs, top, create_stream)
@@ -184,13 +186,12 @@ def _with_names(
     return {**(config_dict or {}), **{key: value for key, value in named.items() if value is not None}}
 
 
-def _expect(kind: str, folder: Path) -> bool:
+def _expect(kind: str, folder: Path) -> None:
     """Refuses a comparison where a run is to be gone on with, and the other way round."""
     manifest = begun(folder)
     found = RUN if manifest is None else manifest.kind
     if found != kind:
         raise RunError(f"{folder} holds a {found} and no {kind}; call resume, which takes both")
-    return True
 
 
 def _resumed(

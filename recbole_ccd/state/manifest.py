@@ -212,7 +212,7 @@ class Manifest:
             path = folder / name
             try:
                 return cls._from_text(path.read_text(encoding="utf-8")), problem
-            except FileNotFoundError:
+            except (FileNotFoundError, NotADirectoryError):
                 problem = problem or f"{path} is missing"
             except RunError as error:
                 raise RunError(f"{path} {error}") from None

@@ -167,7 +167,10 @@ class StageTrainer(Trainer):
     def fit(self, *args: Any, **kwargs: Any) -> tuple[float, dict | None]:
         """RecBole's ``fit``, after which the model holds the best weights; nothing is written to disk."""
         self.epochs_run = self.start_epoch
-        result = super().fit(*args, **kwargs)
+        try:
+            result = super().fit(*args, **kwargs)
+        finally:
+            self.tensorboard.close()
         if self._best_state is not None:
             self.model.load_state_dict(self._best_state)
         self._best_state = None
@@ -176,7 +179,6 @@ class StageTrainer(Trainer):
         clear_cache(self.model)
         self.model.eval()
         self._read_inference_rows()
-        self.tensorboard.close()
         return result
 
     def _save_checkpoint(self, epoch: int, verbose: bool = True, **kwargs: Any) -> None:
