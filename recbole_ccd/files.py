@@ -154,7 +154,13 @@ def save_tensors(path: str | os.PathLike[str], tensors: Mapping[str, Tensor]) ->
     if wrong:
         raise TypeError(f"only named tensors can be saved, and these are none: {', '.join(map(str, wrong))}")
     with _replacing(path) as file:
-        torch.save({name: _compact(tensor) for name, tensor in tensors.items()}, file)
+        try:
+            torch.save({name: _compact(tensor) for name, tensor in tensors.items()}, file)
+        except RuntimeError as error:
+            # torch's writer fails once more when it is closed after somebody has interrupted it
+            if isinstance(error.__context__, KeyboardInterrupt):
+                raise error.__context__ from None
+            raise
     return file.written
 
 

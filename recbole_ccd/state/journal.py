@@ -152,7 +152,7 @@ class Journal:
     def last_block(self) -> BlockState | None:
         """The last finished block whose checkpoint is intact; None if there is none.
 
-        Blocks behind a damaged checkpoint are forgotten, and learned again.
+        What came after it is forgotten, and learned again.
         """
         manifest = self.manifest
         while manifest.blocks:
@@ -170,6 +170,8 @@ class Journal:
                 if result is not None:
                     return BlockState(entry.block, states, result)
             manifest.blocks.pop()
+            # what was learned on top of it
+            manifest.stages, manifest.epochs = [], None
         return None
 
     def outcome(self, key: str) -> Outcome | None:
@@ -213,7 +215,8 @@ class Journal:
         with self._saving():
             file = self._store.save(f"{STAGES}/{key}.pt", partial(save_tensors, tensors=state))
             self.manifest.stages.append(StageEntry(key, block, record, file))
-            self.manifest.epochs = None
+            if self.manifest.epochs is not None and self.manifest.epochs.key == key:
+                self.manifest.epochs = None
             self._store.write(self.manifest)
             self._store.prune(self.manifest)
 

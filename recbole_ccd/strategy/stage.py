@@ -102,7 +102,7 @@ class Stage:
 
     @property
     def seconds(self) -> float:
-        """See the class."""
+        """Wall-clock seconds of the stage so far, in all processes."""
         return self._before + perf_counter() - self._start
 
     def trainer(self, kind: type[AnyTrainer], model: GeneralRecommender) -> AnyTrainer:

@@ -58,7 +58,7 @@ class StageTrainer(Trainer):
     Attributes:
         block: the block being learned.
         label: what logs, bars and error messages call this stage.
-        epochs_run: epochs of the last ``fit``.
+        epochs_run: epochs of the last ``fit``, those before it was taken up included.
     """
 
     stage = "base"
