@@ -78,20 +78,26 @@ class Killed(BaseException):
 
 
 @contextmanager
-def killed_after(saves):
-    """Ends the process, so to speak, after so many manifests have been written."""
-    left, write = [saves], Store.write
+def killed_when(there):
+    """Ends the process, so to speak, once a manifest of which ``there`` holds has been written."""
+    dead, write = [], Store.write
 
-    def counting(self, manifest):
-        if not left[0]:
+    def watched(self, manifest):
+        if dead:
             raise Killed
         write(self, manifest)
-        left[0] -= 1
-        if not left[0]:
+        if there(manifest):
+            dead.append(True)
             raise Killed
 
-    with patch.object(Store, "write", counting):
+    with patch.object(Store, "write", watched):
         yield
+
+
+def killed_after(saves):
+    """Ends the process, so to speak, after so many manifests have been written."""
+    counted = iter(range(1, saves + 1))
+    return killed_when(lambda _: next(counted) == saves)
 
 
 def run_in_parts(settings, saves=2):

@@ -62,7 +62,7 @@ def test_killed_after_every_save(whole, keys, tmp_path, monkeypatch):
 
     def run(self, show_progress, run=StageTrainer.run):
         run(self, show_progress)
-        finished[self.label, self.seed] += 1
+        finished[self.config["strategy"], self.label, self.seed] += 1
 
     monkeypatch.setattr(StageTrainer, "run", run)
     # the manifests of the whole and of a run are written once in each process, at the least
@@ -73,7 +73,7 @@ def test_killed_after_every_save(whole, keys, tmp_path, monkeypatch):
         assert_same_run(whole / name, tmp_path / "parts" / name)
     # every stage has been trained to its end once: base models are of one run for all of a seed
     assert set(finished.values()) == {1}
-    assert len([label for label, _ in finished if label.startswith("block 0 base")]) == 2
+    assert len([label for _, label, _ in finished if label.startswith("block 0 base")]) == 2
     assert {path.name for path in whole.iterdir()} == {path.name for path in (tmp_path / "parts").iterdir()}
 
 
