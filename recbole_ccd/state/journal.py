@@ -116,6 +116,8 @@ class Journal:
             check_data(folder, journal.manifest.data, data)
             journal.manifest.status = RUNNING
         journal._store.write(journal.manifest)
+        # what a process left that was killed before it could
+        journal._store.prune(journal.manifest)
         return journal
 
     @classmethod
