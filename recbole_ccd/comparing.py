@@ -115,7 +115,9 @@ def resume_comparison(
     found = {run.folder: finished_result(top / run.folder, run.config) for run in runs}
     results = {folder: result for folder, result in found.items() if result is not None}
     with resumable(top), RunLock(top):
-        checked = check_all([run for run in runs if run.folder not in results], top, make_stream)
+        # in the order in which they are followed, since the stream of the first is kept
+        unfinished = [run for run in _in_order(runs) if run.folder not in results]
+        checked = check_all(unfinished, top, make_stream)
         for seed, data in checked.data.items():
             check_data(top, manifest.data[seed], data)
         check_working_folder()
@@ -144,7 +146,7 @@ def follow_all(
         make_stream: as of :func:`check_all`.
         stop: who may want it to end early.
     """
-    order = [run for group in _by_seed(runs) for run in group]
+    order = _in_order(runs)
     results, stream = dict(results), checked.stream
     with resumable(top):
         for group in _by_seed([run for run in order if run.folder in checked.strategies]):
@@ -178,6 +180,11 @@ def _base_of(top: Path, seed: int) -> Path:
 def _by_seed(runs: Sequence[Variant]) -> list[list[Variant]]:
     seeds = dict.fromkeys(run.config["seed"] for run in runs)
     return [[run for run in runs if run.config["seed"] == seed] for seed in seeds]
+
+
+def _in_order(runs: Sequence[Variant]) -> list[Variant]:
+    """The runs as they are followed: seed by seed."""
+    return [run for group in _by_seed(runs) for run in group]
 
 
 def _follow(strategy: Strategy, stream: BlockStream, stop: Stop | None) -> StreamResult:

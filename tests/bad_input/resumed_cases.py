@@ -93,7 +93,7 @@ RESUMED = {
     "resume-format": begun(spoil=of_format_2),
     "resume-damaged": begun(spoil=damaged),
     "resume-setting": begun("--embedding_size=4"),
-    "resume-setting-changed": begun(changed={"distill_top_k": 3}),
+    "resume-setting-changed": begun(changed={"distill_temperature": 3.0}),
     "resume-data": begun(),
     "resume-code": begun(spoil=with_code),
     "resume-base-models": begun(kind=BASE_MODELS),
