@@ -25,7 +25,11 @@ def test_no_room():
 
 
 def real_errors():
-    for allocate in (lambda: torch.empty(2**60), lambda: np.empty(2**50, dtype=np.uint8), lambda: bytearray(2**62)):
+    for allocate in (
+        lambda: torch.empty(2**60),
+        lambda: np.empty(2**50, dtype=np.uint8),
+        lambda: bytearray(2**62),
+    ):
         try:
             allocate()
         except Exception as error:
