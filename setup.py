@@ -38,6 +38,6 @@ setup(
         "colorlog",
         "colorama",
     ],
-    extras_require={"test": ["pytest", "pytest-xdist", "ruff"]},
+    extras_require={"test": ["hypothesis", "pytest", "pytest-xdist", "ruff"]},
     entry_points={"console_scripts": ["run_ccd=recbole_ccd.__main__:main"]},
 )

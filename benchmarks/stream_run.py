@@ -60,12 +60,14 @@ class StreamRun:
         seconds: wall-clock time of the process, imports included.
         peak_mb: its greatest resident memory, in MB.
         result: its result.json.
+        saving: seconds and number of its ``saves``, out of its manifest.json.
     """
 
     phases: list[Phase] = field(default_factory=list)
     seconds: float = 0.0
     peak_mb: float = 0.0
     result: dict[str, Any] = field(default_factory=dict)
+    saving: dict[str, Any] = field(default_factory=dict)
 
     def total(self, name: str, block: int | None = None) -> float:
         """Seconds of all phases of a name, in one block or in all."""
@@ -160,7 +162,8 @@ def run_stream(arguments: Sequence[str], threads: int = 2, echo: bool = False) -
         if process.returncode:
             raise RunFailed(f"{' '.join(command)} ended with {process.returncode}:\n{''.join(tail)}")
         peak = max([usage.ru_maxrss * 1024 / 1e6, *(phase.peak_mb for phase in watch.phases)])
-        return StreamRun(watch.phases, seconds, peak, json.loads((run_dir / "result.json").read_text()))
+        result, manifest = (json.loads((run_dir / f"{n}.json").read_text()) for n in ("result", "manifest"))
+        return StreamRun(watch.phases, seconds, peak, result, manifest["saving"])
 
 
 def start_up_mb() -> float:

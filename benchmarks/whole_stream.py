@@ -48,6 +48,9 @@ def summary(run: StreamRun) -> str:
     metric = run.result["primary_metric"]
     lines = [f"whole run: {run.seconds:.1f} s = {run.seconds / 60:.1f} min, imports and loading included"]
     lines += [f"peak resident memory of the process: {run.peak_mb:.0f} MB"]
+    saving = run.saving["seconds"]
+    share = f"{100 * saving / run.seconds:.2f} % of the run"
+    lines += [f"saving checkpoints: {saving:.1f} s in {run.saving['saves']} times, {share}"]
     lines += [
         f"{role}: H-mean of {metric} after the last block {measured['H'][-1]:.4f}"
         for role, measured in run.result["metrics"][metric].items()

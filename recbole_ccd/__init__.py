@@ -20,6 +20,7 @@ __all__ = [
     "create_strategy",
     "create_stream",
     "grow",
+    "resume",
     "run_ccd",
 ]
 
@@ -34,6 +35,7 @@ _HOMES = {
     "create_strategy": "recbole_ccd.quick_start",
     "create_stream": "recbole_ccd.quick_start",
     "grow": "recbole_ccd.model.growth",
+    "resume": "recbole_ccd.quick_start",
     "run_ccd": "recbole_ccd.quick_start",
 }
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
+import signal
 import sys
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
+
+from recbole_ccd.stopping import Stop
 
 USAGE = """usage: run_ccd.py [--key=value ...]
 
@@ -15,6 +20,7 @@ USAGE = """usage: run_ccd.py [--key=value ...]
                          --base=distilled,plain and --ablation=none,no_annealing,... may be lists too
   --dataset=ml-100k      a RecBole data set; --data_path=DIR is the folder that holds <dataset>/
   --config_files=a.yaml  property files, separated by spaces
+  --resume=DIR           go on with the run, or the comparison, whose run directory this is
   --run_dir=DIR          where the run is kept (default saved/<dataset>-<model>-<strategy>-<seed>-<time>);
                          of several runs each has a folder in it, and the comparison lies at the top
   --seed=2020 --epochs=100 --teacher_models=[LightGCN,MultiVAE] ...
@@ -29,33 +35,55 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: arguments without the program's name; default those of the process.
 
     Returns:
-        The exit code: 0, 2 for bad input, 130 when interrupted.
+        The exit code: 0, 2 for bad input and for what went wrong in training, 130 when interrupted and 143
+        when terminated.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if {"-h", "--help"} & set(arguments):
         print(USAGE, end="")
         return 0
+    from recbole_ccd.errors import CCDError
+
+    try:
+        with Stop() as stop:
+            _run(arguments, stop)
+    except CCDError as error:
+        # names of files may hold line breaks
+        print(f"error: {' '.join(str(error).splitlines())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt as interruption:
+        folder = getattr(interruption, "folder", None)
+        remedy = "" if folder is None else f"; go on with: {_command()} --resume={shlex.quote(folder)}"
+        print(f"interrupted{remedy}", file=sys.stderr)
+        return 128 + getattr(interruption, "number", signal.SIGINT)
+    return 0
+
+
+def _run(arguments: list[str], stop: Stop) -> None:
     # torch and RecBole take seconds to import, which a request for help need not wait for
     from recbole_ccd.config import has_lists
-    from recbole_ccd.errors import CCDError
     from recbole_ccd.memory import keep_freed_memory
-    from recbole_ccd.quick_start import compare, run_ccd
+    from recbole_ccd.quick_start import compare, resume, run_ccd
+    from recbole_ccd.runs import split_resume
 
     keep_freed_memory()
     # RecBole 1.2.1 and torch's CSR tensors warn about themselves at every use
     warnings.filterwarnings("ignore", category=FutureWarning, module="recbole")
     warnings.filterwarnings("ignore", message="Sparse CSR tensor support")
-    try:
+    rest, folder = split_resume(arguments)
+    if folder is not None:
+        resume(folder, argv=rest, stop=stop)
+    else:
         run = compare if has_lists(argv=arguments) else run_ccd
-        run(argv=arguments)
-    except CCDError as error:
-        # names of files may hold line breaks
-        print(f"error: {' '.join(str(error).splitlines())}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
-    return 0
+        run(argv=arguments, stop=stop)
+
+
+def _command() -> str:
+    """How the program was started, in words for a shell."""
+    program = Path(sys.argv[0])
+    if program.name == "__main__.py":
+        return "python -m recbole_ccd"
+    return f"python {shlex.quote(str(program))}" if program.suffix == ".py" else program.name
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import pickle
 import uuid
@@ -9,7 +10,7 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import torch
 from torch import Tensor
@@ -25,25 +26,69 @@ _UNREADABLE = (
     pickle.UnpicklingError,
     zipfile.BadZipFile,
 )
+_CHUNK = 1 << 20
+
+
+class Written(NamedTuple):
+    """What a file holds, in short.
+
+    Attributes:
+        sha256: its digest, in hexadecimal digits.
+        bytes: its size.
+    """
+
+    sha256: str
+    bytes: int
+
+
+class _Hashing:
+    """A file to write to that knows what it was given, and what went wrong."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self._digest, self._size = file, hashlib.sha256(), 0
+        self.error: OSError | None = None
+
+    def write(self, data: bytes | memoryview) -> int:
+        size = memoryview(data).nbytes
+        self._digest.update(data)
+        self._size += size
+        try:
+            if self.error is None:
+                self._file.write(data)
+        except OSError as error:
+            # not to be thrown through torch's writer, which would tell nothing of it
+            self.error = error
+        return size
+
+    def flush(self) -> None:
+        """Torch asks for it; the file is flushed when all is written."""
+
+    @property
+    def written(self) -> Written:
+        return Written(self._digest.hexdigest(), self._size)
 
 
 @contextmanager
-def _replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+def _replacing(path: str | os.PathLike[str]) -> Iterator[_Hashing]:
     target = Path(path)
     temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
     try:
         with open(temporary, "xb") as file:
-            yield file
+            hashing = _Hashing(file)
+            yield hashing
+            if hashing.error is not None:
+                raise hashing.error
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, target)
-        _sync_folder(target.parent)
+        sync_folder(target.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def _sync_folder(folder: Path) -> None:
-    # Without this a power cut can undo the renaming. Windows opens no folders, and needs no such thing.
+def sync_folder(folder: Path) -> None:
+    """Make sure that names given in a folder outlive a power cut."""
+    # Windows opens no folders, and needs no such thing
     if os.name == "posix":
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -52,21 +97,44 @@ def _sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
-def atomic_write(path: str | os.PathLike[str], data: bytes | str) -> None:
+def is_temporary(path: Path) -> bool:
+    """Whether a file is one that a process which was killed has left half-written."""
+    return path.name.startswith(".") and path.suffix == ".tmp"
+
+
+def digest_of(path: str | os.PathLike[str]) -> Written:
+    """Digest and size of a file as it is now.
+
+    Raises:
+        OSError: If it cannot be read.
+    """
+    digest, size = hashlib.sha256(), 0
+    with open(path, "rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+            size += len(chunk)
+    return Written(digest.hexdigest(), size)
+
+
+def atomic_write(path: str | os.PathLike[str], data: bytes | str) -> Written:
     """Write a file so that at any moment, power cut included, the path holds the old content or the new.
 
     Args:
         path: The file; its folder must exist.
         data: The content; text is written as UTF-8.
 
+    Returns:
+        Digest and size of what was written.
+
     Raises:
         OSError: If the file cannot be written; nothing is left behind then.
     """
     with _replacing(path) as file:
         file.write(data.encode() if isinstance(data, str) else data)
+    return file.written
 
 
-def save_tensors(path: str | os.PathLike[str], tensors: Mapping[str, Tensor]) -> None:
+def save_tensors(path: str | os.PathLike[str], tensors: Mapping[str, Tensor]) -> Written:
     """Save named tensors atomically, such as a state dict.
 
     Tensors are saved from the CPU and detached; of a view only what it shows is saved.
@@ -74,6 +142,9 @@ def save_tensors(path: str | os.PathLike[str], tensors: Mapping[str, Tensor]) ->
     Args:
         path: The file; its folder must exist.
         tensors: A flat mapping of names to tensors of any shape.
+
+    Returns:
+        Digest and size of what was written.
 
     Raises:
         TypeError: If a name is no string or a value no tensor.
@@ -83,7 +154,14 @@ def save_tensors(path: str | os.PathLike[str], tensors: Mapping[str, Tensor]) ->
     if wrong:
         raise TypeError(f"only named tensors can be saved, and these are none: {', '.join(map(str, wrong))}")
     with _replacing(path) as file:
-        torch.save({name: _compact(tensor) for name, tensor in tensors.items()}, file)
+        try:
+            torch.save({name: _compact(tensor) for name, tensor in tensors.items()}, file)
+        except RuntimeError as error:
+            # torch's writer fails once more when it is closed after somebody has interrupted it
+            if isinstance(error.__context__, KeyboardInterrupt):
+                raise error.__context__ from None
+            raise
+    return file.written
 
 
 def load_tensors(path: str | os.PathLike[str]) -> dict[str, Tensor]:

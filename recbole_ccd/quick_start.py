@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
-import gc
 import os
 from collections.abc import Mapping, Sequence
-from logging import getLogger
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from recbole_ccd.comparing import begin_comparison, check_all, follow_all, resume_comparison, top_of
 from recbole_ccd.compat import check_working_folder
-from recbole_ccd.config import CCDConfig, Variant, expand, refuse_lists
+from recbole_ccd.config import CCDConfig, expand, refuse_lists
 from recbole_ccd.data.dataset import IncrementalDataset
 from recbole_ccd.data.stream import BlockStream
+from recbole_ccd.errors import RunError
 from recbole_ccd.evaluation.comparison import Comparison
 from recbole_ccd.evaluation.result import StreamResult
-from recbole_ccd.files import atomic_write
-from recbole_ccd.report.comparison import comparison_csv, comparison_markdown, comparison_table
-from recbole_ccd.report.log import RunLog
-from recbole_ccd.report.tables import stream_table
-from recbole_ccd.state import RunDirectory, create_folder, default_run_directory
-from recbole_ccd.strategy import STRATEGIES, Strategy
-from recbole_ccd.strategy.base import BaseModels
+from recbole_ccd.runs import (
+    begun,
+    execute,
+    finished_result,
+    reconfigured,
+    show_finished,
+    split_resume,
+    strategy_in,
+    strategy_of,
+)
+from recbole_ccd.state import RunDirectory, RunLock, create_folder, default_run_directory
+from recbole_ccd.state.manifest import COMPARISON, RUN
+from recbole_ccd.state.sameness import check_data, data_of
+from recbole_ccd.stopping import resumable
+from recbole_ccd.strategy import BaseModels, Strategy
+
+if TYPE_CHECKING:
+    from recbole_ccd.stopping import Stop
 
 
 def create_stream(config: CCDConfig) -> BlockStream:
@@ -46,7 +57,7 @@ def create_strategy(
         run_directory: where its results go, made before the stream is run; None keeps them in memory.
         base_models: models of the base block that runs of the same seed share; None trains its own.
     """
-    return STRATEGIES[config["strategy"]](config, run_directory, base_models)
+    return strategy_of(config, run_directory, base_models)
 
 
 def run_ccd(
@@ -55,6 +66,8 @@ def run_ccd(
     config_file_list: Sequence[str] | None = None,
     config_dict: Mapping[str, Any] | None = None,
     argv: Sequence[str] | None = None,
+    resume: str | os.PathLike[str] | None = None,
+    stop: Stop | None = None,
 ) -> StreamResult:
     """Runs a strategy over a stream and leaves a run directory; several are for :func:`compare`.
 
@@ -63,24 +76,62 @@ def run_ccd(
         dataset: the data set; default ml-100k, which RecBole ships.
         config_file_list: YAML files laid over the defaults, in order.
         config_dict: keys laid over the files.
-        argv: ``--key=value`` arguments laid over the dict; None for none.
+        argv: ``--key=value`` arguments laid over the dict; None for none. ``--resume=DIR`` may be among them.
+        resume: the directory of a run to go on with: its configuration takes the place of the defaults, and
+            nothing that matters may differ from it.
+        stop: who may want the run to end early; None for nobody.
 
     Returns:
         The measurements, also written to ``result.json`` in the run directory.
 
     Raises:
-        CCDError: bad input, before any long work.
+        CCDError: bad input, before any long work; or what went wrong in training.
     """
+    argv, named = split_resume(argv)
+    if resume is not None or named is not None:
+        folder = Path(named if resume is None else resume)
+        given = _with_names(config_dict, model, dataset)
+        _expect(RUN, folder)
+        return _resumed(folder, config_file_list, given, argv, stop)
     refuse_lists(config_file_list, config_dict, argv)
     config = CCDConfig(model, dataset, config_file_list, config_dict, argv)
     stream = create_stream(config)
     where = config["run_dir"] or default_run_directory(
         config["dataset"], config["model"], config["strategy"], config["seed"]
     )
-    strategy = _strategy_in(where, config)
+    strategy = strategy_in(where, config)
     strategy.check(stream)
     check_working_folder()
-    return _run(strategy, stream)
+    with RunLock(RunDirectory.create(where).path):
+        return execute(strategy, stream, stop)
+
+
+def resume(
+    run_dir: str | os.PathLike[str],
+    config_file_list: Sequence[str] | None = None,
+    config_dict: Mapping[str, Any] | None = None,
+    argv: Sequence[str] | None = None,
+    stop: Stop | None = None,
+) -> StreamResult | Comparison:
+    """Goes on with a run, or with a comparison of runs, from where it was interrupted.
+
+    The result is that of an uninterrupted run, bit for bit on the same machine and a CPU. What is finished
+    is shown again.
+
+    Args:
+        run_dir: the run directory, which may have been moved.
+        config_file_list: YAML files laid over its configuration.
+        config_dict: keys laid over the files.
+        argv: ``--key=value`` arguments laid over all.
+        stop: who may want it to end early; None for nobody.
+
+    Returns:
+        What :func:`run_ccd` or :func:`compare` return.
+
+    Raises:
+        CCDError: the folder cannot be gone on with, or settings or data are not those it was begun with.
+    """
+    return _resumed(Path(run_dir), config_file_list, config_dict, argv, stop)
 
 
 def compare(
@@ -89,6 +140,8 @@ def compare(
     config_file_list: Sequence[str] | None = None,
     config_dict: Mapping[str, Any] | None = None,
     argv: Sequence[str] | None = None,
+    resume: str | os.PathLike[str] | None = None,
+    stop: Stop | None = None,
 ) -> Comparison:
     """Runs several strategies, bases, ablations or seeds over the same blocks and compares them.
 
@@ -101,7 +154,9 @@ def compare(
         dataset: the data set; default ml-100k, which RecBole ships.
         config_file_list: YAML files laid over the defaults, in order.
         config_dict: keys laid over the files.
-        argv: ``--key=value`` arguments laid over the dict; None for none.
+        argv: ``--key=value`` arguments laid over the dict; None for none. ``--resume=DIR`` may be among them.
+        resume: the common folder of a comparison to go on with; see :func:`resume`.
+        stop: who may want it to end early; None for nobody.
 
     Returns:
         Means, deviations, the best and the gains.
@@ -109,84 +164,59 @@ def compare(
     Raises:
         CCDError: bad input, before any long work; all runs are checked before the first one trains.
     """
+    argv, named = split_resume(argv)
+    if resume is not None or named is not None:
+        folder = Path(named if resume is None else resume)
+        given = _with_names(config_dict, model, dataset)
+        _expect(COMPARISON, folder)
+        return _resumed(folder, config_file_list, given, argv, stop)
     runs = expand(model, dataset, config_file_list, config_dict, argv)
-    seeds = list(dict.fromkeys(run.config["seed"] for run in runs))
-    groups = [[run for run in runs if run.config["seed"] == seed] for seed in seeds]
-    top = _top_of(runs)
-    strategies, stream = _checked(groups, top)
+    top = top_of(runs)
+    checked = check_all(runs, top, create_stream)
     check_working_folder()
-    create_folder(top)
-    results: dict[str, list[StreamResult]] = {run.label: [] for run in runs}
-    for group in groups:
-        # one stream at a time; that of the first seed is there from the checks
-        stream = stream or create_stream(group[0].config)
-        for run in group:
-            number = sum(map(len, results.values())) + 1
-            _note(top, run, f"run {number} of {len(runs)}: {run.label}, seed {run.config['seed']}")
-            results[run.label].append(_run(strategies.pop(run.folder), stream))
-            # models hold each other in circles, which are not freed when the last name goes
-            gc.collect()
-        stream = None
-    comparison = Comparison(results)
-    _write(comparison, top)
-    _note(top, runs[0], f"\n{comparison_table(comparison)}")
-    _note(top, runs[0], f"comparison: {top / 'comparison.json'}, comparison.md and comparison.csv")
-    return comparison
+    with RunLock(create_folder(top)):
+        manifest = begin_comparison(runs, top, checked)
+        return follow_all(runs, top, manifest, checked, {}, create_stream, stop)
 
 
-def _strategy_in(
-    where: str | os.PathLike[str], config: CCDConfig, base_models: BaseModels | None = None
-) -> Strategy:
-    """The configured strategy, which knows its run directory before there is one."""
-    run_directory = RunDirectory(where)
-    config["run_dir"], config["checkpoint_dir"] = str(run_directory.path), str(run_directory.checkpoints)
-    return create_strategy(config, run_directory, base_models)
+def _with_names(
+    config_dict: Mapping[str, Any] | None, model: str | None, dataset: str | None
+) -> dict[str, Any]:
+    named = {"model": model, "dataset": dataset}
+    return {**(config_dict or {}), **{key: value for key, value in named.items() if value is not None}}
 
 
-def _run(strategy: Strategy, stream: BlockStream) -> StreamResult:
-    """Makes the run directory of a strategy and runs it there."""
-    config, run_directory = strategy.config, RunDirectory.create(strategy.run_directory.path)
-    run_directory.write_config(config.to_dict())
-    with RunLog(run_directory.log, config["state"], config["show_epochs"]):
-        logger = getLogger("recbole_ccd")
-        words = (config["model"], config["dataset"], config["strategy"], run_directory.path)
-        logger.info("%s on %s, strategy %s, in %s", *words)
-        logger.info("\n%s", stream_table(stream))
-        result = strategy.run(stream)
-        logger.info("result: %s", run_directory.result)
-    return result
+def _expect(kind: str, folder: Path) -> None:
+    """Refuses a comparison where a run is to be gone on with, and the other way round."""
+    manifest = begun(folder)
+    found = RUN if manifest is None else manifest.kind
+    if found != kind:
+        raise RunError(f"{folder} holds a {found} and no {kind}; call resume, which takes both")
 
 
-def _checked(groups: Sequence[Sequence[Variant]], top: Path) -> tuple[dict[str, Strategy], BlockStream]:
-    """Checks all runs, seed by seed.
-
-    Returns:
-        Their strategies by folder, and the stream of the first seed; those of the others are made again.
-    """
-    strategies = {}
-    for group in reversed(groups):
-        stream, base_models = create_stream(group[0].config), BaseModels()
-        for run in group:
-            strategies[run.folder] = _strategy_in(top / run.folder, run.config, base_models)
-            strategies[run.folder].check(stream)
-    return strategies, stream
-
-
-def _top_of(runs: Sequence[Variant]) -> Path:
-    """The common folder of runs that are compared; nothing is made yet."""
-    config = runs[0].config
-    strategies = "+".join(dict.fromkeys(run.config["strategy"] for run in runs))
-    default = default_run_directory(config["dataset"], config["model"], strategies, None)
-    return Path(config["run_dir"] or default)
-
-
-def _note(top: Path, run: Variant, message: str) -> None:
-    """Logs a line about the whole, to the console and to ``comparison.log``."""
-    with RunLog(top / "comparison.log", run.config["state"], run.config["show_epochs"]):
-        getLogger("recbole_ccd").info(message)
-
-
-def _write(comparison: Comparison, top: Path) -> None:
-    RunDirectory(top).write_json("comparison.json", comparison.to_dict())
-    atomic_write(top / "comparison.md", comparison_markdown(comparison))
-    atomic_write(top / "comparison.csv", comparison_csv(comparison))
+def _resumed(
+    folder: Path,
+    config_file_list: Sequence[str] | None,
+    config_dict: Mapping[str, Any] | None,
+    argv: Sequence[str] | None,
+    stop: Stop | None,
+) -> StreamResult | Comparison:
+    manifest, sources = begun(folder), (config_file_list, config_dict, argv)
+    if manifest is not None and manifest.kind == COMPARISON:
+        return resume_comparison(folder, manifest, sources, create_stream, stop)
+    if manifest is not None and manifest.kind != RUN:
+        raise RunError(f"{folder} holds {manifest.kind} that runs share; give the folder above it")
+    recorded = RunDirectory(folder).read_config()
+    config = reconfigured(folder, recorded, *sources, settings=manifest and manifest.settings)
+    result = finished_result(folder, config)
+    if result is not None:
+        show_finished(folder, result, config)
+        return result
+    with resumable(folder), RunLock(folder):
+        strategy, stream = strategy_in(folder, config), create_stream(config)
+        if manifest is not None:
+            check_data(folder, manifest.data, data_of(stream))
+        strategy.check(stream)
+        check_working_folder()
+        RunDirectory.prepare(folder)
+        return execute(strategy, stream, stop)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import random
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -70,3 +72,24 @@ def seed_stage(seed: int, reproducibility: bool, *purpose: str | int) -> None:
     many numbers earlier stages drew.
     """
     init_seed(derive_seed(seed, *purpose), reproducibility)
+
+
+def generator_states() -> dict[str, Any]:
+    """States of the global generators of torch (all devices), numpy and Python."""
+    name, keys, *rest = np.random.get_state()
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "numpy": (name, torch.from_numpy(keys.astype(np.int64)), *rest),
+        "python": random.getstate(),
+    }
+
+
+def set_generator_states(states: Mapping[str, Any]) -> None:
+    """Sets the global generators to what :func:`generator_states` gave; devices only if none has gone."""
+    torch.set_rng_state(states["torch"])
+    if torch.cuda.is_available() and len(states["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(states["cuda"])
+    name, keys, *rest = states["numpy"]
+    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
+    random.setstate(states["python"])

@@ -55,6 +55,7 @@ def test_the_layout(finished):
     _, top = finished
     runs = {f"{label}-{seed}" for label in LABELS for seed in SEEDS}
     files = {f"comparison.{suffix}" for suffix in ("json", "md", "csv", "log")}
+    files |= {"manifest.json", "manifest.previous.json"}
     assert {path.name for path in top.iterdir()} == runs | files
     for name in runs:
         inside = {path.name for path in (top / name).iterdir()}
@@ -177,7 +178,7 @@ def test_a_single_value_is_a_comparison_of_one(keys):
 def test_the_program_compares_where_there_is_a_list(argument, called, monkeypatch):
     calls = []
     for name in ("compare", "run_ccd"):
-        monkeypatch.setattr(quick_start, name, lambda argv, name=name: calls.append((name, argv)))
+        monkeypatch.setattr(quick_start, name, lambda argv, stop, name=name: calls.append((name, argv)))
     assert main([argument]) == 0
     assert calls == [(called, [argument])]
 

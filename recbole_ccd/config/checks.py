@@ -117,6 +117,7 @@ _CLIPPED = Check("at least {max_norm: number}", lambda v: isinstance(v, dict) an
 CHECKS: dict[str, Check] = {
     # run
     "run_dir": optional(text()),
+    "checkpoint_every": optional(integer(1)),
     "seed": integer(0, 2**32 - 1),
     "gpu_id": Check("device numbers as text", lambda v: isinstance(v, str) or _COUNT.accepts(v)),
     "worker": integer(0, 0),

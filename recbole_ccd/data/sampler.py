@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from recbole.sampler.sampler import AbstractSampler
@@ -76,6 +78,14 @@ class KnownItemSampler(AbstractSampler):
         )
         distinct = np.unique(rows * self.n_items + columns) // self.n_items
         return doubtful[np.bincount(distinct, minlength=len(doubtful)) >= self.n_items - 1]
+
+    def generator_state(self) -> dict[str, Any]:
+        """The state of the sampler's own generator, in plain values."""
+        return self._rng.bit_generator.state
+
+    def set_generator_state(self, state: dict[str, Any]) -> None:
+        """Goes on drawing where a sampler was that gave :meth:`generator_state`."""
+        self._rng.bit_generator.state = state
 
     def get_used_ids(self) -> csr_matrix:
         """The positives (RecBole keeps a set per user here)."""

@@ -194,11 +194,12 @@ class StreamResult:
         }
 
     @classmethod
-    def from_dict(cls, document: Any) -> StreamResult:
+    def from_dict(cls, document: Any, config: ResultConfig | None = None) -> StreamResult:
         """Read back what ``to_dict`` gave, whole or of an unfinished run.
 
         Args:
             document: The parsed result.json. LA, RA and H are computed anew from R.
+            config: The configuration of the run that goes on; that of the document when left out.
 
         Returns:
             A result that equals the one written and can be added to.
@@ -208,7 +209,7 @@ class StreamResult:
         """
         _check_document(document)
         try:
-            result = cls(_StoredConfig(document), document["n_blocks"], document["known"])
+            result = cls(config or _StoredConfig(document), document["n_blocks"], document["known"])
             for role in ROLES:
                 result._read_role(document, role)
             result.sizes = {role: dict(size) for role, size in document["sizes"].items()}

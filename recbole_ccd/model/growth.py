@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import torch
@@ -79,6 +80,22 @@ def build(config: CCDConfig, block: Block) -> GeneralRecommender:
     model = config.model_class(config, block.model_data(config)).to(config["device"])
     set_inference_history(model, block, config)
     return model
+
+
+def rebuild(config: CCDConfig, block: Block, state: Mapping[str, Tensor]) -> GeneralRecommender:
+    """A model as it was when its weights were taken.
+
+    Args:
+        config: the model's configuration.
+        block: the block at whose size it was.
+        state: its weights.
+
+    Returns:
+        The model in evaluation mode.
+    """
+    model = build(config, block)
+    model.load_state_dict(state)
+    return model.eval()
 
 
 def check_buildable(config: CCDConfig, block: Block) -> GeneralRecommender:

@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import sys
+from contextlib import suppress
 from types import TracebackType
 
 import colorlog
@@ -82,7 +83,7 @@ class RunLog:
 
     def _file_handler(self, level: int) -> logging.Handler:
         try:
-            handler = logging.FileHandler(self._path, encoding="utf-8")
+            handler = _FileHandler(self._path, encoding="utf-8")
         except OSError as error:
             raise RunError(
                 f"{self._path} cannot be written ({error.strerror}); give another --run_dir"
@@ -102,6 +103,18 @@ class RunLog:
         if not self._show_epochs:
             handler.addFilter(lambda record: record.name != EPOCH_LOGGER)
         return handler
+
+
+class _FileHandler(logging.FileHandler):
+    """Says nothing where there is no room for the log: what must be saved says so in one line."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+    def close(self) -> None:
+        with suppress(OSError):
+            super().close()
 
 
 class _ConsoleHandler(logging.StreamHandler):

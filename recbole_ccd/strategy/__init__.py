@@ -1,6 +1,6 @@
 """How a model follows a stream: one short file per strategy."""
 
-from recbole_ccd.strategy.base import BaseModels, Strategy
+from recbole_ccd.strategy.base import Strategy
 from recbole_ccd.strategy.ccd import CCD
 from recbole_ccd.strategy.distill import Distill
 from recbole_ccd.strategy.distill_each_block import DistillEachBlock
@@ -10,6 +10,7 @@ from recbole_ccd.strategy.graphsail import GraphSAIL
 from recbole_ccd.strategy.lwc_kd import LWCKD
 from recbole_ccd.strategy.piw import PIW
 from recbole_ccd.strategy.replay import Replay
+from recbole_ccd.strategy.stage import BaseModels
 from recbole_ccd.strategy.static import Static
 
 STRATEGIES: dict[str, type[Strategy]] = {

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from functools import partial
 from logging import getLogger
-from time import perf_counter
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, ClassVar
 
 from recbole.model.abstract_recommender import GeneralRecommender
 from recbole.utils import set_color
@@ -19,61 +16,19 @@ from recbole_ccd.data.block import Block
 from recbole_ccd.data.stream import BlockStream
 from recbole_ccd.evaluation.full_sort import FullSortEvaluator
 from recbole_ccd.evaluation.result import StreamResult
-from recbole_ccd.model.growth import build
+from recbole_ccd.model.growth import build, learns_by_steps, rebuild
 from recbole_ccd.model.scoring import clear_cache
 from recbole_ccd.model.teacher import ordering_rows
 from recbole_ccd.report.tables import block_table, final_table
-from recbole_ccd.seeding import derive_seed, deterministic, seed_stage
-from recbole_ccd.trainer.base import StageTrainer, make_trainer
+from recbole_ccd.seeding import deterministic, seed_stage
+from recbole_ccd.state import Journal
+from recbole_ccd.strategy.stage import BaseModels, Stage, StageName
+from recbole_ccd.trainer.base import StageTrainer
 
 if TYPE_CHECKING:
     from recbole_ccd.config import CCDConfig
     from recbole_ccd.state import RunDirectory
-
-AnyTrainer = TypeVar("AnyTrainer", bound=StageTrainer)
-
-
-class Stage:
-    """One stage of one block, while it runs.
-
-    Attributes:
-        config: the configuration of the model trained, with the stage's own training keys.
-        seed: seed of everything drawn in the stage.
-        label: what logs and bars call it.
-        epochs: epochs trained so far.
-    """
-
-    def __init__(self, config: CCDConfig, block: Block, seed: int, label: str) -> None:
-        """Made by :meth:`Strategy.stage`."""
-        self.config, self.seed, self.label = config, seed, label
-        self._block = block
-        self._trainers: list[StageTrainer] = []
-
-    @property
-    def epochs(self) -> int:
-        """Epochs trained in this stage."""
-        return sum(trainer.epochs_run for trainer in self._trainers)
-
-    def trainer(self, kind: type[AnyTrainer], model: GeneralRecommender) -> AnyTrainer:
-        """A trainer of this stage for a model, placed at the block."""
-        trainer = make_trainer(kind, self.config, model).at_block(self._block, self.label, self.seed)
-        self._trainers.append(trainer)
-        return trainer
-
-
-@dataclass
-class BaseModels:
-    """Models of the base block, trained once and shared by the strategies that are compared.
-
-    They depend on the seed and on settings that strategies do not differ in; one object serves one seed.
-
-    Attributes:
-        states: weights by the model's part, such as ``teacher-0``.
-        stages: what was recorded of the training of each.
-    """
-
-    states: dict[str, dict[str, Tensor]] = field(default_factory=dict)
-    stages: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    from recbole_ccd.stopping import Stop
 
 
 class Strategy(ABC):
@@ -86,6 +41,9 @@ class Strategy(ABC):
     Attributes:
         student: the deployed model after the last block followed.
         teacher: the teacher system, or None where the strategy has none.
+        journal: where :meth:`run` keeps what it has finished; made from the run directory unless it is set.
+        stop: who may want the run to end early; None for nobody.
+        doing: what the run is at, in words.
     """
 
     name: ClassVar[str]
@@ -107,6 +65,9 @@ class Strategy(ABC):
         self.logger = getLogger("recbole_ccd")
         self._evaluator = FullSortEvaluator(config, ordering_rows)
         self._checked: CCDConfig | None = None
+        self.journal: Journal | None = None
+        self.stop: Stop | None = None
+        self.doing = "at the start"
         self.prepare()
 
     def prepare(self) -> None:
@@ -149,22 +110,38 @@ class Strategy(ABC):
         """Learns a block; afterwards ``student`` and ``teacher`` are those of the block."""
 
     def models(self) -> Mapping[str, GeneralRecommender]:
-        """The models to keep in the run directory, by file name."""
+        """The models to keep in the run directory, by file name: all that :meth:`restore` needs."""
         return {"student": self.student}
 
+    def restore(self, block: Block, states: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """Makes everything what it was after a block, but for what can be found again when it is needed.
+
+        Args:
+            block: the last block followed.
+            states: weights of the :meth:`models` by their names.
+        """
+        if "student" in states:
+            self.student = rebuild(self.config, block, states["student"])
+
     def run(self, stream: BlockStream) -> StreamResult:
-        """Follows the whole stream.
+        """Follows the whole stream, or the rest of it where the run directory holds its beginning.
 
         Args:
             stream: the blocks.
 
         Returns:
             What was measured: the R matrices of every metric and all that follows from them.
+
+        Raises:
+            RunError: training went wrong, or the run directory cannot be used.
         """
         self.check(stream)
+        if self.journal is None and self.run_directory is not None:
+            self.journal = Journal.of_run(self.run_directory.path, self.config, stream)
         known = [{"users": block.n_users - 1, "items": block.n_items - 1} for block in stream]
         self.result = StreamResult(self.config, len(stream), known)
-        for block in stream:
+        first = self._restore(stream)
+        for block in list(stream)[first:]:
             self.logger.info(set_color(f"block {block.index} of {len(stream) - 1}", "green") + f": {block}")
             self.follow(block)
             self._evaluate(stream, block)
@@ -172,37 +149,82 @@ class Strategy(ABC):
             if block.previous is not None:
                 block.previous.release()
             self.logger.info("\n%s", block_table(self.result, block.index))
+            self._stop_if_asked()
+        if self.journal is not None:
+            self.journal.finish()
         self.logger.info("\n%s", final_table(self.result))
         return self.result
 
-    @contextmanager
+    def _restore(self, stream: BlockStream) -> int:
+        """Takes up what an earlier process has left.
+
+        Returns:
+            The first block to follow.
+        """
+        if self.journal is None:
+            return 0
+        self.journal.tell()
+        left = self.journal.last_block()
+        if left is None:
+            return 0
+        self.logger.info(f"going on after block {left.block}")
+        self.result = StreamResult.from_dict(left.result, self.config)
+        self.restore(stream[left.block], left.states)
+        return left.block + 1
+
     def stage(
-        self, name: str, block: Block, config: CCDConfig, member: int | None = None, piece: int | None = None
-    ) -> Iterator[Stage]:
-        """Opens a stage: seeds it, times it and records it.
+        self,
+        name: str,
+        block: Block,
+        config: CCDConfig,
+        learn: Callable[[Stage], GeneralRecommender],
+        member: int | None = None,
+        piece: int | None = None,
+        built_on: Block | None = None,
+    ) -> GeneralRecommender:
+        """Makes a model in a stage: seeds it, times it, records it and keeps what comes out.
 
         Whatever is built or drawn inside depends on the run's seed, the block, the stage, the member and
-        the piece alone.
+        the piece alone. So a stage that an earlier process has finished need not be gone through again:
+        its model is taken from the run directory, and what was recorded of it.
 
         Args:
             name: one of the configuration's stages.
             block: the block (or the piece of it) learned.
             config: the configuration of the model trained.
+            learn: makes and trains the model.
             member: which member of the teacher, where it is one.
             piece: which piece of the block, where it arrives in several.
+            built_on: the block that the model is built on, where it is not the one learned.
+
+        Returns:
+            The model, in evaluation mode.
+
+        Raises:
+            LossError: the loss became NaN or infinite.
+            RunError: the outcome cannot be saved.
         """
-        purpose = (name, block.index, "-" if member is None else member, piece or 0)
-        seed_stage(self.config["seed"], self.config["reproducibility"], *purpose)
-        suffix = "" if member is None else f" member {member} ({config['model']})"
-        suffix += "" if piece is None else f" part {piece + 1}"
-        label = f"block {block.index} {name}{suffix}"
-        stage = Stage(config.for_stage(name), block, derive_seed(self.config["seed"], *purpose), label)
-        start = perf_counter()
-        with deterministic(self.config["reproducibility"]):
-            yield stage
-        seconds = perf_counter() - start
-        self.result.add_stage(block.index, name, member, stage.epochs, seconds)
-        self.logger.info(f"{set_color(label, 'cyan')}: {stage.epochs} epochs, {seconds:.1f}s")
+        which = StageName(name, block.index, config["model"], member, piece)
+        self.doing = which.label
+        # what models without gradient steps have fitted is not in their state dict
+        journal = self.journal if learns_by_steps(config) else None
+        found = journal.outcome(which.key) if journal is not None else None
+        seed_stage(self.config["seed"], self.config["reproducibility"], *which.purpose)
+        if found is not None:
+            model = rebuild(config.for_stage(name), built_on or block, found.state)
+            self.result.stages.append(found.record)
+            self.logger.info(f"{set_color(which.label, 'cyan')}: finished before")
+        else:
+            stage = Stage(which, config, block, journal, self.stop)
+            with deterministic(self.config["reproducibility"]), stage.telling():
+                model = learn(stage)
+            seconds = stage.seconds
+            self.result.add_stage(block.index, name, member, stage.epochs, seconds)
+            if journal is not None:
+                journal.keep_outcome(which.key, block.index, self.result.stages[-1], model.state_dict())
+            self.logger.info(f"{set_color(which.label, 'cyan')}: {stage.epochs} epochs, {seconds:.1f}s")
+        self._stop_if_asked()
+        return model
 
     def train_plainly(self, block: Block, config: CCDConfig, member: int | None = None) -> GeneralRecommender:
         """A fresh model learns a block with its own loss.
@@ -212,10 +234,13 @@ class Strategy(ABC):
             config: the configuration of the model.
             member: which member of the teacher, where it is one.
         """
-        with self.stage("base", block, config, member=member) as stage:
+
+        def learn(stage: Stage) -> GeneralRecommender:
             model = build(stage.config, block)
             stage.trainer(StageTrainer, model).run(self.config["show_progress"])
-        return model
+            return model
+
+        return self.stage("base", block, config, learn, member=member)
 
     def base_model(
         self, part: str, config: CCDConfig, block: Block, train: Callable[[], GeneralRecommender]
@@ -231,21 +256,26 @@ class Strategy(ABC):
         shared = self.base_models
         if shared is None:
             return train()
-        if part in shared.states:
-            model = build(config, block)
-            model.load_state_dict(shared.states[part])
+        if shared.find(part):
             self.result.stages += shared.stages[part]
-            return model.eval()
+            return rebuild(config, block, shared.states[part])
         first = len(self.result.stages)
         model = train()
-        shared.states[part] = {name: value.clone() for name, value in model.state_dict().items()}
-        shared.stages[part] = self.result.stages[first:]
+        shared.add(part, model, self.result.stages[first:])
         return model
+
+    def _stop_if_asked(self) -> None:
+        if self.stop is not None:
+            self.stop.now()
 
     def _evaluate(self, stream: BlockStream, block: Block) -> None:
         for role, model in (("student", self.student), ("teacher", self.teacher)):
             if model is None:
                 continue
+            self.doing = f"block {block.index}, evaluation of the {role}"
+            # a few models draw when they score
+            purpose = ("evaluation", block.index, role)
+            seed_stage(self.config["seed"], self.config["reproducibility"], *purpose)
             clear_cache(model)
             measured = self._measure(role, model, stream, block)
             row = [measured[f"block {j}"] for j in range(block.index + 1)]
@@ -256,6 +286,7 @@ class Strategy(ABC):
             self.result.set_size(role, model)
             # a model keeps what it scored with: final embeddings, and of each member of an ensemble
             clear_cache(model.eval())
+            self._stop_if_asked()
 
     def _measure(
         self, role: str, model: GeneralRecommender, stream: BlockStream, now: Block
@@ -277,6 +308,9 @@ class Strategy(ABC):
     def _save(self, stream: BlockStream, block: Block) -> None:
         if self.run_directory is None:
             return
-        self.run_directory.save_models({name: model.state_dict() for name, model in self.models().items()})
+        self.doing = f"block {block.index}, saving"
+        document = self.result.to_dict()
         self.run_directory.write_json("vocabulary.json", stream.vocabulary(block))
-        self.run_directory.write_json("result.json", self.result.to_dict())
+        self.run_directory.write_json("result.json", document)
+        states = {name: model.state_dict() for name, model in self.models().items()}
+        self.journal.keep_block(block.index, states, document)

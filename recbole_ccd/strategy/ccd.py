@@ -8,10 +8,11 @@ import torch
 from recbole.model.abstract_recommender import GeneralRecommender
 
 from recbole_ccd.data.block import Block
+from recbole_ccd.model.growth import rebuild
 from recbole_ccd.model.proxy import update_proxy
 from recbole_ccd.model.teacher import TeacherEnsemble
-from recbole_ccd.strategy.base import Stage
 from recbole_ccd.strategy.distilling import DistillingStrategy
+from recbole_ccd.strategy.stage import Stage
 from recbole_ccd.trainer.replay import ReplaySource, top_candidates
 from recbole_ccd.trainer.student_update import StudentUpdateTrainer
 from recbole_ccd.trainer.teacher_update import TeacherUpdateTrainer
@@ -40,19 +41,25 @@ class CCD(DistillingStrategy):
 
     def models(self) -> Mapping[str, GeneralRecommender]:
         """Student, proxies and the teacher's members."""
-        members = {f"teacher-{m}": member for m, member in enumerate(self.teacher.members)}
-        return {"student": self.student, **self.proxies, **members}
+        return {**super().models(), **self.proxies}
+
+    def restore(self, block: Block, states: Mapping[str, Mapping[str, torch.Tensor]]) -> None:
+        """These; a proxy is of the distilled student's size, which is that of the block before."""
+        super().restore(block, states)
+        self.proxies = {
+            name: rebuild(self.config, block.previous, states[name]).requires_grad_(False)
+            for name in (self.config["proxies"] if block.index else ())
+        }
 
     def follow(self, block: Block) -> None:
         """Base training and distillation on block 0; the three stages on every other block."""
         if block.index == 0:
-            student = self.train_base_student(block, distilled=True)
-            # a base student that was trained for another strategy was told the same
-            self.knowledge = self.knowledge or self.ask_teacher(block)
-            self.student = student
+            self.student = self.train_base_student(block, distilled=True)
             return
         if block.index > 1:
             self.student = self.generate_student(block.previous)
+        # a base student of another strategy, or of before an interruption, was told the same
+        self.knowledge = self.knowledge or self.ask_teacher(block.previous)
         self.update_proxies(block)
         pieces = self.pieces(block)
         distilled = self.student
@@ -81,7 +88,8 @@ class CCD(DistillingStrategy):
         self, block: Block, distilled: GeneralRecommender, piece: int | None = None
     ) -> GeneralRecommender:
         """Stage 2: the student grows and learns what has arrived, replaying what its proxies remember."""
-        with self.stage("student_update", block, self.config, piece=piece) as stage:
+
+        def learn(stage: Stage) -> GeneralRecommender:
             student = self.grow(self.student, stage.config, block)
             trainer = stage.trainer(StudentUpdateTrainer, student)
             trainer.replay_from(
@@ -92,7 +100,9 @@ class CCD(DistillingStrategy):
             if self.config["student_update_distill"]:
                 trainer.remember(self.knowledge)
             trainer.run(self.config["show_progress"])
-        return student
+            return student
+
+        return self.stage("student_update", block, self.config, learn, piece=piece)
 
     def update_teacher(self, block: Block) -> TeacherEnsemble:
         """Stage 3: every member learns the block, its past and the student side's knowledge."""
@@ -105,8 +115,10 @@ class CCD(DistillingStrategy):
         return self.update_members(block, update)
 
     def excluded_lists(self, block: Block) -> list[torch.Tensor]:
-        """Top items of the proxies and of the current student."""
-        models = [*self.proxies.values(), *([] if self.student is None else [self.student])]
+        """Top items of the proxies and of the current student; the base block comes before all of them."""
+        if not block.index:
+            return []
+        models = [*self.proxies.values(), self.student]
         return [self._top_items(model, block)[:, : self.config["exclusion_top_k"]] for model in models]
 
     def _proxies(self, role: str, block: Block) -> list[ReplaySource]:

@@ -8,8 +8,8 @@ from recbole.model.abstract_recommender import GeneralRecommender
 
 from recbole_ccd.data.block import Block
 from recbole_ccd.data.stream import BlockStream
-from recbole_ccd.strategy.base import Stage
 from recbole_ccd.strategy.distilling import DistillingStrategy
+from recbole_ccd.strategy.stage import Stage
 
 
 class ContinualStrategy(DistillingStrategy):
@@ -48,10 +48,13 @@ class ContinualStrategy(DistillingStrategy):
 
     def update(self, block: Block) -> GeneralRecommender:
         """The student grown to a block, after it has learned the block."""
-        with self.stage("student_update", block, self.config) as stage:
+
+        def learn(stage: Stage) -> GeneralRecommender:
             student = self.grow(self.student, stage.config, block)
             self.learn(stage, student, self.student)
-        return student
+            return student
+
+        return self.stage("student_update", block, self.config, learn)
 
     @abstractmethod
     def learn(self, stage: Stage, student: GeneralRecommender, old: GeneralRecommender) -> None:

@@ -20,6 +20,10 @@ class Distill(DistillingStrategy):
             self.student = self.train_base_student(block, distilled=True)
             self.forget_lists()
             return
-        with self.stage("student_update", block, self.config) as stage:
-            self.student = self.grow(self.student, stage.config, block).eval()
+        self.student = self.stage(
+            "student_update",
+            block,
+            self.config,
+            lambda stage: self.grow(self.student, stage.config, block).eval(),
+        )
         self.teacher = self.update_members(block, lambda stage, member, old: member.eval())

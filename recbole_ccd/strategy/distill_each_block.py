@@ -5,8 +5,8 @@ from __future__ import annotations
 from recbole.model.abstract_recommender import GeneralRecommender
 
 from recbole_ccd.data.block import Block
-from recbole_ccd.strategy.base import Stage
 from recbole_ccd.strategy.distilling import DistillingStrategy
+from recbole_ccd.strategy.stage import Stage
 from recbole_ccd.trainer.teacher_update import RetainingTeacherTrainer
 
 

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 from recbole.model.abstract_recommender import GeneralRecommender
 from scipy.sparse import csr_matrix
+from torch import Tensor
 
 from recbole_ccd.data.block import Block, learns_from_rows
 from recbole_ccd.data.pairs import pairs_matrix
 from recbole_ccd.data.stream import BlockStream
 from recbole_ccd.errors import ConfigError, ModelError
-from recbole_ccd.model.growth import build, check_buildable, check_growable, grow
+from recbole_ccd.model.growth import build, check_buildable, check_growable, grow, rebuild
 from recbole_ccd.model.initialization import embedding_tables
 from recbole_ccd.model.scoring import score_rows
 from recbole_ccd.model.teacher import TeacherEnsemble
 from recbole_ccd.ranking.topk import top_lists, users_at_a_time
-from recbole_ccd.strategy.base import Stage, Strategy
+from recbole_ccd.strategy.base import Strategy
+from recbole_ccd.strategy.stage import Stage
 from recbole_ccd.trainer.distillation import DistillationTrainer
 from recbole_ccd.trainer.teaching import TeacherKnowledge, teaches_items
 
@@ -94,6 +96,20 @@ class DistillingStrategy(Strategy):
         """The parts of a block that the student learns one after the other."""
         return [block]
 
+    def models(self) -> Mapping[str, GeneralRecommender]:
+        """The student and, as long as there is a teacher, its members."""
+        members = self.teacher.members if self.teacher is not None else ()
+        return {**super().models(), **{f"teacher-{m}": member for m, member in enumerate(members)}}
+
+    def restore(self, block: Block, states: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """Student and teacher; see :class:`Strategy`."""
+        super().restore(block, states)
+        if "teacher-0" in states:
+            members = [
+                rebuild(config, block, states[f"teacher-{m}"]) for m, config in enumerate(self.members)
+            ]
+            self.teacher = self.ensemble(members, block)
+
     def train_base_teacher(self, block: Block) -> TeacherEnsemble:
         """Trains every member on the base block with its own loss."""
         members = []
@@ -112,11 +128,18 @@ class DistillingStrategy(Strategy):
 
     def generate_student(self, block: Block) -> GeneralRecommender:
         """Stage 1: a student learns from the block and from the teacher's rankings."""
-        with self.stage("student_generation", block, self.config) as stage:
+
+        def learn(stage: Stage) -> GeneralRecommender:
             student = self._new_student(stage.config, block)
             self.knowledge = self.ask_teacher(block)
             trainer = stage.trainer(DistillationTrainer, student).learn_from(self.knowledge)
             trainer.run(self.config["show_progress"])
+            return student
+
+        self.knowledge = None
+        student = self.stage("student_generation", block, self.config, learn)
+        # a student that was finished before an interruption was told the same
+        self.knowledge = self.knowledge or self.ask_teacher(block)
         return student
 
     def _new_student(self, config: CCDConfig, block: Block) -> GeneralRecommender:
@@ -139,10 +162,13 @@ class DistillingStrategy(Strategy):
         """
         members = []
         for m, (config, old) in enumerate(zip(self.members, self.teacher.members, strict=True)):
-            with self.stage("teacher_update", block, config, member=m) as stage:
+
+            def learn(stage: Stage, old: GeneralRecommender = old) -> GeneralRecommender:
                 member = self.grow(old, stage.config, block)
                 update(stage, member, old)
-                members.append(member)
+                return member
+
+            members.append(self.stage("teacher_update", block, config, learn, member=m))
         return self.ensemble(members, block)
 
     def grow(self, model: GeneralRecommender, config: CCDConfig, block: Block) -> GeneralRecommender:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from recbole.model.abstract_recommender import GeneralRecommender
+from torch import Tensor
 
 from recbole_ccd.data.block import Block
 from recbole_ccd.data.stream import BlockStream
@@ -90,6 +91,10 @@ class FullBatch(DistillingStrategy):
         the data rather than kept.
         """
         return super().models() if learns_by_steps(self.config) else {}
+
+    def restore(self, block: Block, states: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """The student, on all that it has learned; see :class:`Strategy`."""
+        super().restore(*self.pieces(block), states)
 
     def pieces(self, block: Block) -> list[Block]:
         """The block with the train rows of all blocks before it."""

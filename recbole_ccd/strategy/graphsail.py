@@ -7,8 +7,8 @@ from recbole.model.abstract_recommender import GeneralRecommender
 from recbole_ccd.data.stream import BlockStream
 from recbole_ccd.errors import ModelError
 from recbole_ccd.model.scoring import has_factors
-from recbole_ccd.strategy.base import Stage
 from recbole_ccd.strategy.continual import ContinualStrategy
+from recbole_ccd.strategy.stage import Stage
 from recbole_ccd.trainer.retention import GraphSAILRetention
 from recbole_ccd.trainer.student_update import RetainingStudentTrainer
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from recbole.model.abstract_recommender import GeneralRecommender
 
-from recbole_ccd.strategy.base import Stage
 from recbole_ccd.strategy.continual import ContinualStrategy
+from recbole_ccd.strategy.stage import Stage
 from recbole_ccd.trainer.student_update import RetainingStudentTrainer
 
 

@@ -8,6 +8,7 @@ from recbole.model.abstract_recommender import GeneralRecommender
 from recbole_ccd.data.block import Block, learns_from_rows
 from recbole_ccd.seeding import numpy_generator
 from recbole_ccd.strategy.fine_tune import FineTune
+from recbole_ccd.strategy.stage import Stage
 
 
 class Replay(FineTune):
@@ -46,8 +47,11 @@ class Replay(FineTune):
     def update(self, block: Block) -> GeneralRecommender:
         """The student grown to a block, after it has learned the block and the reservoir."""
         (mixed,) = self.pieces(block)
-        with self.stage("student_update", mixed, self.config) as stage:
-            known = mixed if learns_from_rows(stage.config) else block
+        known = mixed if learns_from_rows(self.config) else block
+
+        def learn(stage: Stage) -> GeneralRecommender:
             student = self.grow(self.student, stage.config, known)
             self.learn(stage, student, self.student)
-        return student
+            return student
+
+        return self.stage("student_update", mixed, self.config, learn, built_on=known)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from logging import getLogger
 from pathlib import Path
@@ -27,6 +27,7 @@ from recbole_ccd.model.growth import set_inference_history
 from recbole_ccd.model.history import use_history
 from recbole_ccd.model.scoring import clear_cache, is_autoencoder, score_rows
 from recbole_ccd.seeding import derive_seed
+from recbole_ccd.trainer.resuming import RESUMABLE, load_training_state, training_state
 
 if TYPE_CHECKING:
     from recbole_ccd.config import CCDConfig
@@ -37,18 +38,27 @@ SUMMED_LOSS = (SGL, ENMF, CDAE)
 Batch = tuple[Interaction, Any, Tensor, Tensor]
 
 
+class LossError(RunError):
+    """The training loss is no finite number any more."""
+
+
+class _NotFinite(ValueError):
+    """What a loss has become."""
+
+
 class StageTrainer(Trainer):
     """A RecBole trainer for one stage of one block.
 
     Used like any RecBole trainer (``fit``, ``evaluate``), after :meth:`at_block` has told it where in
     the stream it works. ``fit`` leaves the model with the weights of the best validated epoch, or of the
     last one when there is nothing to validate on. Subclasses add to the loss of each batch
-    (:meth:`extra_losses`), or passes of their own (:meth:`before_epoch`, :meth:`after_epoch`).
+    (:meth:`extra_losses`), or passes of their own (:meth:`before_epoch`, :meth:`after_epoch`). What they
+    carry from one epoch to the next they add to :meth:`state` and :meth:`load_state`.
 
     Attributes:
         block: the block being learned.
         label: what logs, bars and error messages call this stage.
-        epochs_run: epochs of the last ``fit``.
+        epochs_run: epochs of the last ``fit``, those before it was taken up included.
     """
 
     stage = "base"
@@ -67,6 +77,8 @@ class StageTrainer(Trainer):
         self.seed, self.label = config["seed"], self.stage
         self.epochs_run = 0
         self._best_state: dict[str, Tensor] | None = None
+        self._between_epochs: Callable[[], None] | None = None
+        self._earlier: Mapping[str, Any] | None = None
 
     def _build_optimizer(self, **kwargs: Any) -> Optimizer:
         optimizer = super()._build_optimizer(**kwargs)
@@ -89,6 +101,36 @@ class StageTrainer(Trainer):
         relocate_tensorboard(self, folder and Path(folder, "tensorboard", label.replace(" ", "-")))
         return self
 
+    def take_up(
+        self, earlier: Mapping[str, Any] | None, between_epochs: Callable[[], None] | None = None
+    ) -> StageTrainer:
+        """Lets :meth:`run` go on with a training, and somebody look at it between epochs.
+
+        Args:
+            earlier: what :meth:`state` gave then; None begins anew.
+            between_epochs: called when an epoch and its validation are done and another one follows.
+        """
+        self._earlier, self._between_epochs = earlier, between_epochs
+        return self
+
+    @property
+    def is_resumable(self) -> bool:
+        """Whether :meth:`state` is all of the training; other models may keep more between epochs."""
+        return self.config["model"] in RESUMABLE
+
+    def state(self) -> dict[str, Any]:
+        """All that the rest of :meth:`run` depends on, between two epochs: plain values and tensors."""
+        return {
+            "epochs": self.epochs_run,
+            "training": training_state(self, self._train_data, self._best_state),
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Goes on where a trainer of this stage was that gave :meth:`state`; loaders are there."""
+        self.start_epoch = state["epochs"]
+        self._best_state = state["training"]["best"]
+        load_training_state(self, self._train_data, state["training"])
+
     def run(self, show_progress: bool) -> None:
         """Trains on the block with its own loaders and early stopping.
 
@@ -96,19 +138,23 @@ class StageTrainer(Trainer):
             show_progress: whether to draw progress bars.
 
         Raises:
-            RunError: the loss became NaN.
+            LossError: the loss became NaN or infinite.
         """
         seed = derive_seed(self.seed, "loader")
         train_data = self.block.train_loader(self.config, seed, self.excluded(), self.visited_users())
+        valid_data = self.block.valid_loaders(self.config)
+        self._train_data = train_data
+        if self._earlier is not None:
+            self.load_state(self._earlier)
+            self._earlier = None
         try:
-            self.fit(train_data, self.block.valid_loaders(self.config), show_progress=show_progress)
-        except ValueError as error:
-            if "nan" not in str(error):
-                raise
+            self.fit(train_data, valid_data, show_progress=show_progress)
+        except _NotFinite as error:
             key = f"{self.stage}_learning_rate"
-            raise RunError(
-                f"{self.label}: the training loss became NaN in epoch {self.epochs_run}; lower {key}"
+            raise LossError(
+                f"{self.label}: the training loss became {error} in epoch {self.epochs_run}; lower {key}"
             ) from None
+        del self._train_data
 
     def excluded(self) -> Any:
         """Pairs that are no negatives beside the positives; None for none."""
@@ -120,8 +166,11 @@ class StageTrainer(Trainer):
 
     def fit(self, *args: Any, **kwargs: Any) -> tuple[float, dict | None]:
         """RecBole's ``fit``, after which the model holds the best weights; nothing is written to disk."""
-        self.epochs_run = 0
-        result = super().fit(*args, **kwargs)
+        self.epochs_run = self.start_epoch
+        try:
+            result = super().fit(*args, **kwargs)
+        finally:
+            self.tensorboard.close()
         if self._best_state is not None:
             self.model.load_state_dict(self._best_state)
         self._best_state = None
@@ -130,7 +179,6 @@ class StageTrainer(Trainer):
         clear_cache(self.model)
         self.model.eval()
         self._read_inference_rows()
-        self.tensorboard.close()
         return result
 
     def _save_checkpoint(self, epoch: int, verbose: bool = True, **kwargs: Any) -> None:
@@ -145,6 +193,8 @@ class StageTrainer(Trainer):
         show_progress: bool = False,
     ) -> float | tuple[float, ...]:
         if self.epochs_run == epoch_idx:
+            if self._between_epochs is not None and epoch_idx > self.start_epoch:
+                self._between_epochs()
             self.epochs_run += 1
             clear_cache(self.model)
             # what is drawn before an epoch must not depend on whether a validation has just taken place
@@ -179,15 +229,18 @@ class StageTrainer(Trainer):
         """One optimizer step of a pass outside RecBole's epoch.
 
         Raises:
-            ValueError: the loss is NaN; :meth:`run` makes a RunError of it.
+            ValueError: the loss is not finite; :meth:`run` makes a LossError of it.
         """
-        if torch.isnan(loss):
-            raise ValueError("Training loss is nan")
+        self._check_nan(loss)
         self.optimizer.zero_grad()
         loss.backward()
         if self.clip_grad_norm:
             clip_grad_norm_(self.model.parameters(), **self.clip_grad_norm)
         self.optimizer.step()
+
+    def _check_nan(self, loss: Tensor) -> None:
+        if not torch.isfinite(loss):
+            raise _NotFinite("NaN" if torch.isnan(loss) else "infinite")
 
     def training_rows(self) -> Any:
         """What an auto-encoder reads and reconstructs, users × items."""

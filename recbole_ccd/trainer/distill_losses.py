@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import torch
 from recbole.model.abstract_recommender import GeneralRecommender
@@ -56,6 +57,13 @@ class UserLoss(ABC):
     def before_epoch(self, epoch_idx: int) -> None:
         """Called once before each epoch."""
         self._seed_epoch(epoch_idx)
+
+    def state(self) -> dict[str, Any]:
+        """What is kept from one epoch to the next beside what each epoch is seeded with."""
+        return {}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:  # noqa: B027
+        """Goes on where a loss was that gave :meth:`state`."""
 
     def _seed_epoch(self, epoch_idx: int) -> None:
         self._generator = torch_generator(self.seed, "user loss", epoch_idx)
@@ -145,6 +153,15 @@ class Collaborative(UserLoss):
         super().before_epoch(epoch_idx)
         if epoch_idx and epoch_idx % self.config["uninteresting_redraw"] == 0:
             self._own = self.top_items()
+
+    def state(self) -> dict[str, Any]:
+        """The student's lists, from the first redraw on."""
+        return {"own": self._own}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """See :class:`UserLoss`."""
+        own = state["own"]
+        self._own = None if own is None else own.to(self.lists.device)
 
     def __call__(self, users: Tensor) -> Tensor:
         """See :class:`UserLoss`."""

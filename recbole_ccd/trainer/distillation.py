@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -69,6 +70,15 @@ class DistillationTrainer(TaughtTrainer):
         self._absent = torch.from_numpy(np.flatnonzero(self.block.train_matrix.getnnz(axis=1)[1:] == 0) + 1)
         self._teaching = Teaching(self.config, self.model, knowledge, self.block.train_matrix, self.seed)
         return self
+
+    def state(self) -> dict[str, Any]:
+        """With what the teaching draws."""
+        return {**super().state(), "teaching": self._teaching.state()}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """With what the teaching draws."""
+        super().load_state(state)
+        self._teaching.load_state(state["teaching"])
 
     def excluded(self) -> csr_matrix:
         """The exclusion set; it is no source of negatives."""

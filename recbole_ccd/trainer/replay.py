@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from recbole.model.abstract_recommender import GeneralRecommender
@@ -194,6 +195,15 @@ class ReplayTrainer(StageTrainer):
         )
         self._rank_with = rank_with or self.model
         return self
+
+    def state(self) -> dict[str, Any]:
+        """With the pairs drawn last."""
+        return {**super().state(), "pairs": tuple(self.pairs)}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """With the pairs drawn last."""
+        super().load_state(state)
+        self.pairs = tuple(part.to(self.device) for part in state["pairs"])
 
     def before_epoch(self, epoch_idx: int) -> None:
         """Draws replay pairs anew every ``replay_redraw`` epochs."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import GeneralRecommender
 from torch import Tensor
@@ -34,6 +37,16 @@ class RetainingTrainer(StageTrainer):
         if parameters:
             self.optimizer.add_param_group({"params": parameters})
         return self
+
+    def state(self) -> dict[str, Any]:
+        """With what the terms learn and draw."""
+        return {**super().state(), "retention": self._retention.state() if self._retention else None}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """With what the terms learn and draw."""
+        super().load_state(state)
+        if self._retention is not None:
+            self._retention.load_state(state["retention"])
 
     def extra_losses(self, interaction: Interaction) -> tuple[Tensor, ...]:
         """The retention terms."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from scipy.sparse import csr_matrix
 
@@ -36,6 +39,17 @@ class StudentUpdateTrainer(TaughtTrainer, ReplayTrainer):
         self._teaching = Teaching(self.config, self.model, knowledge, seen, seed)
         self._taught = tuple(torch.arange(1, n) for n in (n_users, n_items))
         return self
+
+    def state(self) -> dict[str, Any]:
+        """With what the teaching draws, if there is any."""
+        teaching = None if self._teaching is None else self._teaching.state()
+        return {**super().state(), "teaching": teaching}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """With what the teaching draws, if there is any."""
+        super().load_state(state)
+        if self._teaching is not None:
+            self._teaching.load_state(state["teaching"])
 
     def before_epoch(self, epoch_idx: int) -> None:
         """Draws replay pairs and uninteresting sets anew when they are due."""

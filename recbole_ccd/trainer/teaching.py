@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from recbole.model.abstract_recommender import GeneralRecommender
@@ -117,6 +118,22 @@ class Teaching:
             self._users.sampler.redraw()
             if self._items is not None:
                 self._items.sampler.redraw()
+
+    def state(self) -> dict[str, Any]:
+        """What is drawn at random and kept from one epoch to the next: plain values and tensors."""
+        if self._alternative is not None:
+            return {"alternative": self._alternative.state()}
+        sides = {"users": self._users, "items": self._items}
+        return {name: side.sampler.state_dict() for name, side in sides.items() if side is not None}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Goes on where a teaching was that gave :meth:`state`."""
+        if self._alternative is not None:
+            self._alternative.load_state(state["alternative"])
+            return
+        self._users.sampler.load_state_dict(state["users"])
+        if self._items is not None:
+            self._items.sampler.load_state_dict(state["items"])
 
     def of_users(self, users: Tensor) -> Tensor:
         """Weighted sum of the user-side losses of distinct users, shape ``(B,)``."""

@@ -4,9 +4,10 @@ import os
 
 import pytest
 
-from recbole_ccd import CCDConfig, Comparison, StreamResult, run_ccd
+from recbole_ccd import CCDConfig, Comparison, StreamResult, compare, run_ccd
 from recbole_ccd.files import load_tensors
 from recbole_ccd.state import RunDirectory
+from tests.bad_input.resumed_cases import RESUMED, begun_in
 from tests.evaluation.results import make_run
 
 
@@ -88,7 +89,7 @@ RUNS = {
     "run-directory-below-a-locked-one": locked("locked/new/run"),
     "working-folder": no_working_folder,
 }
-FOLDER_CASES = {**SETTINGS, **RUNS}
+FOLDER_CASES = {**SETTINGS, **RUNS, **RESUMED}
 
 
 def holding(folder, name, content):
@@ -109,6 +110,7 @@ PYTHON_CASES = {
     "weights-damaged": lambda folder: load_tensors(holding(folder, "a.pt", b"PK\x03").path / "a.pt"),
     "foreign-result": lambda folder: StreamResult.from_dict({"format": 9}),
     "several-runs-as-one": lambda folder: run_ccd(config_dict={"strategy": ["static", "ccd"]}),
+    "run-for-a-comparison": lambda folder: compare(resume=begun_in(folder)),
     "runs-that-do-not-fit": lambda folder: Comparison(
         {"a": [make_run(graph="cumulative")], "b": [make_run(graph="block")]}
     ),

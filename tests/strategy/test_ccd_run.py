@@ -56,7 +56,7 @@ def stream(config):
 
 
 def load(run_dir, name):
-    return torch.load(run_dir / "checkpoints" / f"{name}.pt", weights_only=True)
+    return torch.load(run_dir / "checkpoints" / "block-2" / f"{name}.pt", weights_only=True)
 
 
 def rebuilt(run_dir, config, stream, name):
@@ -78,7 +78,9 @@ def test_the_run_directory_holds_what_was_promised(run_dir):
     }
     models = ["student", "stability", "plasticity", "teacher-0", "teacher-1"]
     documents = {"config.yaml", "result.json", "run.log", "vocabulary.json"}
-    assert files == documents | {f"checkpoints/{name}.pt" for name in models}
+    documents |= {"manifest.json", "manifest.previous.json"}
+    blocks = {f"checkpoints/block-{k}/{name}.pt" for name in models for k in (1, 2)}
+    assert files == documents | blocks | {f"checkpoints/block-{k}/result.json" for k in (1, 2)}
 
 
 def test_result_is_format_1_with_every_key(result):
@@ -177,7 +179,7 @@ def test_sizes_count_what_the_checkpoints_hold(result, run_dir):
 
 
 def test_checkpoints_hold_tensors_of_the_last_prefix_only(run_dir, result):
-    paths = sorted((run_dir / "checkpoints").iterdir())
+    paths = sorted((run_dir / "checkpoints").rglob("*.pt"))
     for path in paths:
         state = torch.load(path, weights_only=True)
         assert state and all(isinstance(value, torch.Tensor) for value in state.values())

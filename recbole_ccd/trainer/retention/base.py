@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import torch
 from recbole.data.interaction import Interaction
@@ -49,6 +50,13 @@ class Retention(ABC):
     def parameters(self) -> list[nn.Parameter]:
         """Parameters of the terms themselves, learned with the model."""
         return []
+
+    def state(self) -> dict[str, Any]:
+        """What changes in training, :meth:`parameters` included: plain values and tensors."""
+        return {}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:  # noqa: B027
+        """Goes on where terms were that gave :meth:`state`."""
 
     @abstractmethod
     def losses(self, interaction: Interaction) -> tuple[Tensor, ...]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from recbole.data.interaction import Interaction
@@ -57,6 +58,17 @@ class ContrastiveRetention(Retention):
     def parameters(self) -> list[nn.Parameter]:
         """PIW's cluster centres and perceptron."""
         return list(self._imitation.parameters()) if self._imitation else []
+
+    def state(self) -> dict[str, Any]:
+        """PIW's learned parts, and where the draw of anchors is."""
+        learned = None if self._imitation is None else dict(self._imitation.state_dict())
+        return {"generator": self._generator.get_state(), "imitation": learned}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """See :class:`Retention`."""
+        self._generator.set_state(state["generator"])
+        if self._imitation is not None:
+            self._imitation.load_state_dict(state["imitation"])
 
     @cached_property
     def _neighbours(self) -> dict[str, csr_matrix]:

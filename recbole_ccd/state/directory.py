@@ -12,17 +12,19 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from torch import Tensor
 
 from recbole_ccd.errors import RunError
-from recbole_ccd.files import atomic_write, first_line, save_tensors
+from recbole_ccd.files import atomic_write, first_line, is_temporary
+from recbole_ccd.state.lock import LOCK
+from recbole_ccd.state.manifest import MANIFEST
 
 
 def create_folder(path: str | os.PathLike[str]) -> Path:
     """Make a folder, with its parents.
 
     Args:
-        path: A folder that does not exist yet, or is empty.
+        path: A folder that does not exist yet, or is empty; what a run leaves that is killed before it has
+            begun does not count.
 
     Returns:
         The folder.
@@ -34,14 +36,23 @@ def create_folder(path: str | os.PathLike[str]) -> Path:
     missing = [part for part in (folder, *folder.parents) if not os.path.lexists(part)]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        occupied = any(folder.iterdir())
+        occupied = not all(map(_is_leftover, folder.iterdir()))
     except (OSError, ValueError) as error:
         _remove_empty(missing)
         reason = getattr(error, "strerror", None) or first_line(error)
         raise RunError(f"{folder} cannot be created ({reason}); give another --run_dir") from error
+    if occupied and (folder / MANIFEST).is_file():
+        raise RunError(f"{folder} holds a run; go on with it by --resume={folder}, or give another --run_dir")
     if occupied:
         raise RunError(f"{folder} exists and is not empty; give another --run_dir")
     return folder
+
+
+def _is_leftover(path: Path) -> bool:
+    """Whether a process that was killed while it made a run directory may have left this there."""
+    if path.name == "checkpoints" and path.is_dir():
+        return not any(path.iterdir())
+    return path.name == LOCK or is_temporary(path)
 
 
 def _remove_empty(folders: Sequence[Path]) -> None:
@@ -76,11 +87,31 @@ class RunDirectory:
         """
         run = cls(create_folder(path))
         try:
-            run.checkpoints.mkdir()
+            run.checkpoints.mkdir(exist_ok=True)
         except OSError as error:
             raise RunError(
                 f"{run.path} is not writable ({error.strerror}); give another --run_dir"
             ) from error
+        return run
+
+    @classmethod
+    def prepare(cls, path: str | os.PathLike[str]) -> RunDirectory:
+        """Make what is missing of a run directory, whatever an earlier process has left in it.
+
+        Args:
+            path: A folder that is known to be that of a run, or is not there yet.
+
+        Returns:
+            The directory, ready to be written to.
+
+        Raises:
+            RunError: If it cannot be written to.
+        """
+        run = cls(path)
+        try:
+            run.checkpoints.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(f"{run.path} is not writable ({error.strerror}); make it so") from error
         return run
 
     @classmethod
@@ -121,7 +152,7 @@ class RunDirectory:
 
     @property
     def checkpoints(self) -> Path:
-        """``checkpoints/``: tensors per stage."""
+        """``checkpoints/``: tensors by block and stage, see ``Journal``."""
         return self.path / "checkpoints"
 
     def write_json(self, name: str, obj: Any) -> None:
@@ -137,15 +168,6 @@ class RunDirectory:
         """
         text = json.dumps(obj, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False)
         atomic_write(self.path / name, text + "\n")
-
-    def save_models(self, states: Mapping[str, Mapping[str, Tensor]]) -> None:
-        """Write ``checkpoints/<name>.pt`` for each model, replacing the one of the block before.
-
-        Args:
-            states: State dict by the model's name.
-        """
-        for name, state in states.items():
-            save_tensors(self.checkpoints / f"{name}.pt", state)
 
     def read_json(self, name: str) -> Any:
         """Read a JSON document of this directory.

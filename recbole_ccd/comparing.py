@@ -1,0 +1,207 @@
+"""Several runs over the same blocks: checked together, followed one after the other, compared at the end."""
+
+from __future__ import annotations
+
+import gc
+import re
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from logging import getLogger
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from recbole_ccd.compat import check_working_folder
+from recbole_ccd.config import CCDConfig, Variant
+from recbole_ccd.data.stream import BlockStream
+from recbole_ccd.errors import RunError, one_line
+from recbole_ccd.evaluation.comparison import Comparison
+from recbole_ccd.evaluation.result import StreamResult
+from recbole_ccd.files import atomic_write
+from recbole_ccd.report.comparison import comparison_csv, comparison_markdown, comparison_table
+from recbole_ccd.report.log import RunLog
+from recbole_ccd.runs import execute, finished_result, reconfigured, strategy_in
+from recbole_ccd.state import Journal, Manifest, RunDirectory, RunLock, default_run_directory
+from recbole_ccd.state.manifest import COMPARISON, FINISHED
+from recbole_ccd.state.sameness import check_data, data_of, versions
+from recbole_ccd.state.store import Store
+from recbole_ccd.stopping import resumable
+from recbole_ccd.strategy import BaseModels, Strategy
+
+if TYPE_CHECKING:
+    from recbole_ccd.stopping import Stop
+
+MakeStream = Callable[[CCDConfig], BlockStream]
+# the name of a run's folder, which comes out of a file when a comparison is gone on with
+_FOLDER = re.compile(r"\w[\w.+-]*")
+
+
+@dataclass
+class Checked:
+    """Runs that have been looked at before the first one trains.
+
+    Attributes:
+        strategies: by the run's folder, untrained.
+        stream: that of the first seed; those of the others are made again. None where there is no run.
+        data: by seed, what tells the data apart.
+    """
+
+    strategies: dict[str, Strategy]
+    stream: BlockStream | None
+    data: dict[str, Any]
+
+
+def top_of(runs: Sequence[Variant]) -> Path:
+    """The common folder of runs that are compared; nothing is made yet."""
+    config = runs[0].config
+    strategies = "+".join(dict.fromkeys(run.config["strategy"] for run in runs))
+    default = default_run_directory(config["dataset"], config["model"], strategies, None)
+    return Path(config["run_dir"] or default)
+
+
+def check_all(runs: Sequence[Variant], top: Path, make_stream: MakeStream) -> Checked:
+    """Checks all runs, seed by seed, the first seed last.
+
+    Args:
+        runs: the runs.
+        top: their common folder; nothing is made there.
+        make_stream: loads the data of a configuration and cuts them.
+
+    Raises:
+        CCDError: one of them cannot work.
+    """
+    checked = Checked({}, None, {})
+    for group in reversed(_by_seed(runs)):
+        seed = group[0].config["seed"]
+        checked.stream = make_stream(group[0].config)
+        checked.data[str(seed)] = data_of(checked.stream)
+        base_models = BaseModels(journal=Journal.of_base_models(_base_of(top, seed), checked.stream))
+        for run in group:
+            strategy = strategy_in(top / run.folder, run.config, base_models)
+            strategy.check(checked.stream)
+            checked.strategies[run.folder] = strategy
+    return checked
+
+
+def begin_comparison(runs: Sequence[Variant], top: Path, checked: Checked) -> Manifest:
+    """Writes down which runs there will be, so that they can be gone on with."""
+    entries = [{"label": run.label, "folder": run.folder, "config": run.config.to_dict()} for run in runs]
+    manifest = Manifest(COMPARISON, versions=versions(), data=checked.data, runs=entries)
+    Store(top).write(manifest)
+    return manifest
+
+
+def resume_comparison(
+    top: Path, manifest: Manifest, sources: tuple[Any, ...], make_stream: MakeStream, stop: Stop | None
+) -> Comparison:
+    """Goes on with a comparison: finished runs are read, the others taken up or begun.
+
+    Args:
+        top: the common folder.
+        manifest: its manifest.
+        sources: files, dictionary and arguments that are laid over the configuration of each run.
+        make_stream: as of :func:`check_all`.
+        stop: who may want it to end early.
+
+    Raises:
+        CCDError: settings or data are not those it was begun with, or something cannot be read.
+    """
+    runs = []
+    for entry in manifest.runs:
+        label, folder = str(entry["label"]), str(entry["folder"])
+        if not _FOLDER.fullmatch(folder):
+            raise RunError(f"{top}: {one_line(repr(folder))} is no name of a run's folder; start anew")
+        runs.append(Variant(label, folder, reconfigured(top / folder, entry["config"], *sources)))
+    found = {run.folder: finished_result(top / run.folder, run.config) for run in runs}
+    results = {folder: result for folder, result in found.items() if result is not None}
+    with resumable(top), RunLock(top):
+        # in the order in which they are followed, since the stream of the first is kept
+        unfinished = [run for run in _in_order(runs) if run.folder not in results]
+        checked = check_all(unfinished, top, make_stream)
+        for seed, data in checked.data.items():
+            check_data(top, manifest.data[seed], data)
+        check_working_folder()
+        for folder in checked.strategies:
+            RunDirectory.prepare(top / folder)
+        return follow_all(runs, top, manifest, checked, results, make_stream, stop)
+
+
+def follow_all(
+    runs: Sequence[Variant],
+    top: Path,
+    manifest: Manifest,
+    checked: Checked,
+    results: dict[str, StreamResult],
+    make_stream: MakeStream,
+    stop: Stop | None,
+) -> Comparison:
+    """Follows what has been checked, seed by seed, and compares all.
+
+    Args:
+        runs: all runs.
+        top: their common folder, which is this process's.
+        manifest: its manifest.
+        checked: those that are not finished.
+        results: of those that are, by folder.
+        make_stream: as of :func:`check_all`.
+        stop: who may want it to end early.
+    """
+    order = _in_order(runs)
+    results, stream = dict(results), checked.stream
+    with resumable(top):
+        for group in _by_seed([run for run in order if run.folder in checked.strategies]):
+            # one stream at a time; that of the first seed is there from the checks
+            stream = stream or make_stream(group[0].config)
+            for run in group:
+                number = order.index(run) + 1
+                _note(top, run, f"run {number} of {len(runs)}: {run.label}, seed {run.config['seed']}")
+                results[run.folder] = _follow(checked.strategies.pop(run.folder), stream, stop)
+                # models hold each other in circles, which are not freed when the last name goes
+                gc.collect()
+            stream = None
+            shutil.rmtree(_base_of(top, group[0].config["seed"]), ignore_errors=True)
+    labels = dict.fromkeys(run.label for run in runs)
+    comparison = Comparison(
+        {label: [results[run.folder] for run in runs if run.label == label] for label in labels}
+    )
+    _write(comparison, top)
+    manifest.status = FINISHED
+    Store(top).write(manifest)
+    _note(top, runs[0], f"\n{comparison_table(comparison)}")
+    _note(top, runs[0], f"comparison: {top / 'comparison.json'}, comparison.md and comparison.csv")
+    return comparison
+
+
+def _base_of(top: Path, seed: int) -> Path:
+    """Where the base models of a seed are kept until all its runs are finished."""
+    return top / f"base-{seed}"
+
+
+def _by_seed(runs: Sequence[Variant]) -> list[list[Variant]]:
+    seeds = dict.fromkeys(run.config["seed"] for run in runs)
+    return [[run for run in runs if run.config["seed"] == seed] for seed in seeds]
+
+
+def _in_order(runs: Sequence[Variant]) -> list[Variant]:
+    """The runs as they are followed: seed by seed."""
+    return [run for group in _by_seed(runs) for run in group]
+
+
+def _follow(strategy: Strategy, stream: BlockStream, stop: Stop | None) -> StreamResult:
+    """Runs a strategy in a folder below the common one."""
+    folder = strategy.run_directory.path
+    directory = RunDirectory.prepare(folder) if folder.exists() else RunDirectory.create(folder)
+    with RunLock(directory.path):
+        return execute(strategy, stream, stop)
+
+
+def _note(top: Path, run: Variant, message: str) -> None:
+    """Logs a line about the whole, to the console and to ``comparison.log``."""
+    with RunLog(top / "comparison.log", run.config["state"], run.config["show_epochs"]):
+        getLogger("recbole_ccd").info(message)
+
+
+def _write(comparison: Comparison, top: Path) -> None:
+    RunDirectory(top).write_json("comparison.json", comparison.to_dict())
+    atomic_write(top / "comparison.md", comparison_markdown(comparison))
+    atomic_write(top / "comparison.csv", comparison_csv(comparison))

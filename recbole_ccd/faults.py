@@ -1,0 +1,49 @@
+"""What the machine can refuse in the middle of a run, told in one line."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from recbole_ccd.errors import RunError, one_line
+from recbole_ccd.files import first_line
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NO_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory", "bad_alloc")
+
+
+@contextmanager
+def told_in_one_line(folder: str | os.PathLike[str], doing: Callable[[], str]) -> Iterator[None]:
+    """Turns a full disk and exhausted memory into errors that name the remedy.
+
+    Args:
+        folder: the run directory to go on with.
+        doing: says what the run is at.
+
+    Raises:
+        RunError: there is no room, no memory, or a file cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        where = error.filename or folder
+        remedy = "free space there" if error.errno in _NO_ROOM else "see to it"
+        reason = error.strerror or one_line(error)
+        message = f"{where} cannot be written ({reason}); {remedy} and go on with --resume={folder}"
+        raise RunError(message) from error
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise RunError(
+            f"{doing()}: out of memory ({one_line(first_line(error))}); lower eval_batch_size and go on with "
+            f"--resume={folder}, or start anew with a lower train_batch_size, lwc_kd_anchors, "
+            "n_uninteresting_items, n_uninteresting_users or embedding_size of teacher_args"
+        ) from error
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error is of a machine or a device without memory left."""
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or any(words in text for words in _NO_MEMORY)

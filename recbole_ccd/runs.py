@@ -1,0 +1,185 @@
+"""A run in its directory: begun there, found there again, and gone on with."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from logging import getLogger
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from recbole_ccd.config import CCDConfig
+from recbole_ccd.config.sources import merged, read_layers
+from recbole_ccd.data.stream import BlockStream
+from recbole_ccd.errors import ConfigError, RunError
+from recbole_ccd.evaluation.result import StreamResult
+from recbole_ccd.faults import told_in_one_line
+from recbole_ccd.report.log import RunLog
+from recbole_ccd.report.tables import final_table, stream_table
+from recbole_ccd.state import Journal, Manifest, RunDirectory
+from recbole_ccd.state.manifest import FINISHED
+from recbole_ccd.state.sameness import check_settings, settings_of
+from recbole_ccd.state.store import Store
+from recbole_ccd.stopping import resumable
+from recbole_ccd.strategy import STRATEGIES, BaseModels, Strategy
+
+if TYPE_CHECKING:
+    from recbole_ccd.stopping import Stop
+
+_RESUME = "--resume="
+_FILES = "--config_files="
+
+
+def strategy_of(
+    config: CCDConfig, run_directory: RunDirectory | None = None, base_models: BaseModels | None = None
+) -> Strategy:
+    """The configured strategy, untrained; arguments as of :class:`~recbole_ccd.strategy.Strategy`."""
+    return STRATEGIES[config["strategy"]](config, run_directory, base_models)
+
+
+def strategy_in(
+    where: str | os.PathLike[str], config: CCDConfig, base_models: BaseModels | None = None
+) -> Strategy:
+    """The configured strategy, which knows its run directory before there is one."""
+    run_directory = RunDirectory(where)
+    config["run_dir"], config["checkpoint_dir"] = str(run_directory.path), str(run_directory.checkpoints)
+    return strategy_of(config, run_directory, base_models)
+
+
+def split_resume(argv: Sequence[str] | None) -> tuple[list[str], str | None]:
+    """The arguments without ``--resume=DIR``, and DIR if it is among them.
+
+    Raises:
+        ConfigError: If it is empty, or there are two.
+    """
+    arguments = list(map(str, argv or ()))
+    given = list(dict.fromkeys(text.removeprefix(_RESUME) for text in arguments if text.startswith(_RESUME)))
+    if len(given) > 1:
+        raise ConfigError(
+            f"--resume occurs twice (command line), with {given[0]!r} and {given[1]!r}; give it once"
+        )
+    if given and not given[0].strip():
+        raise ConfigError("resume is '' (command line), which is no folder; give the run directory")
+    return [text for text in arguments if not text.startswith(_RESUME)], given[0] if given else None
+
+
+def begun(folder: Path) -> Manifest | None:
+    """The manifest of a run or of a comparison that is to be gone on with.
+
+    Args:
+        folder: its directory.
+
+    Returns:
+        The manifest; None of a run that was killed before it had one.
+
+    Raises:
+        RunError: If the folder is no run directory, or of another version.
+    """
+    found = Manifest.read(folder)
+    if found is not None:
+        return found[0]
+    run = RunDirectory(folder)
+    if not run.config.is_file():
+        raise RunError(f"{folder} is not a run directory: it holds no config.yaml; give the one of a run")
+    if run.result.exists():
+        raise RunError(
+            f"{folder} holds a run but no manifest.json, as earlier versions left it; start the run anew"
+        )
+    return None
+
+
+def reconfigured(
+    folder: Path,
+    recorded: Mapping[str, Any],
+    config_file_list: Sequence[str] | None = None,
+    config_dict: Mapping[str, Any] | None = None,
+    argv: Sequence[str] | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> CCDConfig:
+    """The configuration of a run that is gone on with.
+
+    Args:
+        folder: the run directory, for messages.
+        recorded: the configuration it was begun with, as ``CCDConfig.to_dict`` gave it.
+        config_file_list: YAML files laid over it.
+        config_dict: settings laid over these.
+        argv: arguments laid over all.
+        settings: the settings that must be the same; default those of ``recorded``.
+
+    Raises:
+        ConfigError: If a source or a setting is wrong.
+        RunError: If a setting that matters differs.
+    """
+    *layers, _ = read_layers(config_file_list, config_dict, argv)
+    arguments = [text for text in map(str, argv or ()) if not text.startswith(_FILES)]
+    config = CCDConfig.from_dict(merged(recorded, *(layer.values for layer in layers)), arguments)
+    check_settings(folder, settings or settings_of(recorded), settings_of(config.to_dict()))
+    return config
+
+
+def finished_result(folder: Path, config: CCDConfig) -> StreamResult | None:
+    """The result of a run that is finished, with the blocks' checkpoints intact; None of any other.
+
+    Args:
+        folder: the run directory; there may be none.
+        config: the configuration of the run.
+
+    Raises:
+        RunError: If the manifest there cannot be read.
+    """
+    found = Manifest.read(folder)
+    if found is None or found[0].status != FINISHED or not found[0].blocks:
+        return None
+    document = Store(folder).load_document(found[0].blocks[-1].result, "the last block is learned again")
+    return None if document is None else StreamResult.from_dict(document, config)
+
+
+def show_finished(folder: Path, result: StreamResult, config: CCDConfig) -> None:
+    """Says of a run that there is nothing left to do, and what it has measured."""
+    # nothing is written into a finished run
+    with RunLog(os.devnull, config["state"], config["show_epochs"]):
+        getLogger("recbole_ccd").info("%s: the run is finished\n%s", folder, final_table(result))
+
+
+def execute(strategy: Strategy, stream: BlockStream, stop: Stop | None = None) -> StreamResult:
+    """Runs a strategy in its run directory, from the beginning or from where it stands there.
+
+    The folder exists and is this process's (:class:`~recbole_ccd.state.RunLock`).
+
+    Args:
+        strategy: the strategy, checked.
+        stream: the blocks.
+        stop: who may want it to end early.
+
+    Raises:
+        RunError: training went wrong, or the machine has no room or no memory left.
+        Stopped: somebody wanted it to end; the directory to go on with is told.
+    """
+    config, directory = strategy.config, strategy.run_directory
+    strategy.stop = stop
+    with resumable(directory.path), told_in_one_line(directory.path, lambda: strategy.doing):
+        # there is no manifest without a configuration, and no new one before the old one has been compared
+        if not directory.config.is_file():
+            directory.write_config(config.to_dict())
+        strategy.journal = Journal.of_run(directory.path, config, stream)
+        try:
+            directory.write_config(config.to_dict())
+            with RunLog(directory.log, config["state"], config["show_epochs"]):
+                return _logged(strategy, stream, stop)
+        except BaseException:
+            strategy.journal.interrupt()
+            raise
+
+
+def _logged(strategy: Strategy, stream: BlockStream, stop: Stop | None) -> StreamResult:
+    config, directory, logger = strategy.config, strategy.run_directory, getLogger("recbole_ccd")
+    words = (config["model"], config["dataset"], config["strategy"], directory.path)
+    logger.info("%s on %s, strategy %s, in %s", *words)
+    logger.info("\n%s", stream_table(stream))
+    with nullcontext() if stop is None else stop.gracefully():
+        result = strategy.run(stream)
+    saving = strategy.journal.manifest.saving
+    logger.info("saving: %d times, %.1fs", saving["saves"], saving["seconds"])
+    logger.info("result: %s", directory.result)
+    return result

@@ -1,0 +1,115 @@
+"""Checkpoint files: written whole, read back only if they are what was written."""
+
+from __future__ import annotations
+
+import errno
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from logging import getLogger
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from recbole_ccd.errors import RunError
+from recbole_ccd.files import Written, is_temporary, load_tensors
+from recbole_ccd.state.manifest import MANIFEST, KeptFile, Manifest
+
+STAGES = "stages"
+"""The folder of stages that no block's checkpoint contains yet."""
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class Store:
+    """The files of a run directory that its manifest names.
+
+    Args:
+        folder: the run directory; it is made when something is written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._checkpoints = folder / "checkpoints"
+        self._logger = getLogger("recbole_ccd")
+
+    def save(self, name: str, write: Callable[[Path], Written]) -> KeptFile:
+        """Write a file below ``checkpoints/``.
+
+        Args:
+            name: its path there.
+            write: writes it.
+
+        Raises:
+            RunError: If it cannot be written.
+        """
+        path = self._checkpoints / name
+        with self._told(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return KeptFile.at(path, self.folder, write(path))
+
+    def write(self, manifest: Manifest) -> None:
+        """Write the manifest.
+
+        Raises:
+            RunError: If it cannot be written; the one before can be read then.
+        """
+        with self._told(self.folder / MANIFEST):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            manifest.write(self.folder)
+
+    @contextmanager
+    def _told(self, path: Path) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            remedy = "free space there" if error.errno in _NO_ROOM else "see to it"
+            raise RunError(
+                f"{path} cannot be saved ({error.strerror or error}); {remedy} and go on with "
+                f"--resume={self.folder}"
+            ) from error
+
+    def load(self, file: KeptFile, consequence: str) -> dict[str, Tensor] | None:
+        """Named tensors as they were written.
+
+        Args:
+            file: the file.
+            consequence: what a damaged one leads to, for the log.
+
+        Returns:
+            The tensors; None if the file is missing or damaged, which the log says then.
+        """
+        return self._checked(file, load_tensors, consequence)
+
+    def load_document(self, file: KeptFile, consequence: str) -> Any:
+        """A JSON document; arguments and result as of :meth:`load`."""
+        return self._checked(file, lambda path: json.loads(path.read_text(encoding="utf-8")), consequence)
+
+    def _checked(self, file: KeptFile, read: Callable[[Path], Any], consequence: str) -> Any:
+        path, problem = file.in_folder(self.folder), file.problem(self.folder)
+        try:
+            if problem is None:
+                return read(path)
+        except (RunError, OSError, ValueError) as error:
+            problem = f"cannot be read ({error})"
+        self._logger.warning("%s %s; %s", path, problem, consequence)
+        return None
+
+    def prune(self, manifest: Manifest) -> None:
+        """Remove checkpoints that the manifest does not name, and what killed processes left half-written."""
+        named = {file.in_folder(self.folder) for file in manifest.all_files()}
+        for folder in (self._checkpoints / STAGES, *self._checkpoints.glob("block-*")):
+            for path in list(folder.glob("*")) if folder.is_dir() else ():
+                if path.suffix in (".pt", ".json", ".tmp") and path not in named:
+                    _remove(path)
+            with suppress(OSError):  # it is not empty
+                folder.rmdir()
+        for path in self.folder.glob(".*.tmp"):
+            if is_temporary(path):
+                _remove(path)
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):
+        path.unlink()

@@ -1,0 +1,184 @@
+"""One stage of training while it runs, and models of the base block that several runs share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from logging import getLogger
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from recbole.model.abstract_recommender import GeneralRecommender
+from torch import Tensor
+
+from recbole_ccd.data.block import Block
+from recbole_ccd.seeding import derive_seed
+from recbole_ccd.trainer.base import LossError, StageTrainer, make_trainer
+
+if TYPE_CHECKING:
+    from recbole_ccd.config import CCDConfig
+    from recbole_ccd.state import Journal
+    from recbole_ccd.stopping import Stop
+
+AnyTrainer = TypeVar("AnyTrainer", bound=StageTrainer)
+
+
+@dataclass(frozen=True)
+class StageName:
+    """Which stage it is.
+
+    Attributes:
+        stage: one of the configuration's stages.
+        block: index of the block learned.
+        model: what is trained.
+        member: which member of the teacher, where it is one.
+        piece: which piece of the block, where it arrives in several.
+    """
+
+    stage: str
+    block: int
+    model: str
+    member: int | None = None
+    piece: int | None = None
+
+    @property
+    def purpose(self) -> tuple[str, int, int | str, int]:
+        """What its seed is derived from."""
+        return (self.stage, self.block, "-" if self.member is None else self.member, self.piece or 0)
+
+    @property
+    def label(self) -> str:
+        """What logs and bars call it."""
+        suffix = "" if self.member is None else f" member {self.member} ({self.model})"
+        suffix += "" if self.piece is None else f" part {self.piece + 1}"
+        return f"block {self.block} {self.stage}{suffix}"
+
+    @property
+    def key(self) -> str:
+        """What its files are called."""
+        suffix = "" if self.member is None else f"-member-{self.member}"
+        suffix += "" if self.piece is None else f"-part-{self.piece + 1}"
+        return f"block-{self.block}-{self.stage}{suffix}"
+
+
+class Stage:
+    """One stage of one block, while it runs.
+
+    Attributes:
+        name: which one.
+        config: the configuration of the model trained, with the stage's own training keys.
+        seed: seed of everything drawn in the stage.
+        seconds: wall-clock time of the stage so far, that of an earlier process included.
+    """
+
+    def __init__(
+        self,
+        name: StageName,
+        config: CCDConfig,
+        block: Block,
+        journal: Journal | None = None,
+        stop: Stop | None = None,
+    ) -> None:
+        """Made by :meth:`Strategy.stage`.
+
+        Args:
+            name: which one.
+            config: the configuration of the model trained.
+            block: the block learned.
+            journal: where it is saved every ``checkpoint_every`` epochs; None for nowhere.
+            stop: who may want it to end early.
+        """
+        self.name, self.config = name, config.for_stage(name.stage)
+        self.seed = derive_seed(config["seed"], *name.purpose)
+        self._block, self._journal, self._stop = block, journal, stop
+        self._trainers: list[StageTrainer] = []
+        self._before, self._start = 0.0, perf_counter()
+
+    @property
+    def epochs(self) -> int:
+        """Epochs trained in this stage."""
+        return sum(trainer.epochs_run for trainer in self._trainers)
+
+    @property
+    def seconds(self) -> float:
+        """Wall-clock seconds of the stage so far, in all processes."""
+        return self._before + perf_counter() - self._start
+
+    def trainer(self, kind: type[AnyTrainer], model: GeneralRecommender) -> AnyTrainer:
+        """A trainer of this stage for a model, placed at the block.
+
+        The first one goes on where a process before this one was interrupted in the stage.
+        """
+        trainer = make_trainer(kind, self.config, model).at_block(self._block, self.name.label, self.seed)
+        if not self._trainers:
+            trainer.take_up(self._earlier(), self._between_epochs)
+        self._trainers.append(trainer)
+        return trainer
+
+    def _earlier(self) -> Any:
+        found = self._journal.epochs(self.name.key) if self._journal is not None else None
+        if found is None:
+            return None
+        self._before = found["seconds"]
+        epochs = found["trainer"]["epochs"]
+        getLogger("recbole_ccd").info(f"{self.name.label}: going on after {epochs} epochs")
+        return found["trainer"]
+
+    def _between_epochs(self) -> None:
+        (trainer,) = self._trainers
+        stopping = self._stop is not None and self._stop.requested
+        every = self.config["checkpoint_every"]
+        due = stopping or (every is not None and trainer.epochs_run % every == 0)
+        if due and self._journal is not None and trainer.is_resumable:
+            state = {"seconds": self.seconds, "trainer": trainer.state()}
+            self._journal.keep_epochs(self.name.key, trainer.epochs_run, state)
+        if stopping:
+            self._stop.now()
+
+    @contextmanager
+    def telling(self) -> Iterator[None]:
+        """Says of a loss that is no number any more what is left.
+
+        Raises:
+            LossError: as before, with the last good checkpoint.
+        """
+        try:
+            yield
+        except LossError as error:
+            if self._journal is None:
+                raise
+            last = self._journal.last_good()
+            raise LossError(f"{error} and start anew (last good checkpoint: {last})") from None
+
+
+@dataclass
+class BaseModels:
+    """Models of the base block, trained once and shared by the strategies that are compared.
+
+    They depend on the seed and on settings that strategies do not differ in; one object serves one seed.
+
+    Attributes:
+        states: weights by the model's part, such as ``teacher-0``.
+        stages: what was recorded of the training of each.
+        journal: where they are kept for a later process; None for nowhere.
+    """
+
+    states: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    stages: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    journal: Journal | None = None
+
+    def find(self, part: str) -> bool:
+        """Whether a part is there, or has been left by an earlier process."""
+        if part not in self.states and self.journal is not None:
+            found = self.journal.outcome(part)
+            if found is not None:
+                self.states[part], self.stages[part] = found.state, found.record
+        return part in self.states
+
+    def add(self, part: str, model: GeneralRecommender, stages: list[dict[str, Any]]) -> None:
+        """Shares a model and what was recorded of its training."""
+        self.states[part] = {name: value.clone() for name, value in model.state_dict().items()}
+        self.stages[part] = stages
+        if self.journal is not None:
+            self.journal.keep_outcome(part, 0, stages, self.states[part])

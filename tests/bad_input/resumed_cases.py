@@ -1,0 +1,102 @@
+"""Runs that cannot be gone on with, by row of docs/errors.md.
+
+Each function writes the folder ``begun`` of a run that was killed at its beginning, with something wrong.
+"""
+
+import json
+
+import pytest
+import yaml
+
+from recbole_ccd import CCDConfig
+from recbole_ccd.config.sources import merged
+from recbole_ccd.state.lock import RunLock
+from recbole_ccd.state.manifest import BASE_MODELS, MANIFEST, PREVIOUS, RUN, Manifest
+from recbole_ccd.state.sameness import settings_of
+from tests.conftest import SMALL, SMALL_CCD
+
+KEYS = {
+    **SMALL,
+    **SMALL_CCD,
+    "teacher_models": ["BPR", "MultiVAE"],
+    "teacher_args": {},
+    "block_ratios": [0.6, 0.4],
+}
+
+
+def begun_in(folder, changed=None, kind=RUN, **settings):
+    """A run directory with a configuration and a manifest, and nothing else.
+
+    ``changed`` is what somebody has put into ``config.yaml`` afterwards; ``settings`` were there before.
+    """
+    run = folder / "begun"
+    run.mkdir()
+    config = CCDConfig("BPR", "tiny", config_dict=merged(KEYS, settings)).to_dict()
+    (run / "config.yaml").write_text(yaml.safe_dump({**config, **(changed or {})}))
+    for _ in range(2):
+        Manifest(kind, settings=settings_of(config), data={"blocks": [], "sha256": "0"}).write(run)
+    return run
+
+
+def begun(*arguments, spoil=None, **how):
+    """A case of going on with a run, with more arguments, after something has been done to it."""
+
+    def write(folder):
+        run = begun_in(folder, **how)
+        if spoil is not None:
+            spoil(run)
+        # what the test gives as right is what the run was begun with
+        return ["--resume=begun", *arguments]
+
+    return write
+
+
+def without_manifest(run):
+    for name in (MANIFEST, PREVIOUS):
+        (run / name).unlink()
+    (run / "result.json").write_text("{}")
+
+
+def of_format_2(run):
+    document = json.loads((run / MANIFEST).read_text())
+    (run / MANIFEST).write_text(json.dumps({**document, "format": 2}))
+
+
+def damaged(run):
+    for name in (MANIFEST, PREVIOUS):
+        (run / name).write_text((run / name).read_text()[:-20])
+
+
+def with_code(run):
+    (run / "config.yaml").write_text("seed: !!python/object/apply:os.system ['touch touched']\n")
+
+
+def in_use(folder):
+    """A case of a run that somebody is at: this process, by another descriptor."""
+    run = begun_in(folder)
+    pytest.importorskip("fcntl")
+    # nobody leaves it
+    RunLock(run).__enter__()
+    return ["--resume=begun"]
+
+
+def in_a_run(folder):
+    begun_in(folder)
+    return ["--run_dir=begun"]
+
+
+RESUMED = {
+    "resume-nothing": lambda folder: ["--resume=nowhere"],
+    "resume-no-name": lambda folder: ["--resume="],
+    "resume-twice": lambda folder: ["--resume=a", "--resume=b"],
+    "resume-old": begun(spoil=without_manifest),
+    "resume-format": begun(spoil=of_format_2),
+    "resume-damaged": begun(spoil=damaged),
+    "resume-setting": begun("--embedding_size=4"),
+    "resume-setting-changed": begun(changed={"distill_temperature": 3.0}),
+    "resume-data": begun(),
+    "resume-code": begun(spoil=with_code),
+    "resume-base-models": begun(kind=BASE_MODELS),
+    "resume-in-use": in_use,
+    "begin-in-a-run": in_a_run,
+}

@@ -1,0 +1,251 @@
+"""Faults in the middle of a run, provoked for real: one line, and nothing is lost."""
+
+import json
+import os
+import pickle
+import resource
+import shutil
+import subprocess
+import sys
+import zipfile
+
+import pytest
+import torch
+import yaml
+
+from recbole_ccd import resume, run_ccd
+from recbole_ccd.__main__ import main
+from recbole_ccd.errors import RunError
+from recbole_ccd.files import digest_of
+from recbole_ccd.quick_start import create_stream
+from recbole_ccd.state.manifest import KeptFile, Manifest
+from tests.resume.cases import Killed, assert_same_run, killed_when, settings_of
+from tests.resume.program import environment, execute
+from tests.resume.test_journal import cut, flip
+
+
+@pytest.fixture(scope="module")
+def place(tiny_folder, tmp_path_factory):
+    """A folder with a settings file, the uninterrupted run ``whole`` and one killed in block 2, ``part``."""
+    folder = tmp_path_factory.mktemp("faults")
+    settings = settings_of("ccd-bpr", tiny_folder, "whole")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        run_ccd(config_dict=settings)
+
+        def under_way(manifest):
+            """Block 1 is finished, and so is a stage after it, but not the next one."""
+            return len(manifest.blocks) == 2 and manifest.stages and manifest.epochs is not None
+
+        with pytest.raises(Killed), killed_when(under_way):
+            run_ccd(config_dict={**settings, "run_dir": "part"})
+    del settings["run_dir"]
+    (folder / "mine.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def part(place, tmp_path, monkeypatch):
+    """The run that was killed."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(place / "part", tmp_path / "part")
+    return tmp_path / "part"
+
+
+def last_of(part, kind):
+    """A checkpoint of the run: of its last block, of a finished stage, or of the stage under way."""
+    manifest, _ = Manifest.read(part)
+    files = {
+        "block": manifest.blocks[-1].files["student"],
+        "result": manifest.blocks[-1].result,
+        "stage": manifest.stages[-1].file,
+        "epochs": manifest.epochs.file,
+    }
+    return files[kind].in_folder(part)
+
+
+FALLBACKS = {
+    "block": "going on from block 0",
+    "result": "going on from block 0",
+    "stage": "the stage is trained again",
+    "epochs": "the stage begins anew",
+}
+
+
+@pytest.mark.parametrize("spoil", [flip, cut, os.unlink], ids=["a bit", "half", "gone"])
+@pytest.mark.parametrize("kind", FALLBACKS)
+def test_a_damaged_checkpoint_is_told_and_done_without(part, place, kind, spoil):
+    path = last_of(part, kind)
+    spoil(path)
+    resume(part)
+    log = (part / "run.log").read_text(encoding="utf-8")
+    (warning,) = [line for line in log.splitlines() if "WARNING" in line and str(path) in line]
+    assert FALLBACKS[kind] in warning
+    assert_same_run(place / "whole", part)
+
+
+def test_everything_damaged_is_a_new_beginning(part, place):
+    for path in (part / "checkpoints").rglob("*.pt"):
+        cut(path)
+    resume(part)
+    assert "going on from the beginning" in (part / "run.log").read_text(encoding="utf-8")
+    assert_same_run(place / "whole", part)
+
+
+class Evil:
+    """What a checkpoint of somebody else could hold."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.path}",)
+
+
+def in_zip(path, evil):
+    torch.save({"user_embedding.weight": evil}, path)
+    with zipfile.ZipFile(path) as archive:
+        assert archive.testzip() is None
+
+
+def bare(path, evil):
+    path.write_bytes(pickle.dumps({"user_embedding.weight": evil}))
+
+
+@pytest.mark.parametrize("write", [in_zip, bare])
+@pytest.mark.parametrize("kind", ["block", "stage", "epochs"])
+def test_a_malicious_checkpoint_runs_nothing(part, place, tmp_path, kind, write):
+    path, touched = last_of(part, kind), tmp_path / "touched"
+    write(path, Evil(touched))
+    # whoever can write the checkpoint can write its checksum
+    manifest, _ = Manifest.read(part)
+    file = KeptFile.at(path, part, digest_of(path))
+    if kind == "block":
+        manifest.blocks[-1].files["student"] = file
+    elif kind == "stage":
+        manifest.stages[-1].file = file
+    else:
+        manifest.epochs.file = file
+    manifest.write(part)
+    resume(part)
+    assert not touched.exists()
+    assert FALLBACKS[kind] in (part / "run.log").read_text(encoding="utf-8")
+    assert_same_run(place / "whole", part)
+
+
+def test_a_malicious_configuration_runs_nothing(part, tmp_path):
+    touched = tmp_path / "touched"
+    text = f"model: BPR\nseed: !!python/object/apply:os.system ['touch {touched}']\n"
+    (part / "config.yaml").write_text(text)
+    with pytest.raises(RunError, match=r"config.yaml cannot be read \(could not determine a constructor"):
+        resume(part)
+    assert not touched.exists()
+
+
+def test_pickles_of_recbole_are_not_read(make_config, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    touched = tmp_path / "touched"
+    (tmp_path / "saved").mkdir()
+    kinds = ("Dataset", "IncrementalDataset", "SequentialDataset", "for-LightGCN-dataloader")
+    for name in (f"tiny-{kind}" for kind in kinds):
+        (tmp_path / "saved" / f"{name}.pth").write_bytes(pickle.dumps(Evil(touched)))
+    create_stream(make_config(checkpoint_dir="saved"))
+    assert not touched.exists()
+
+
+def test_a_loss_that_is_no_number_names_place_and_checkpoint(place, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    arguments = [
+        f"--config_files={place / 'mine.yaml'}",
+        "--run_dir=run",
+        "--student_update_learning_rate=1e38",
+    ]
+    assert main([*arguments, "--run_dir=run"]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: block 1 student_update: the training loss became ")
+    assert "; lower student_update_learning_rate and start anew (last good checkpoint: run/" in error
+    assert (tmp_path / error.rpartition("checkpoint: ")[2].rstrip(")")).exists()
+    assert json.loads((tmp_path / "run" / "manifest.json").read_text())["status"] == "interrupted"
+    # it is the same error again, and no other
+    assert main(["--resume=run"]) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == error
+
+
+LITTLE_MEMORY = (
+    """
+import resource, sys
+import recbole_ccd.quick_start
+from recbole_ccd.__main__ main
+""".replace("__main__ main", "__main__ import main")
+    + """
+used = 1024 * next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmSize"))
+resource.setrlimit(resource.RLIMIT_AS, (used + 600 * 2**20,) * 2)
+sys.exit(main(sys.argv[1:]))
+"""
+)
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="needs Linux")
+def test_exhausted_memory_names_what_to_lower(place):
+    # a student that scores pairs draws so many of them at once
+    large = ["--model=NeuMF", "--n_uninteresting_pairs=200000000", "--run_dir=memory"]
+    keys = yaml.safe_load((place / "mine.yaml").read_text())
+    keys = {key: value for key, value in keys.items() if key not in ("model", "embedding_size")}
+    (place / "neumf.yaml").write_text(yaml.safe_dump(keys))
+    done = subprocess.run(
+        [sys.executable, "-c", LITTLE_MEMORY, "--config_files=neumf.yaml", *large],
+        cwd=place,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 2, done.stderr
+    error = done.stderr.splitlines()[-1]
+    assert error.startswith("error: block 0 student_generation: out of memory (")
+    assert "lower eval_batch_size and go on with --resume=memory" in error and "train_batch_size" in error
+    assert "Traceback" not in done.stderr
+
+
+def limited(n_bytes):
+    """Files of the child cannot be larger: a real error of writing."""
+    return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, n_bytes))
+
+
+def test_a_checkpoint_without_room_ends_in_one_line_and_the_run_goes_on(place):
+    large = ["--config_files=mine.yaml", "--teacher_args.LightGCN.embedding_size=128", "--checkpoint_every=~"]
+    code, shown = execute(place, *large, "--run_dir=roomy")
+    assert code == 0, shown
+    code, shown = execute(place, *large, "--run_dir=narrow", preexec_fn=limited(30_000))
+    assert code == 2 and "Traceback" not in shown and "Logging error" not in shown
+    (error,) = [line for line in shown.splitlines() if line.startswith("error: ")]
+    assert "block-0-base-member-0.pt cannot be saved (File too large); free space there" in error
+    assert error.endswith("go on with --resume=narrow")
+    assert not list((place / "narrow").rglob("*.tmp"))
+    code, shown = execute(place, "--resume=narrow")
+    assert code == 0, shown
+    assert_same_run(place / "roomy", place / "narrow")
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of its own, and what gives it more room."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("no file system can be mounted here")
+    yield folder, lambda: subprocess.run(["mount", "-o", "remount,size=64m", str(folder)], check=True)
+    subprocess.run(["umount", str(folder)], check=False)
+
+
+def test_a_full_disk_ends_in_one_line_and_the_run_goes_on(place, small_disk):
+    folder, enlarge = small_disk
+    code, shown = execute(place, "--config_files=mine.yaml", f"--run_dir={folder / 'run'}")
+    assert code == 2 and "Traceback" not in shown and "Logging error" not in shown, shown
+    (error,) = [line for line in shown.splitlines() if line.startswith("error: ")]
+    assert "(No space left on device); free space there and go on with --resume=" in error
+    enlarge()
+    code, shown = execute(place, f"--resume={folder / 'run'}")
+    assert code == 0, shown
+    assert_same_run(place / "whole", folder / "run")

@@ -1,0 +1,127 @@
+"""A stage that is taken up between two epochs ends as if nothing had happened, bit for bit."""
+
+import pytest
+import torch
+
+from recbole_ccd.model.growth import grow
+from recbole_ccd.seeding import generator_states, seed_stage, set_generator_states
+from recbole_ccd.state.packing import pack, unpack
+from recbole_ccd.trainer.base import StageTrainer, make_trainer
+from recbole_ccd.trainer.resuming import RESUMABLE
+from recbole_ccd.trainer.teacher_update import TeacherUpdateTrainer
+from tests.model.small_models import SMALL_MODELS, small_model, state_of
+
+EPOCHS = 5
+
+
+@pytest.fixture(autouse=True)
+def working_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+class Ended(Exception):
+    """The process ends here."""
+
+
+def make(make_config, stream, name, kind=StageTrainer, block=0, **keys):
+    """A trainer and its model, all drawn from the same seed."""
+    settings = {"epochs": EPOCHS, "learning_rate": 0.01, "stopping_step": 10, "dropout_prob": 0.3, **keys}
+    if "dropout_prob" not in make_config(name, **SMALL_MODELS[name]):
+        settings.pop("dropout_prob")
+    seed_stage(1, True, name)
+    config, model = small_model(make_config, name, stream[0], **settings)
+    old, model = model, grow(model, config, stream[block]) if block else model
+    trainer = make_trainer(kind, config.for_stage(kind.stage), model).at_block(stream[block], "here", 7)
+    return trainer, old
+
+
+def trained(trainer):
+    trainer.run(show_progress=False)
+    stopping = (trainer.epochs_run, trainer.cur_step, trainer.best_valid_score, trainer.best_valid_result)
+    return state_of(trainer.model), stopping, dict(trainer.train_loss_dict)
+
+
+def saved_after(trainer, epochs):
+    """The state between two epochs, as it is read back from a file, others having drawn in the meantime."""
+    kept = []
+
+    def between():
+        if trainer.epochs_run == epochs:
+            kept.append({name: value.clone() for name, value in pack(trainer.state()).items()})
+            raise Ended
+
+    trainer.take_up(None, between)
+    with pytest.raises(Ended):
+        trainer.run(show_progress=False)
+    torch.rand(3)
+    return unpack(kept[0])
+
+
+def same(one, other):
+    assert one[0].keys() == other[0].keys()
+    return all(value.equal(other[0][name]) for name, value in one[0].items()) and one[1:] == other[1:]
+
+
+@pytest.mark.parametrize("name", [name for name in RESUMABLE if name in SMALL_MODELS])
+@pytest.mark.parametrize(("epochs", "eval_step"), [(2, 1), (3, 2)])
+def test_every_model_goes_on_as_if_nothing_had_happened(make_config, tiny_stream, name, epochs, eval_step):
+    whole = trained(make(make_config, tiny_stream, name, eval_step=eval_step)[0])
+    state = saved_after(make(make_config, tiny_stream, name, eval_step=eval_step)[0], epochs)
+    trainer, _ = make(make_config, tiny_stream, name, eval_step=eval_step)
+    looked = []
+    trainer.take_up(state, lambda: looked.append(trainer.epochs_run))
+    assert same(trained(trainer), whole)
+    assert looked == list(range(epochs + 1, EPOCHS))
+
+
+@pytest.mark.parametrize("learner", ["adam", "adamw", "sgd", "adagrad", "rmsprop"])
+def test_so_does_every_optimizer(make_config, tiny_stream, learner):
+    keys = {"learner": learner, "weight_decay": 0.01, "clip_grad_norm": {"max_norm": 1.0}}
+    whole = trained(make(make_config, tiny_stream, "BPR", **keys)[0])
+    state = saved_after(make(make_config, tiny_stream, "BPR", **keys)[0], 2)
+    trainer, _ = make(make_config, tiny_stream, "BPR", **keys)
+    assert same(trained(trainer.take_up(state)), whole)
+
+
+@pytest.mark.parametrize("name", ["LightGCN", "MultiVAE", "RecVAE", "NeuMF"])
+def test_so_does_an_update_with_replay_and_retention(make_config, tiny_stream, source_of, name):
+    keys = {"replay_redraw": 2, "piw": True, "lwc_kd_anchors": 5}
+
+    def updating():
+        trainer, old = make(make_config, tiny_stream, name, TeacherUpdateTrainer, block=1, **keys)
+        return trainer.replay_from([source_of(n_draws=3)]).retain(frozen=old)
+
+    whole = trained(updating())
+    for epochs in (1, 2, 3):
+        state = saved_after(updating(), epochs)
+        assert same(trained(updating().take_up(state)), whole), epochs
+
+
+def test_the_state_is_that_of_the_moment(make_config, tiny_stream):
+    trainer, _ = make(make_config, tiny_stream, "MultiVAE")
+    state = saved_after(trainer, 2)
+    assert state["epochs"] == 2 and list(state["training"]["stopping"]["train_loss_dict"]) == [0, 1]
+    assert state["training"]["counters"]["update"] == trainer.model.update > 0
+
+
+def test_models_that_may_keep_more_are_told_apart(make_config, tiny_stream):
+    trainer, _ = make(make_config, tiny_stream, "BPR")
+    assert trainer.is_resumable
+    trainer.config["model"] = "LINE"
+    assert not trainer.is_resumable
+
+
+def test_global_generators_go_back(make_config):
+    import random
+
+    import numpy as np
+
+    def draw():
+        return torch.rand(2).tolist(), np.random.standard_normal(3).tolist(), random.gauss(0, 1)
+
+    draw()
+    states = unpack(pack(generator_states()))
+    first = draw()
+    draw()
+    set_generator_states(states)
+    assert draw() == first
