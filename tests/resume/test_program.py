@@ -34,7 +34,11 @@ def start_or_resume(name, folder):
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["SIGINT", "SIGTERM"]
+    ("number", "code"),
+    [
+        pytest.param(signal.SIGINT, 130, id="SIGINT"),
+        pytest.param(signal.SIGTERM, 143, id="SIGTERM", marks=pytest.mark.slow),
+    ],
 )
 def test_a_signal_saves_and_says_how_to_go_on(place, number, code):
     name = f"run {code}"
@@ -55,6 +59,7 @@ def test_a_signal_saves_and_says_how_to_go_on(place, number, code):
     assert_same_run(place / "whole", place / name)
 
 
+@pytest.mark.slow
 def test_a_second_signal_stops_at_once(place):
     long = ["--epochs=5000", "--stopping_step=9999"]
     process = begin(place, "--config_files=mine.yaml", "--run_dir=twice", *long)
@@ -66,6 +71,7 @@ def test_a_second_signal_stops_at_once(place):
     assert shown.endswith("--resume=twice\n")
 
 
+@pytest.mark.slow
 def test_a_second_process_is_refused_and_the_first_one_goes_on(place):
     long = ["--epochs=5000", "--stopping_step=9999"]
     process = begin(place, "--config_files=mine.yaml", "--run_dir=taken", *long)
@@ -81,6 +87,7 @@ def test_a_second_process_is_refused_and_the_first_one_goes_on(place):
     assert process.returncode == 143
 
 
+@pytest.mark.slow
 def test_the_lock_of_a_killed_process_is_no_obstacle(place):
     process = begin(place, "--config_files=mine.yaml", "--run_dir=stale")
     wait_for(place / "stale" / "run.log", "epoch 3 training", process)
@@ -122,6 +129,7 @@ def chaos(place, kills, name):
     return hits
 
 
+@pytest.mark.slow
 def test_three_kills(place):
     assert chaos(place, 3, "chaos-3")
 

@@ -57,6 +57,7 @@ def in_parts(keys, saves):
             kills += 1
 
 
+@pytest.mark.slow
 def test_killed_after_every_save(whole, keys, tmp_path, monkeypatch):
     finished = Counter()
 

@@ -185,6 +185,7 @@ sys.exit(main(sys.argv[1:]))
 )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="needs Linux")
 def test_exhausted_memory_names_what_to_lower(place):
     # a student that scores pairs draws so many of them at once
@@ -212,6 +213,7 @@ def limited(n_bytes):
     return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, n_bytes))
 
 
+@pytest.mark.slow
 def test_a_checkpoint_without_room_ends_in_one_line_and_the_run_goes_on(place):
     large = ["--config_files=mine.yaml", "--teacher_args.LightGCN.embedding_size=128", "--checkpoint_every=~"]
     code, shown = execute(place, *large, "--run_dir=roomy")
@@ -239,6 +241,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", str(folder)], check=False)
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_in_one_line_and_the_run_goes_on(place, small_disk):
     folder, enlarge = small_disk
     code, shown = execute(place, "--config_files=mine.yaml", f"--run_dir={folder / 'run'}")

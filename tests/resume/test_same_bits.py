@@ -13,13 +13,18 @@ from tests.resume.cases import (
     weights_of,
 )
 
+# the others are slow only in their number
+AT_ONCE = ("ccd", "lwc_kd", "full_batch", "replay")
+
 
 @pytest.fixture(autouse=True)
 def working_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case", [case if case in AT_ONCE else pytest.param(case, marks=pytest.mark.slow) for case in CASES]
+)
 def test_killed_after_every_save(case, tiny_folder, tmp_path):
     run_ccd(config_dict=settings_of(case, tiny_folder, tmp_path / "whole"))
     kills, result = run_in_parts(settings_of(case, tiny_folder, tmp_path / "parts"))
