@@ -219,7 +219,7 @@ class Strategy(ABC):
             with deterministic(self.config["reproducibility"]), stage.telling():
                 model = learn(stage)
             seconds = stage.seconds
-            self.result.add_stage(block.index, name, member, stage.epochs, seconds)
+            self.result.add_stage(block.index, name, member, stage.epochs, seconds, stage.learned)
             if journal is not None:
                 journal.keep_outcome(which.key, block.index, self.result.stages[-1], model.state_dict())
             self.logger.info(f"{set_color(which.label, 'cyan')}: {stage.epochs} epochs, {seconds:.1f}s")
