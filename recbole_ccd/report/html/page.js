@@ -47,8 +47,11 @@
     document.body.classList.toggle("paper", onPaper);
     for (const node of plots) {
       if (onPaper) Plotly.relayout(node, { width: node.clientWidth });
-      // this takes back the width, so that the figure follows its window again
-      else Plotly.Plots.resize(node);
+      else {
+        // a figure that has been given a width keeps it, however it is drawn again
+        Plotly.purge(node);
+        draw(node);
+      }
     }
   };
   window.addEventListener("beforeprint", () => fit(true));
