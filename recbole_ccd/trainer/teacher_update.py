@@ -40,6 +40,11 @@ class TeacherUpdateTrainer(RetainingTrainer, RememberingTrainer, ReplayTrainer):
         own = self.block.train_matrix
         return (own + csr_matrix((value, (users, items)), shape=own.shape)).tocsr()
 
+    def _weight(self, epoch_idx: int) -> float:
+        """An auto-encoder's is the same in all epochs."""
+        own = is_autoencoder(self.model)
+        return self.config["pseudo_interaction_value"] if own else super()._weight(epoch_idx)
+
     def after_epoch(self, epoch_idx: int, show_progress: bool) -> None:
         """The replay pass of members other than auto-encoders."""
         if not is_autoencoder(self.model):
