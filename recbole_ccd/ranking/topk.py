@@ -1,6 +1,6 @@
 """Who ranks highest: streamed top-k over items and over users."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from scipy.sparse import csr_matrix
@@ -97,13 +97,48 @@ def top_k(
     """
     _check_k(k)
     result = torch.zeros(len(users), k, dtype=torch.int64, device=users.device)
-    with torch.no_grad():
-        for start in range(0, len(users), batch_size):
-            batch = users[start : start + batch_size]
-            scores = _candidates(score, batch, exclude)
-            values, ids = highest(scores, min(k, scores.shape[1]))
-            result[start : start + batch_size, : ids.shape[1]] = ids.masked_fill_(values == -torch.inf, 0)
+    for start, ids, _ in _best(score, users, k, exclude, batch_size):
+        result[start : start + batch_size, : ids.shape[1]] = ids
     return result
+
+
+def top_scored(
+    score: ScoreFn, users: Tensor, k: int, exclude: csr_matrix | None = None, batch_size: int = 512
+) -> tuple[Tensor, Tensor]:
+    """The k items each user scores highest, and their scores.
+
+    Args:
+        score: Scores of all items for a batch of users.
+        users: (n,) user ids.
+        k: Length of the lists.
+        exclude: See :func:`top_k`.
+        batch_size: See :func:`top_k`.
+
+    Returns:
+        (n, k) int64 item ids as :func:`top_k` gives them, and (n, k) float32 scores, ``-inf`` where the id
+        is 0.
+
+    Raises:
+        ValueError: If k is negative.
+    """
+    _check_k(k)
+    result = torch.zeros(len(users), k, dtype=torch.int64, device=users.device)
+    scores = torch.full((len(users), k), -torch.inf, device=users.device)
+    for start, ids, values in _best(score, users, k, exclude, batch_size):
+        result[start : start + batch_size, : ids.shape[1]] = ids
+        scores[start : start + batch_size, : ids.shape[1]] = values
+    return result, scores
+
+
+@torch.no_grad()
+def _best(
+    score: ScoreFn, users: Tensor, k: int, exclude: csr_matrix | None, batch_size: int
+) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """The place of each batch of users, with ids and scores of their lists."""
+    for start in range(0, len(users), batch_size):
+        scores = _candidates(score, users[start : start + batch_size], exclude)
+        values, ids = highest(scores, min(k, scores.shape[1]))
+        yield start, ids.masked_fill_(values == -torch.inf, 0), values
 
 
 def top_lists(

@@ -5,7 +5,7 @@ import torch
 from scipy.sparse import csr_matrix
 
 from recbole_ccd.ranking import mask_rows, top_k, top_lists, users_at_a_time
-from recbole_ccd.ranking.topk import highest
+from recbole_ccd.ranking.topk import highest, top_scored
 
 
 def top_users(score, users, n_items, k, exclude=None, batch_size=512):
@@ -163,3 +163,15 @@ def test_the_highest_of_long_rows_are_those_of_torch(n, k):
     assert torch.equal(values, torch.topk(scores, k, dim=1).values)
     assert torch.equal(scores.gather(1, columns), values)
     assert all(len(set(row)) == k for row in columns.tolist())
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 512])
+def test_top_scored_gives_the_scores_of_the_items(case, batch_size):
+    table, seen = case
+    users = torch.tensor([3, 20, 7])
+    ids, scores = top_scored(scorer(table), users, 15, csr_matrix(seen.astype(float)), batch_size)
+    assert torch.equal(ids, top_k(scorer(table), users, 15, csr_matrix(seen.astype(float)), batch_size))
+    for user, items, values in zip(users.tolist(), ids, scores, strict=True):
+        there = items > 0
+        assert torch.equal(values[there], table[user][items[there]])
+        assert values[~there].eq(-torch.inf).all() and not there.all()
