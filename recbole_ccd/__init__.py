@@ -20,6 +20,7 @@ __all__ = [
     "create_strategy",
     "create_stream",
     "grow",
+    "load_student",
     "resume",
     "run_ccd",
 ]
@@ -35,6 +36,7 @@ _HOMES = {
     "create_strategy": "recbole_ccd.quick_start",
     "create_stream": "recbole_ccd.quick_start",
     "grow": "recbole_ccd.model.growth",
+    "load_student": "recbole_ccd.serving",
     "resume": "recbole_ccd.quick_start",
     "run_ccd": "recbole_ccd.quick_start",
 }
