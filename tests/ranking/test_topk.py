@@ -5,7 +5,7 @@ import torch
 from scipy.sparse import csr_matrix
 
 from recbole_ccd.ranking import mask_rows, top_k, top_lists, users_at_a_time
-from recbole_ccd.ranking.topk import highest, top_scored
+from recbole_ccd.ranking.topk import highest, highest_as_topk, top_scored
 
 
 def top_users(score, users, n_items, k, exclude=None, batch_size=512):
@@ -175,3 +175,21 @@ def test_top_scored_gives_the_scores_of_the_items(case, batch_size):
         there = items > 0
         assert torch.equal(values[there], table[user][items[there]])
         assert values[~there].eq(-torch.inf).all() and not there.all()
+
+
+@pytest.mark.parametrize("levels", [3, 40, 10**6])
+@pytest.mark.parametrize("k", [0, 1, 5, 20])
+def test_highest_as_topk_chooses_among_equal_scores_as_torch_does(levels, k):
+    generator = torch.Generator().manual_seed(k)
+    # whole rows of equal scores, a few ties, hardly any
+    scores = torch.randint(levels, (50, 5000), generator=generator).float()
+    scores[torch.rand(50, 5000, generator=generator) < 0.1] = -torch.inf
+    scores[0, 40:] = -torch.inf
+    values, columns = highest_as_topk(scores, k)
+    expected = torch.topk(scores, k, dim=1)
+    assert torch.equal(values, expected.values) and torch.equal(columns, expected.indices)
+
+
+def test_highest_as_topk_of_all_columns():
+    scores = torch.randn(3, 7, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(highest_as_topk(scores, 7)[1], torch.topk(scores, 7, dim=1).indices)

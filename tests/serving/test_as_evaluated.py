@@ -26,7 +26,7 @@ SLOWER = {
     "enmf": {**PLAIN, "model": "ENMF"},
     "full_batch": {"strategy": "full_batch", "base": "plain", "model": "DMF"},
     "predictions": {**PLAIN, "model": "LightGCN", "growth": "predictions", "n_layers": 2},
-    "pieces": {"model": "LightGCN", "teacher_models": ["BPR"], "student_updates_per_block": 2},
+    "pieces": {"model": "BPR", "student_updates_per_block": 2, "teacher_models": ["BPR", "MultiVAE"]},
 }
 
 
