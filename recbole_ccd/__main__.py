@@ -24,6 +24,11 @@ USAGE = """usage: run_ccd.py [--key=value ...]
   --report=DIR           make report.html anew, of the results in this run directory
   --run_dir=DIR          where the run is kept (default saved/<dataset>-<model>-<strategy>-<seed>-<time>);
                          of several runs each has a folder in it, and the comparison lies at the top
+  --recommend=RUN_DIR --users=FILE --output=FILE.csv [--k=20] [--exclude_seen=all] [--role=student]
+                         recommend with the student of a run: FILE has a user per line, and after a tab the
+                         items of a new one, separated by spaces; --exclude_seen=evaluation or none
+  --export=RUN_DIR --output=FILE.npz
+                         its embeddings and tokens for a vector index
   --seed=2020 --epochs=100 --teacher_models=[LightGCN,MultiVAE] ...
                          every other key of RecBole and of recbole_ccd's properties/*.yaml
 """
@@ -66,6 +71,7 @@ def _run(arguments: list[str], stop: Stop) -> None:
     from recbole_ccd.memory import keep_freed_memory
     from recbole_ccd.quick_start import compare, resume, run_ccd
     from recbole_ccd.runs import split_folder, split_resume
+    from recbole_ccd.serving.command import is_serving, serve
 
     rest, reported = split_folder("report", arguments)
     if reported is not None:
@@ -75,6 +81,9 @@ def _run(arguments: list[str], stop: Stop) -> None:
     # RecBole 1.2.1 and torch's CSR tensors warn about themselves at every use
     warnings.filterwarnings("ignore", category=FutureWarning, module="recbole")
     warnings.filterwarnings("ignore", message="Sparse CSR tensor support")
+    if is_serving(arguments):
+        serve(arguments)
+        return
     rest, folder = split_resume(arguments)
     if folder is not None:
         resume(folder, argv=rest, stop=stop)

@@ -69,7 +69,18 @@ class _Hashing:
 
 
 @contextmanager
-def _replacing(path: str | os.PathLike[str]) -> Iterator[_Hashing]:
+def replacing(path: str | os.PathLike[str]) -> Iterator[_Hashing]:
+    """A file to write to piece by piece that takes its name when all has been written.
+
+    Args:
+        path: The file; its folder must exist.
+
+    Yields:
+        What takes bytes by ``write``; an error in writing is raised at the end, and nothing is left then.
+
+    Raises:
+        OSError: If the file cannot be written.
+    """
     target = Path(path)
     temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
     try:
@@ -129,7 +140,7 @@ def atomic_write(path: str | os.PathLike[str], data: bytes | str) -> Written:
     Raises:
         OSError: If the file cannot be written; nothing is left behind then.
     """
-    with _replacing(path) as file:
+    with replacing(path) as file:
         file.write(data.encode() if isinstance(data, str) else data)
     return file.written
 
@@ -153,7 +164,7 @@ def save_tensors(path: str | os.PathLike[str], tensors: Mapping[str, Tensor]) ->
     wrong = [name for name, value in tensors.items() if not _is_entry(name, value)]
     if wrong:
         raise TypeError(f"only named tensors can be saved, and these are none: {', '.join(map(str, wrong))}")
-    with _replacing(path) as file:
+    with replacing(path) as file:
         try:
             torch.save({name: _compact(tensor) for name, tensor in tensors.items()}, file)
         except RuntimeError as error:

@@ -93,3 +93,15 @@ def test_files_with_anything_but_tensors_are_refused(tmp_path: Path) -> None:
     for content in ({"a": 1}, [torch.ones(1)], {"path": Path("x")}):
         torch.save(content, tmp_path / "t.pt")
         refused(tmp_path / "t.pt")
+
+
+def test_a_file_written_piece_by_piece_appears_at_the_end(tmp_path: Path) -> None:
+    with files.replacing(tmp_path / "a") as file:
+        file.write(b"one ")
+        assert not (tmp_path / "a").exists()
+        file.write(b"two")
+    assert (tmp_path / "a").read_bytes() == b"one two"
+    with pytest.raises(ValueError), files.replacing(tmp_path / "a") as file:
+        file.write(b"half")
+        raise ValueError
+    assert (tmp_path / "a").read_bytes() == b"one two" and len(list(tmp_path.iterdir())) == 1

@@ -75,6 +75,21 @@ class BlockStream:
         """All blocks in order."""
         return iter(self._blocks)
 
+    def rows_until(self, block: Block) -> dict[str, np.ndarray]:
+        """All interactions of a block and of those before it, in order of arrival.
+
+        Args:
+            block: the last block.
+
+        Returns:
+            ``users``, ``items``, ``blocks`` and ``parts`` of each, shapes ``(n,)``.
+        """
+        dataset = self.dataset
+        n = int(np.searchsorted(dataset.block_of_row, block.index, side="right"))
+        fields = {"users": dataset.uid_field, "items": dataset.iid_field}
+        ids = {name: dataset.inter_feat[field].numpy()[:n] for name, field in fields.items()}
+        return {**ids, "blocks": dataset.block_of_row[:n], "parts": dataset.part_of_row[:n]}
+
     def vocabulary(self, block: Block) -> dict[str, list[str]]:
         """Tokens of the ids known at a block, in order of id, the first being [PAD]."""
         fields = {

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from recbole_ccd.data.dataloader import BlockEvalDataLoader
 from recbole_ccd.errors import RunError
 from recbole_ccd.model.scoring import score_rows
-from recbole_ccd.ranking.topk import highest
+from recbole_ccd.ranking.topk import highest_as_topk
 
 ScoreRows = Callable[[nn.Module, Tensor], Tensor]
 
@@ -144,7 +144,7 @@ class FullSortEvaluator:
         if self._whole_rows:
             values, items = masked, None
         else:
-            values, items = highest(masked, self._max_k)
+            values, items = highest_as_topk(masked, self._max_k)
         # NaN ranks above all else: where a row has one, it is the maximum and heads the list
         if values.numel() and values.amax().isnan():
             raise RunError(f"{name}: the model's scores contain NaN; lower learning_rate")

@@ -64,8 +64,31 @@ def initialize_new_entities(
             for side, (one_hop, popular) in enumerate(weights):
                 table, other = tables[side].weight, tables[1 - side].weight
                 if table.shape[0] > (n_old := jobs[side][1]):
-                    new = _product(one_hop, other) + (_product(popular, table) if two_hop else 0)
-                    table[n_old:] = new.to(table)
+                    table[n_old:] = _start(one_hop, popular, table, other).to(table)
+
+
+def start_of_new_users(
+    users_items: sp.csr_matrix, users: Tensor, items: Tensor, n_popular: int = 20, two_hop: bool = True
+) -> Tensor:
+    """The embeddings that :func:`initialize_new_entities` would give users who join those of a block.
+
+    Args:
+        users_items: train interactions of the block as 0/1; the rows from ``len(users)`` on are the new
+            users'.
+        users: embeddings of those known, shape ``(n_users, dim)``, row 0 being [PAD].
+        items: likewise of the items, shape ``(n_items, dim)``.
+        n_popular: see :func:`initialize_new_entities`.
+        two_hop: likewise.
+
+    Returns:
+        Shape ``(new users, dim)``.
+    """
+    weights = _neighbour_weights(users_items, len(users), len(items), n_popular, two_hop)
+    return _start(*weights, users, items).to(users)
+
+
+def _start(one_hop: sp.csr_matrix, popular: sp.csr_matrix | None, table: Tensor, other: Tensor) -> Tensor:
+    return _product(one_hop, other) + (0 if popular is None else _product(popular, table))
 
 
 def _neighbour_weights(

@@ -1,6 +1,6 @@
 """Who ranks highest: streamed top-k over items and over users."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from scipy.sparse import csr_matrix
@@ -11,6 +11,9 @@ from recbole_ccd.data.pairs import csr_rows
 ScoreFn = Callable[[Tensor], Tensor]
 """Users (B,) to fresh scores (B, n_items) that the receiver may overwrite; column 0 is [PAD]."""
 
+
+Choose = Callable[[Tensor, int], tuple[Tensor, Tensor]]
+"""Finds the k highest of each row, such as ``torch.topk``."""
 
 # scores that are worked on at a time; more would not stay in the cache
 _BATCH_SCORES = 3 << 20
@@ -41,7 +44,7 @@ def highest(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
         (B, k) values, best first, and their columns; which of equal ones are taken is arbitrary.
     """
     n = scores.shape[1]
-    if scores.is_cuda or k == 0 or 4 * k * _GROUP > n:
+    if _is_short(scores, k):
         return torch.topk(scores, k, dim=1)
     n_groups = n // _GROUP
     grouped = scores[:, : n_groups * _GROUP].unflatten(1, (_GROUP, n_groups))
@@ -51,6 +54,35 @@ def highest(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     columns = torch.cat([(best[:, None] + members[:, None]).flatten(1), left], dim=1)
     values, places = torch.topk(scores.gather(1, columns), k, dim=1)
     return values, columns.gather(1, places)
+
+
+def _is_short(scores: Tensor, k: int) -> bool:
+    """Whether groups of columns would save nothing."""
+    return scores.is_cuda or k == 0 or 4 * k * _GROUP > scores.shape[1]
+
+
+def highest_as_topk(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """``torch.topk`` along rows as it is, by :func:`highest` for the rows where no scores are equal.
+
+    RecBole's lists are what ``torch.topk`` makes of whole rows, and which of equal scores it takes depends on
+    the whole row and on k.
+
+    Args:
+        scores: (B, n) scores.
+        k: at most n.
+
+    Returns:
+        (B, k) values, best first, and their columns, those of ``torch.topk(scores, k)``.
+    """
+    if k == scores.shape[1] or _is_short(scores, k + 1):
+        return torch.topk(scores, k, dim=1)
+    values, columns = highest(scores, k + 1)
+    # one more tells whether the last one has been chosen among equals
+    tied = (values[:, 1:] == values[:, :-1]).any(dim=1).nonzero().squeeze(1)
+    values, columns = values[:, :k].contiguous(), columns[:, :k].contiguous()
+    if len(tied):
+        values[tied], columns[tied] = torch.topk(scores[tied], k, dim=1)
+    return values, columns
 
 
 def mask_rows(scores: Tensor, users: Tensor, matrix: csr_matrix, value: float) -> None:
@@ -97,13 +129,48 @@ def top_k(
     """
     _check_k(k)
     result = torch.zeros(len(users), k, dtype=torch.int64, device=users.device)
-    with torch.no_grad():
-        for start in range(0, len(users), batch_size):
-            batch = users[start : start + batch_size]
-            scores = _candidates(score, batch, exclude)
-            values, ids = highest(scores, min(k, scores.shape[1]))
-            result[start : start + batch_size, : ids.shape[1]] = ids.masked_fill_(values == -torch.inf, 0)
+    for start, ids, _ in _best(highest, score, users, k, exclude, batch_size):
+        result[start : start + batch_size, : ids.shape[1]] = ids
     return result
+
+
+def top_scored(
+    score: ScoreFn, users: Tensor, k: int, exclude: csr_matrix | None = None, batch_size: int = 512
+) -> tuple[Tensor, Tensor]:
+    """The k items each user scores highest, and their scores; of equal ones those that RecBole would take.
+
+    Args:
+        score: Scores of all items for a batch of users.
+        users: (n,) user ids.
+        k: Length of the lists.
+        exclude: See :func:`top_k`.
+        batch_size: See :func:`top_k`.
+
+    Returns:
+        (n, k) int64 item ids as :func:`top_k` gives them, and (n, k) float32 scores, ``-inf`` where the id
+        is 0.
+
+    Raises:
+        ValueError: If k is negative.
+    """
+    _check_k(k)
+    result = torch.zeros(len(users), k, dtype=torch.int64, device=users.device)
+    scores = torch.full((len(users), k), -torch.inf, device=users.device)
+    for start, ids, values in _best(highest_as_topk, score, users, k, exclude, batch_size):
+        result[start : start + batch_size, : ids.shape[1]] = ids
+        scores[start : start + batch_size, : ids.shape[1]] = values
+    return result, scores
+
+
+@torch.no_grad()
+def _best(
+    choose: Choose, score: ScoreFn, users: Tensor, k: int, exclude: csr_matrix | None, batch_size: int
+) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """The place of each batch of users, with ids and scores of their lists."""
+    for start in range(0, len(users), batch_size):
+        scores = _candidates(score, users[start : start + batch_size], exclude)
+        values, ids = choose(scores, min(k, scores.shape[1]))
+        yield start, ids.masked_fill_(values == -torch.inf, 0), values
 
 
 def top_lists(

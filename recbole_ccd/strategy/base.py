@@ -8,6 +8,7 @@ from functools import partial
 from logging import getLogger
 from typing import TYPE_CHECKING, ClassVar
 
+import torch
 from recbole.model.abstract_recommender import GeneralRecommender
 from recbole.utils import set_color
 from torch import Tensor
@@ -17,12 +18,13 @@ from recbole_ccd.data.stream import BlockStream
 from recbole_ccd.evaluation.full_sort import FullSortEvaluator
 from recbole_ccd.evaluation.result import StreamResult
 from recbole_ccd.model.growth import build, learns_by_steps, rebuild
-from recbole_ccd.model.scoring import clear_cache
+from recbole_ccd.model.scoring import clear_cache, factors
 from recbole_ccd.model.teacher import ordering_rows
 from recbole_ccd.report.tables import block_table, final_table
 from recbole_ccd.reporting import leave_report
 from recbole_ccd.seeding import deterministic, seed_stage
 from recbole_ccd.state import Journal
+from recbole_ccd.state.record import RECORD, Record
 from recbole_ccd.strategy.stage import BaseModels, Stage, StageName
 from recbole_ccd.trainer.base import StageTrainer
 
@@ -274,9 +276,7 @@ class Strategy(ABC):
             if model is None:
                 continue
             self.doing = f"block {block.index}, evaluation of the {role}"
-            # a few models draw when they score
-            purpose = ("evaluation", block.index, role)
-            seed_stage(self.config["seed"], self.config["reproducibility"], *purpose)
+            self._seed_evaluation(block, role)
             clear_cache(model)
             measured = self._measure(role, model, stream, block)
             row = [measured[f"block {j}"] for j in range(block.index + 1)]
@@ -288,6 +288,10 @@ class Strategy(ABC):
             # a model keeps what it scored with: final embeddings, and of each member of an ensemble
             clear_cache(model.eval())
             self._stop_if_asked()
+
+    def _seed_evaluation(self, block: Block, role: str) -> None:
+        # a few models draw when they score, and what is served must be what was measured
+        seed_stage(self.config["seed"], self.config["reproducibility"], "evaluation", block.index, role)
 
     def _measure(
         self, role: str, model: GeneralRecommender, stream: BlockStream, now: Block
@@ -306,14 +310,22 @@ class Strategy(ABC):
             model, parts, f"block {now.index} {role}", self.config["show_progress"], train_data=now.train
         )
 
+    @torch.no_grad()
+    def _final_vectors(self, block: Block) -> tuple[Tensor, Tensor] | None:
+        self._seed_evaluation(block, "student")
+        return factors(self.student)
+
     def _save(self, stream: BlockStream, block: Block) -> None:
         if self.run_directory is None:
             return
         self.doing = f"block {block.index}, saving"
         document = self.result.to_dict()
-        self.run_directory.write_json("vocabulary.json", stream.vocabulary(block))
+        vocabulary = stream.vocabulary(block)
+        self.run_directory.write_json("vocabulary.json", vocabulary)
         self.run_directory.write_json("result.json", document)
         if self.config["write_report"]:
             leave_report(self.run_directory, "result.json", document)
         states = {name: model.state_dict() for name, model in self.models().items()}
+        if "student" in states:
+            states[RECORD] = Record.of_block(stream, block, vocabulary, self._final_vectors(block)).tensors()
         self.journal.keep_block(block.index, states, document)

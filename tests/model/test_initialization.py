@@ -7,7 +7,11 @@ from scipy.sparse import csr_matrix
 from torch import nn
 
 from recbole_ccd.model import initialization
-from recbole_ccd.model.initialization import embedding_tables, initialize_new_entities
+from recbole_ccd.model.initialization import (
+    embedding_tables,
+    initialize_new_entities,
+    start_of_new_users,
+)
 from tests.model.small_models import small_model, state_of
 
 
@@ -139,3 +143,14 @@ def test_models_without_pairs_of_tables_are_left_alone(tiny_stream, make_config,
     before = state_of(model)
     initialize_new_entities(model, tiny_stream[1])
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+def test_users_who_join_a_block_start_as_new_users_do():
+    users = torch.tensor([[9.0, 9.0], [2.0, 0.0], [0.0, 4.0], [6.0, 2.0]])
+    items = torch.tensor([[9.0, 9.0], [1.0, 1.0], [3.0, 5.0], [7.0, 7.0]])
+    # users 4 and 5 join; item 4 is not known
+    joined = arrival(PAIRS, 6, 5, 4, 4).train_matrix[:, :4].tocsr()
+    # user 4: half of item 1, plus half the mean of users 1 and 2, who share it; user 5 has nothing to share,
+    # and the most active ones stand in
+    assert start_of_new_users(joined, users, items, 2).tolist() == [[0.5 + 0.5, 0.5 + 1.0], [0.5, 1.0]]
+    assert start_of_new_users(joined, users, items, 2, two_hop=False).tolist() == [[1.0, 1.0], [0.0, 0.0]]

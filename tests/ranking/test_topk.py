@@ -5,7 +5,7 @@ import torch
 from scipy.sparse import csr_matrix
 
 from recbole_ccd.ranking import mask_rows, top_k, top_lists, users_at_a_time
-from recbole_ccd.ranking.topk import highest
+from recbole_ccd.ranking.topk import highest, highest_as_topk, top_scored
 
 
 def top_users(score, users, n_items, k, exclude=None, batch_size=512):
@@ -163,3 +163,33 @@ def test_the_highest_of_long_rows_are_those_of_torch(n, k):
     assert torch.equal(values, torch.topk(scores, k, dim=1).values)
     assert torch.equal(scores.gather(1, columns), values)
     assert all(len(set(row)) == k for row in columns.tolist())
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 512])
+def test_top_scored_gives_the_scores_of_the_items(case, batch_size):
+    table, seen = case
+    users = torch.tensor([3, 20, 7])
+    ids, scores = top_scored(scorer(table), users, 15, csr_matrix(seen.astype(float)), batch_size)
+    assert torch.equal(ids, top_k(scorer(table), users, 15, csr_matrix(seen.astype(float)), batch_size))
+    for user, items, values in zip(users.tolist(), ids, scores, strict=True):
+        there = items > 0
+        assert torch.equal(values[there], table[user][items[there]])
+        assert values[~there].eq(-torch.inf).all() and not there.all()
+
+
+@pytest.mark.parametrize("levels", [3, 40, 10**6])
+@pytest.mark.parametrize("k", [0, 1, 5, 20])
+def test_highest_as_topk_chooses_among_equal_scores_as_torch_does(levels, k):
+    generator = torch.Generator().manual_seed(k)
+    # whole rows of equal scores, a few ties, hardly any
+    scores = torch.randint(levels, (50, 5000), generator=generator).float()
+    scores[torch.rand(50, 5000, generator=generator) < 0.1] = -torch.inf
+    scores[0, 40:] = -torch.inf
+    values, columns = highest_as_topk(scores, k)
+    expected = torch.topk(scores, k, dim=1)
+    assert torch.equal(values, expected.values) and torch.equal(columns, expected.indices)
+
+
+def test_highest_as_topk_of_all_columns():
+    scores = torch.randn(3, 7, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(highest_as_topk(scores, 7)[1], torch.topk(scores, 7, dim=1).indices)

@@ -79,7 +79,7 @@ def test_the_run_directory_holds_what_was_promised(run_dir):
     models = ["student", "stability", "plasticity", "teacher-0", "teacher-1"]
     documents = {"config.yaml", "result.json", "run.log", "vocabulary.json"}
     documents |= {"manifest.json", "manifest.previous.json"}
-    blocks = {f"checkpoints/block-{k}/{name}.pt" for name in models for k in (1, 2)}
+    blocks = {f"checkpoints/block-{k}/{name}.pt" for name in [*models, "serving"] for k in (1, 2)}
     assert files == documents | blocks | {f"checkpoints/block-{k}/result.json" for k in (1, 2)}
 
 

@@ -1,0 +1,149 @@
+"""From a run directory to a model that recommends; neither data nor training is needed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from recbole.model.abstract_recommender import GeneralRecommender
+from torch import Tensor
+
+from recbole_ccd.config import CCDConfig
+from recbole_ccd.errors import CCDError, ConfigError, RunError, one_line
+from recbole_ccd.files import load_tensors
+from recbole_ccd.model.scoring import scores_pairs_only
+from recbole_ccd.model.teacher import ordering_rows
+from recbole_ccd.ranking.topk import ScoreFn
+from recbole_ccd.seeding import derive_seed
+from recbole_ccd.serving.kept_stream import kept_block
+from recbole_ccd.serving.served import About, ServedModel, steady
+from recbole_ccd.state import Manifest, RunDirectory
+from recbole_ccd.state.manifest import RUN, BlockEntry, KeptFile
+from recbole_ccd.state.record import RECORD, Record, digest_of
+from recbole_ccd.strategy import STRATEGIES
+
+_ROLES = ("student", "teacher")
+_VOCABULARY = "vocabulary.json"
+_REMEDY = "restore it from a copy, or start the run anew"
+
+
+def load_student(run_dir: str | os.PathLike[str], role: str = "student") -> ServedModel:
+    """The deployed model of a run, ready to recommend on the CPU.
+
+    The run directory is all that is needed. It may have been moved, the run need not be finished, and it
+    may go on meanwhile; what is served is the model after the last finished block. Models that score by an
+    inner product are served from their final embeddings, others (and the teacher) are built again.
+
+    Args:
+        run_dir: the run directory.
+        role: ``student``, or ``teacher`` where the strategy has one.
+
+    Raises:
+        ConfigError: there is no such role.
+        RunError: the folder is no run directory, or what is needed is not there, damaged or foreign.
+    """
+    folder = Path(run_dir)
+    if role not in _ROLES:
+        raise ConfigError(f"role is {role!r}; give one of: {', '.join(_ROLES)}")
+    manifest = _manifest(folder)
+    entry = _last_block(folder, manifest, role)
+    record = _record(folder, entry.files[RECORD])
+    vocabulary = _vocabulary(folder, record)
+    settings = manifest.settings
+    if role == "student" and record.vectors is not None:
+        return ServedModel(About(settings["model"], role, settings), record, vocabulary)
+    model = _rebuilt(folder, manifest, role, record, vocabulary)
+    name = "+".join(settings["teacher_models"]) if role == "teacher" else settings["model"]
+    return ServedModel(About(name, role, settings), record, vocabulary, _scores_of(model))
+
+
+def _manifest(folder: Path) -> Manifest:
+    found = Manifest.read(folder)
+    if found is None:
+        raise RunError(f"{folder} is not a run directory: it holds no manifest.json; give the one of a run")
+    manifest = found[0]
+    if manifest.kind != RUN:
+        held = ", ".join(str(run.get("folder")) for run in manifest.runs)
+        which = f", such as one of: {one_line(held)}" if held else ""
+        raise RunError(f"{folder} holds {manifest.kind} and no single run; give the folder of a run{which}")
+    return manifest
+
+
+def _last_block(folder: Path, manifest: Manifest, role: str) -> BlockEntry:
+    if not manifest.blocks:
+        raise RunError(f"{folder} has finished no block yet; go on with it by --resume={folder}")
+    entry = manifest.blocks[-1]
+    if "student" not in entry.files:
+        raise RunError(
+            f"{folder} keeps no weights of {manifest.settings['model']}, which is not learned by gradient "
+            "steps; serve a run of another model, such as LightGCN"
+        )
+    if RECORD not in entry.files:
+        raise RunError(f"{folder} is of an earlier version, which kept nothing to serve; start the run anew")
+    if role == "teacher" and "teacher-0" not in entry.files:
+        strategy = manifest.settings["strategy"]
+        raise RunError(f"{folder} keeps no teacher (strategy {strategy}); serve its student, or a run of ccd")
+    return entry
+
+
+def _tensors(folder: Path, file: KeptFile) -> dict[str, Tensor]:
+    problem = file.problem(folder)
+    if problem is not None:
+        raise RunError(f"{file.in_folder(folder)} {problem}; {_REMEDY}")
+    return load_tensors(file.in_folder(folder))
+
+
+def _record(folder: Path, file: KeptFile) -> Record:
+    try:
+        return Record.from_tensors(_tensors(folder, file))
+    except KeyError as error:
+        raise RunError(f"{file.in_folder(folder)} holds no {error}; {_REMEDY}") from error
+
+
+def _vocabulary(folder: Path, record: Record) -> dict[str, Sequence[str]]:
+    """Tokens known at the record's block; the file may be ahead of it for a moment."""
+    document = RunDirectory(folder).read_json(_VOCABULARY)
+    try:
+        known = zip(("users", "items"), record.known, strict=True)
+        tokens = {name: list(map(str, document[name][:n])) for name, n in known}
+        same = bool(digest_of(tokens).equal(record.vocabulary))
+    except (KeyError, TypeError):
+        same = False
+    if not same:
+        raise RunError(f"{folder / _VOCABULARY} is damaged or that of another run; {_REMEDY}")
+    return tokens
+
+
+def _rebuilt(
+    folder: Path, manifest: Manifest, role: str, record: Record, vocabulary: Mapping[str, Sequence[str]]
+) -> GeneralRecommender:
+    """The model as its strategy restores it, on the interactions of the record."""
+    files = manifest.blocks[-1].files
+    states = {name: _tensors(folder, file) for name, file in files.items() if name != RECORD}
+    try:
+        config = CCDConfig.from_dict({**manifest.settings, "use_gpu": False})
+        strategy = STRATEGIES[config["strategy"]](config)
+        strategy.restore(kept_block(config, record, vocabulary), states)
+    except CCDError:
+        raise
+    except Exception as error:  # whatever a model's own code raises without the columns of its data
+        reason = one_line(f"{type(error).__name__}: {error}")
+        raise RunError(
+            f"the {role} in {folder} cannot be built again without its data ({reason}); serve another model"
+        ) from error
+    model: GeneralRecommender = getattr(strategy, role)
+    # a few models draw when they score, and keep what they have drawn
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(config["seed"], "evaluation", record.block, role))
+        ordering_rows(model, torch.ones(1, dtype=torch.int64))
+    return model
+
+
+def _scores_of(model: GeneralRecommender) -> ScoreFn:
+    def score(users: Tensor) -> Tensor:
+        return ordering_rows(model, users)
+
+    # pairs are many enough however few users there are
+    return score if scores_pairs_only(model) else steady(score)

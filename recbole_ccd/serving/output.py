@@ -1,0 +1,43 @@
+"""Files that serving leaves: whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from recbole_ccd.errors import RunError
+from recbole_ccd.files import replacing
+
+
+def check_output(path: str | os.PathLike[str]) -> None:
+    """Refuses a file that could not be written, before there is work to lose.
+
+    Raises:
+        RunError: its folder is missing or may not be written to, or it is a folder itself.
+    """
+    target = Path(path)
+    if target.is_dir():
+        raise RunError(f"{target} is a folder; give --output the name of a file")
+    if not target.parent.is_dir():
+        raise RunError(f"{target.parent} is no folder; make it, or give another --output")
+    if not os.access(target.parent, os.W_OK | os.X_OK):
+        raise RunError(f"{target.parent} is not writable; make it so, or give another --output")
+
+
+@contextmanager
+def writing(path: str | os.PathLike[str]) -> Iterator[Any]:
+    """A file to write bytes to that takes its name when all has been written.
+
+    Raises:
+        RunError: it cannot be written; what was there before is still there.
+    """
+    check_output(path)
+    try:
+        with replacing(path) as file:
+            yield file
+    except OSError as error:
+        reason = error.strerror or error
+        raise RunError(f"{path} cannot be written ({reason}); free space or give another --output") from error
