@@ -47,8 +47,14 @@ def strategy_in(
     return strategy_of(config, run_directory, base_models)
 
 
-def split_resume(argv: Sequence[str] | None) -> tuple[list[str], str | None]:
-    """The arguments without ``--resume=DIR``, and DIR if it is among them.
+def split_resume(
+    argv: Sequence[str] | None, resume: str | os.PathLike[str] | None = None
+) -> tuple[list[str], str | None]:
+    """The arguments without ``--resume=DIR``, and the run directory to go on with, if there is one.
+
+    Args:
+        argv: the arguments.
+        resume: a directory that is taken in the place of DIR.
 
     Raises:
         ConfigError: If it is empty, or there are two.
@@ -61,7 +67,8 @@ def split_resume(argv: Sequence[str] | None) -> tuple[list[str], str | None]:
         )
     if given and not given[0].strip():
         raise ConfigError("resume is '' (command line), which is no folder; give the run directory")
-    return [text for text in arguments if not text.startswith(_RESUME)], given[0] if given else None
+    found = os.fspath(resume) if resume is not None else next(iter(given), None)
+    return [text for text in arguments if not text.startswith(_RESUME)], found
 
 
 def begun(folder: Path) -> Manifest | None:

@@ -151,7 +151,7 @@ class Manifest:
         status: ``running`` (or killed), ``interrupted`` or ``finished``.
         versions: of this package and of those that decide about the last bits.
         settings: those that a run must be gone on with; of a comparison none.
-        data: see :func:`~recbole_ccd.state.sameness.data_of`.
+        data: see :func:`~recbole_ccd.data.fingerprint.fingerprint_of`.
         blocks: the last two finished blocks, oldest first.
         stages: finished stages that no block's checkpoint contains yet.
         epochs: the stage that is under way, if it has been saved.
