@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from recbole_ccd import CCDConfig, Comparison, StreamResult, compare, run_ccd
+from recbole_ccd import CCDConfig, Comparison, StreamResult, compare, resume, run_ccd
 from recbole_ccd.files import load_tensors
 from recbole_ccd.state import RunDirectory
 from tests.bad_input.resumed_cases import RESUMED, begun_in
@@ -102,7 +102,7 @@ def holding(folder, name, content):
 PYTHON_CASES = {
     "settings-no-dictionary": lambda folder: CCDConfig(config_dict=3),
     "setting-key-no-text": lambda folder: CCDConfig(config_dict={1: 2}),
-    "foreign-run-directory": lambda folder: RunDirectory.open(folder),
+    "foreign-run-directory": lambda folder: resume(folder),
     "run-settings-damaged": lambda folder: holding(folder, "config.yaml", b"[1").read_config(),
     "run-settings-no-mapping": lambda folder: holding(folder, "config.yaml", b"[1]").read_config(),
     "run-document-damaged": lambda folder: holding(folder, "result.json", b"{").read_json("result.json"),
