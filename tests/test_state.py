@@ -1,6 +1,5 @@
 """A run directory is made where there is room, and holds documents that can be read back."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -9,6 +8,7 @@ import yaml
 from recbole_ccd import state
 from recbole_ccd.errors import RunError
 from recbole_ccd.state import RunDirectory
+from tests.powers import permissions_count, skip_if_writable
 
 
 def test_run_directory(tmp_path: Path) -> None:
@@ -37,12 +37,13 @@ def test_run_directory_takes_an_empty_folder_but_no_file(tmp_path: Path) -> None
             RunDirectory.create(path)
 
 
-@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write anywhere")
 def test_run_directory_that_is_not_writable(tmp_path: Path) -> None:
     folder = tmp_path / "locked"
     folder.mkdir(mode=0o500)
-    with pytest.raises(RunError, match="not writable"):
-        RunDirectory.create(folder)
+    with permissions_count():
+        skip_if_writable(folder)
+        with pytest.raises(RunError, match="not writable"):
+            RunDirectory.create(folder)
 
 
 def test_json_is_stable_and_strict(tmp_path: Path) -> None:

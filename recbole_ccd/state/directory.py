@@ -182,6 +182,8 @@ class RunDirectory:
     def _read(path: Path, parse: Any) -> Any:
         try:
             return parse(path.read_text(encoding="utf-8"))
+        except PermissionError as error:
+            raise RunError(f"{path} cannot be read ({error.strerror}); make it readable") from error
         except (OSError, ValueError, yaml.YAMLError) as error:
             raise RunError(f"{path} cannot be read ({first_line(error)}); start the run anew") from error
 

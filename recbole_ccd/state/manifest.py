@@ -205,7 +205,7 @@ class Manifest:
             The manifest and, if it is not the last one, what is wrong with that; None if there is none.
 
         Raises:
-            RunError: If none of the two can be read, or they are of another format.
+            RunError: If none of the two can be read, or one may not be, or they are of another format.
         """
         problem, found = None, False
         for name in (MANIFEST, PREVIOUS):
@@ -214,6 +214,8 @@ class Manifest:
                 return cls._from_text(path.read_text(encoding="utf-8")), problem
             except (FileNotFoundError, NotADirectoryError):
                 problem = problem or f"{path} is missing"
+            except PermissionError as error:
+                raise RunError(f"{path} cannot be read ({error.strerror}); make it readable") from error
             except RunError as error:
                 raise RunError(f"{path} {error}") from None
             except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

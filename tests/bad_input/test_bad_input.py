@@ -15,9 +15,10 @@ from recbole_ccd.__main__ import main
 from recbole_ccd.quick_start import create_stream
 from recbole_ccd.trainer.base import StageTrainer
 from tests.bad_input.config_cases import CONFIG_CASES
-from tests.bad_input.data_cases import DATA_CASES, LINES, TIMED, one
+from tests.bad_input.data_cases import DATA_CASES, LINES, TIMED, one, text, written
 from tests.bad_input.folder_cases import FOLDER_CASES, PYTHON_CASES
 from tests.conftest import SMALL, SMALL_CCD
+from tests.powers import permissions_count
 
 REPOSITORY = Path(__file__).parents[2]
 # each a function that prepares a folder and returns the wrong arguments
@@ -59,6 +60,12 @@ def settings(tmp_path_factory):
     file = tmp_path_factory.mktemp("settings") / "small.yaml"
     file.write_text(yaml.safe_dump({**keys, "teacher_args": {}}), encoding="utf-8")
     return file
+
+
+@pytest.fixture(autouse=True)
+def powerless():
+    with permissions_count():
+        yield
 
 
 @pytest.fixture
@@ -171,6 +178,17 @@ def rows_of(stream):
 )
 def test_what_is_no_error(written, stream_of):
     right, odd = stream_of(one(TIMED, ORDERED)), stream_of(written)
+    assert rows_of(odd) == rows_of(right)
+    assert [repr(block) for block in odd] == [repr(block) for block in right]
+
+
+def test_features_of_what_never_occurs_are_left_alone(make_config, stream_of, tmp_path):
+    features = [f"i{n}\t{n}" for n in range(60)] + ["nothing\t1"]
+    data = {"inter": text(TIMED, ORDERED), "item": text("item_id:token\tprice:float", features)}
+    written(data)(tmp_path)
+    keys = {"load_col": {"inter": "*", "item": "*"}}
+    odd = create_stream(make_config(dataset="own", data_path=tmp_path / "data", **keys))
+    right = stream_of(one(TIMED, ORDERED))
     assert rows_of(odd) == rows_of(right)
     assert [repr(block) for block in odd] == [repr(block) for block in right]
 

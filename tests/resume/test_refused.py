@@ -115,6 +115,8 @@ def test_other_data_are_refused(part, tmp_path, rows, message):
 def test_data_are_told_apart_by_everything_in_them(make_config, tiny_stream):
     same = create_stream(make_config())
     assert same.fingerprint == tiny_stream.fingerprint
+    # all data are hashed for it, and it is asked for often
+    assert same.fingerprint is same.fingerprint
     others = [{"seed": 1}, {"block_ratios": [0.5, 0.5]}, {"eval_args": {"split": {"RS": [0.7, 0.2, 0.1]}}}]
     for keys in others:
         other = create_stream(make_config(**keys)).fingerprint
