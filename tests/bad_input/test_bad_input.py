@@ -108,17 +108,18 @@ def test_bad_input_ends_with_two_and_one_line(case, arguments_of, tmp_path, monk
     assert everything_in(tmp_path) == before
 
 
-# of every kind one; a process of its own shows what third parties print on import and on loading
+# of every kind one; a process of its own shows what third parties print on import and on loading, as one in
+# tests/test_cli.py does
 APART = [
+    "row-too-long",
     *("argument-not-utf8", "unknown-metric", "interval-backwards", "load-and-unload", "settings-not-yaml"),
     *("no-time-column", "quote-mark", "not-utf8", "filtered-away", "features-without-ids", "one-moment"),
     *("student-settings", "no-negatives", "one-of-several-runs", "run-directory-name", "working-folder"),
 ]
 
 
-@pytest.mark.parametrize(
-    "case", ["row-too-long", *(pytest.param(case, marks=pytest.mark.slow) for case in APART)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("case", APART)
 def test_a_process_of_its_own_says_no_more(case, arguments_of, tmp_path):
     arguments = arguments_of(case)
     before = everything_in(tmp_path)
