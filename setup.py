@@ -20,7 +20,10 @@ setup(
     python_requires=">=3.10,<3.12",  # ray, which RecBole imports, has no wheel for 3.12 and newer
     packages=[*find_packages(include=["recbole_ccd", "recbole_ccd.*"]), *SETTINGS],
     package_dir={"recbole_ccd": "recbole_ccd", **SETTINGS},
-    package_data={name: ["*.yaml"] for name in SETTINGS},
+    package_data={
+        **{name: ["*.yaml"] for name in SETTINGS},
+        "recbole_ccd.report.html": ["page.html", "page.css", "page.js"],
+    },
     install_requires=[
         "recbole==1.2.1",  # we subclass its Config, Dataset and Trainer
         "torch>=2.4",  # fused Adam on CPU, torch.load(weights_only=True)

@@ -22,6 +22,7 @@ __all__ = [
     "grow",
     "resume",
     "run_ccd",
+    "write_report",
 ]
 
 _HOMES = {
@@ -37,6 +38,7 @@ _HOMES = {
     "grow": "recbole_ccd.model.growth",
     "resume": "recbole_ccd.quick_start",
     "run_ccd": "recbole_ccd.quick_start",
+    "write_report": "recbole_ccd.reporting",
 }
 
 

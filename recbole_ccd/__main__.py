@@ -21,6 +21,7 @@ USAGE = """usage: run_ccd.py [--key=value ...]
   --dataset=ml-100k      a RecBole data set; --data_path=DIR is the folder that holds <dataset>/
   --config_files=a.yaml  property files, separated by spaces
   --resume=DIR           go on with the run, or the comparison, whose run directory this is
+  --report=DIR           make report.html anew, of the results in this run directory
   --run_dir=DIR          where the run is kept (default saved/<dataset>-<model>-<strategy>-<seed>-<time>);
                          of several runs each has a folder in it, and the comparison lies at the top
   --seed=2020 --epochs=100 --teacher_models=[LightGCN,MultiVAE] ...
@@ -64,8 +65,12 @@ def _run(arguments: list[str], stop: Stop) -> None:
     from recbole_ccd.config import has_lists
     from recbole_ccd.memory import keep_freed_memory
     from recbole_ccd.quick_start import compare, resume, run_ccd
-    from recbole_ccd.runs import split_resume
+    from recbole_ccd.runs import split_folder, split_resume
 
+    rest, reported = split_folder("report", arguments)
+    if reported is not None:
+        _report(reported, rest)
+        return
     keep_freed_memory()
     # RecBole 1.2.1 and torch's CSR tensors warn about themselves at every use
     warnings.filterwarnings("ignore", category=FutureWarning, module="recbole")
@@ -76,6 +81,18 @@ def _run(arguments: list[str], stop: Stop) -> None:
     else:
         run = compare if has_lists(argv=arguments) else run_ccd
         run(argv=arguments, stop=stop)
+
+
+def _report(folder: str, rest: Sequence[str]) -> None:
+    """Makes a report anew; nothing is set for that."""
+    from recbole_ccd.errors import ConfigError, one_line
+    from recbole_ccd.reporting import write_report
+
+    if rest:
+        raise ConfigError(
+            f"--report stands by itself (command line), without {one_line(repr(rest[0]))}; remove that"
+        )
+    print(write_report(folder))
 
 
 def _command() -> str:

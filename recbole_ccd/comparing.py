@@ -20,6 +20,7 @@ from recbole_ccd.evaluation.result import StreamResult
 from recbole_ccd.files import atomic_write
 from recbole_ccd.report.comparison import comparison_csv, comparison_markdown, comparison_table
 from recbole_ccd.report.log import RunLog
+from recbole_ccd.reporting import REPORT, leave_report
 from recbole_ccd.runs import execute, finished_result, reconfigured, strategy_in
 from recbole_ccd.state import Journal, Manifest, RunDirectory, RunLock, default_run_directory
 from recbole_ccd.state.manifest import COMPARISON, FINISHED
@@ -164,11 +165,13 @@ def follow_all(
     comparison = Comparison(
         {label: [results[run.folder] for run in runs if run.label == label] for label in labels}
     )
-    _write(comparison, top)
+    with_report = any(run.config["write_report"] for run in runs)
+    _write(comparison, top, with_report)
     manifest.status = FINISHED
     Store(top).write(manifest)
     _note(top, runs[0], f"\n{comparison_table(comparison)}")
-    _note(top, runs[0], f"comparison: {top / 'comparison.json'}, comparison.md and comparison.csv")
+    others = ["comparison.md", "comparison.csv", *([REPORT] if with_report else [])]
+    _note(top, runs[0], f"comparison: {top / 'comparison.json'}, {', '.join(others[:-1])} and {others[-1]}")
     return comparison
 
 
@@ -201,7 +204,10 @@ def _note(top: Path, run: Variant, message: str) -> None:
         getLogger("recbole_ccd").info(message)
 
 
-def _write(comparison: Comparison, top: Path) -> None:
-    RunDirectory(top).write_json("comparison.json", comparison.to_dict())
+def _write(comparison: Comparison, top: Path, with_report: bool) -> None:
+    document = comparison.to_dict()
+    RunDirectory(top).write_json("comparison.json", document)
     atomic_write(top / "comparison.md", comparison_markdown(comparison))
     atomic_write(top / "comparison.csv", comparison_csv(comparison))
+    if with_report:
+        leave_report(RunDirectory(top), "comparison.json", document)

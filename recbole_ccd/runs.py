@@ -17,6 +17,7 @@ from recbole_ccd.evaluation.result import StreamResult
 from recbole_ccd.faults import told_in_one_line
 from recbole_ccd.report.log import RunLog
 from recbole_ccd.report.tables import final_table, stream_table
+from recbole_ccd.reporting import REPORT
 from recbole_ccd.state import Journal, Manifest, RunDirectory
 from recbole_ccd.state.manifest import FINISHED
 from recbole_ccd.state.sameness import check_settings, settings_of
@@ -27,7 +28,6 @@ from recbole_ccd.strategy import STRATEGIES, BaseModels, Strategy
 if TYPE_CHECKING:
     from recbole_ccd.stopping import Stop
 
-_RESUME = "--resume="
 _FILES = "--config_files="
 
 
@@ -53,22 +53,32 @@ def split_resume(
     """The arguments without ``--resume=DIR``, and the run directory to go on with, if there is one.
 
     Args:
-        argv: the arguments.
+        argv: all arguments; see :func:`split_folder`.
         resume: a directory that is taken in the place of DIR.
+    """
+    rest, named = split_folder("resume", argv)
+    return rest, named if resume is None else os.fspath(resume)
+
+
+def split_folder(key: str, argv: Sequence[str] | None) -> tuple[list[str], str | None]:
+    """The arguments without ``--key=DIR``, and DIR if it is among them.
+
+    Args:
+        key: what is no setting but names a run directory.
+        argv: all arguments.
 
     Raises:
         ConfigError: If it is empty, or there are two.
     """
-    arguments = list(map(str, argv or ()))
-    given = list(dict.fromkeys(text.removeprefix(_RESUME) for text in arguments if text.startswith(_RESUME)))
+    arguments, start = list(map(str, argv or ())), f"--{key}="
+    given = list(dict.fromkeys(text.removeprefix(start) for text in arguments if text.startswith(start)))
     if len(given) > 1:
         raise ConfigError(
-            f"--resume occurs twice (command line), with {given[0]!r} and {given[1]!r}; give it once"
+            f"--{key} occurs twice (command line), with {given[0]!r} and {given[1]!r}; give it once"
         )
     if given and not given[0].strip():
-        raise ConfigError("resume is '' (command line), which is no folder; give the run directory")
-    found = os.fspath(resume) if resume is not None else next(iter(given), None)
-    return [text for text in arguments if not text.startswith(_RESUME)], found
+        raise ConfigError(f"{key} is '' (command line), which is no folder; give the run directory")
+    return [text for text in arguments if not text.startswith(start)], given[0] if given else None
 
 
 def begun(folder: Path) -> Manifest | None:
@@ -189,4 +199,6 @@ def _logged(strategy: Strategy, stream: BlockStream, stop: Stop | None) -> Strea
     saving = strategy.journal.manifest.saving
     logger.info("saving: %d times, %.1fs", saving["saves"], saving["seconds"])
     logger.info("result: %s", directory.result)
+    if config["write_report"]:
+        logger.info("report: %s", directory.path / REPORT)
     return result

@@ -40,7 +40,8 @@ def test_the_wheel_holds_all_modules_and_settings(wheel):
     }
     assert {"recbole_ccd/properties/overall.yaml", "recbole_ccd/properties/strategy/ccd.yaml"} <= settings
     assert any(name.startswith("recbole_ccd/properties/dataset/") for name in settings)
-    assert inside == modules | settings
+    page = {f"recbole_ccd/report/html/page.{kind}" for kind in ("html", "css", "js")}
+    assert inside == modules | settings | page
 
 
 def test_the_command_is_installed(wheel):

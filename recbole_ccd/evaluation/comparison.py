@@ -14,6 +14,7 @@ from recbole_ccd.config.catalogue import stream_keys
 from recbole_ccd.errors import RunError, one_line
 from recbole_ccd.evaluation.result import ROLES, StreamResult
 from recbole_ccd.evaluation.seeds import Gain, Spread, gain_over, spread_of, two_best
+from recbole_ccd.evaluation.settings import shared_settings
 
 FORMAT = 1
 METHOD = "ccd"
@@ -158,12 +159,15 @@ class Comparison:
         ::
 
             {"format": 1, "dataset": ..., "model": ..., "seeds": [...], "n_blocks": K+1,
-             "primary_metric": "recall@20", "labels": [in order],
+             "primary_metric": "recall@20", "labels": [in order], "eval_part": "test",
+             "la_include_base": true, "ra_include_current": false, "config": {what all runs have set alike},
              "runs": {label: {"strategy": ..., "seconds": {"base": s, "updates": s},
-                              "sizes": {"student": {"parameters": n, "bytes": n}, "teacher": {...}}}},
+                              "sizes": {"student": {"parameters": n, "bytes": n}, "teacher": {...}},
+                              "config": {what not all labels have set alike}}},
              "metrics": {"recall@20": {"student": {
                  "labels": {label: {"H": {"mean": [per block], "std": [per block]}, "LA": ..., "RA": ...,
-                                    "BWT": {"mean": x, "std": x}, "forgetting": ...}},
+                                    "BWT": {"mean": x, "std": x}, "forgetting": ...,
+                                    "R": {"mean": [[R00], [R10, R11], ...]}}},
                  "best": {"H": [[labels], per block], "LA": ..., "RA": ...,
                           "BWT": [labels], "forgetting": ...},
                  "second": {...as best...},
@@ -174,6 +178,9 @@ class Comparison:
         The last entry of a list per block is the value after the last block. What does not exist is null: H
         and RA of block 0, ``std`` and ``p`` with one seed. See :class:`Spread` and :class:`Gain`.
         """
+        common, own = shared_settings(
+            {label: [run.settings for run in runs.values()] for label, runs in self._results.items()}
+        )
         return {
             "format": FORMAT,
             **self.head,
@@ -181,11 +188,16 @@ class Comparison:
             "n_blocks": self.n_blocks,
             "primary_metric": self.primary_metric,
             "labels": list(self.labels),
+            "eval_part": self.eval_part,
+            "la_include_base": self.include_base,
+            "ra_include_current": self.include_current,
+            "config": common,
             "runs": {
                 label: {
                     "strategy": self.strategies[label],
                     "seconds": self.seconds(label),
                     "sizes": self.sizes(label),
+                    "config": own[label],
                 }
                 for label in self.labels
             },
@@ -206,6 +218,7 @@ class Comparison:
                 }
                 for quantity, found in spreads.items()
             }
+            labels[label]["R"] = {"mean": self._mean_matrix(role, metric, label)}
         rankings = {q: self.ranking(role, metric, q) for q in (*PER_BLOCK, *AT_END)}
         best, second = (
             {q: _unwrapped(q, [pair[place] for pair in ranking]) for q, ranking in rankings.items()}
@@ -216,6 +229,10 @@ class Comparison:
             for label, found in self.gains(role, metric).items()
         }
         return {"labels": labels, "best": best, "second": second, "gains": gains}
+
+    def _mean_matrix(self, role: str, metric: str, label: str) -> list[list[float]]:
+        matrices = [run.summary(role, metric)["R"] for run in self._results[label].values()]
+        return [[fmean(cell) for cell in zip(*row, strict=True)] for row in zip(*matrices, strict=True)]
 
     def _result(self, label: str) -> StreamResult:
         return self._results[label][self.seeds[0]]

@@ -128,7 +128,15 @@ class StreamResult:
             if metrics is not None:
                 self._new[kind].setdefault(role, {})[block] = self._values(metrics)
 
-    def add_stage(self, block: int, stage: str, member: int | None, epochs: int, seconds: float) -> None:
+    def add_stage(
+        self,
+        block: int,
+        stage: str,
+        member: int | None,
+        epochs: int,
+        seconds: float,
+        learned: Mapping[str, Any] | None = None,
+    ) -> None:
         """Record a finished stage of training, with the process's peak resident memory so far, in MB.
 
         Args:
@@ -137,6 +145,8 @@ class StreamResult:
             member: The teacher member trained; None for the student.
             epochs: Epochs run.
             seconds: Wall-clock time.
+            learned: What else is recorded: ``loss`` and ``valid_score`` by epoch and, where pairs were
+                replayed, ``replayed`` by source, see the trainers' ``learned``.
         """
         self.stages.append(
             {
@@ -146,6 +156,7 @@ class StreamResult:
                 "epochs": int(epochs),
                 "seconds": round(float(seconds), 3),
                 "peak_rss_mb": peak_rss_mb(),
+                **(learned or {}),
             }
         )
 

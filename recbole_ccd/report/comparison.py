@@ -10,8 +10,9 @@ from typing import Any
 
 from tabulate import tabulate
 
-from recbole_ccd.evaluation.comparison import COMPETITORS, Comparison
+from recbole_ccd.evaluation.comparison import COMPETITORS
 from recbole_ccd.evaluation.seeds import Gain, Spread
+from recbole_ccd.evaluation.stored import AnyComparison
 from recbole_ccd.evaluation.summary import definitions
 
 _AT_END = ("LA", "RA", "BWT", "forgetting")
@@ -23,13 +24,13 @@ _RIGHT = ("± std", "gain", "relative", "p", "MB", "base s", "updates s")
 _ABSENT = Spread(None, None)
 
 # how a number is shown that is the best (0), the second best (1) or neither (2)
-_Marks = Sequence[str]
-_CONSOLE: _Marks = ("{}**", "{}*", "{}")
-_MARKDOWN: _Marks = ("**{}**", "*{}*", "{}")
-_Table = Callable[[list[list[str]], list[str]], str]
+Marks = Sequence[str]
+CONSOLE: Marks = ("{}**", "{}*", "{}")
+_MARKDOWN: Marks = ("**{}**", "*{}*", "{}")
+Table = Callable[[list[list[str]], list[str]], str]
 
 
-def comparison_table(comparison: Comparison) -> str:
+def comparison_table(comparison: AnyComparison) -> str:
     """The comparison in the primary metric, printed after the last run.
 
     Args:
@@ -41,35 +42,35 @@ def comparison_table(comparison: Comparison) -> str:
         columns wide for six blocks.
     """
     metric = comparison.primary_metric
-    parts = [textwrap.fill(_title(comparison), _WIDTH)]
+    parts = [textwrap.fill(comparison_title(comparison), _WIDTH)]
     for role in comparison.roles:
-        tables = _tables(comparison, role, metric, _CONSOLE, _simple)
+        tables = comparison_tables(comparison, role, metric, CONSOLE, _simple)
         parts += [f"{heading}\n{table}" for heading, table in tables]
-    parts.append(f"Size and time\n{_cost_table(comparison, _simple)}")
+    parts.append(f"Size and time\n{cost_table(comparison, _simple)}")
     marks = "**: the best mean of its column, *: the second best, among all in the table"
-    legend = [textwrap.fill(line, _WIDTH) for line in (marks, *_legend(comparison))]
+    legend = [textwrap.fill(line, _WIDTH) for line in (marks, *legend_lines(comparison))]
     return "\n\n".join([*parts, "\n".join(legend)])
 
 
-def comparison_markdown(comparison: Comparison) -> str:
+def comparison_markdown(comparison: AnyComparison) -> str:
     """The same for every metric as a Markdown page; the best in bold, the second best in italics.
 
     Args:
         comparison: The runs compared.
     """
-    parts = [f"# {_title(comparison)}"]
+    parts = [f"# {comparison_title(comparison)}"]
     for metric in comparison.metric_names:
         parts.append(f"## {metric}")
         for role in comparison.roles:
-            for heading, table in _tables(comparison, role, metric, _MARKDOWN, _pipe):
+            for heading, table in comparison_tables(comparison, role, metric, _MARKDOWN, _pipe):
                 parts += [f"### {heading}", table]
-    parts += ["## Size and time", _cost_table(comparison, _pipe), "## What the columns are"]
+    parts += ["## Size and time", cost_table(comparison, _pipe), "## What the columns are"]
     marks = "bold: the best mean of its column, italics: the second best, among all in the table"
-    parts.append("\n".join(f"- {line}" for line in [marks, *_legend(comparison)]))
+    parts.append("\n".join(f"- {line}" for line in [marks, *legend_lines(comparison)]))
     return "\n\n".join(parts) + "\n"
 
 
-def comparison_csv(comparison: Comparison) -> str:
+def comparison_csv(comparison: AnyComparison) -> str:
     """All numbers as CSV, one line per metric, role, label and block.
 
     Args:
@@ -88,7 +89,7 @@ def comparison_csv(comparison: Comparison) -> str:
     return file.getvalue()
 
 
-def _csv_rows(comparison: Comparison) -> Iterator[list[Any]]:
+def _csv_rows(comparison: AnyComparison) -> Iterator[list[Any]]:
     n_blocks, n_seeds = comparison.n_blocks, len(comparison.seeds)
     for metric in comparison.metric_names:
         for role in comparison.roles:
@@ -104,17 +105,29 @@ def _csv_rows(comparison: Comparison) -> Iterator[list[Any]]:
                     yield [metric, role, label, comparison.strategies[label], n_seeds, k, *numbers, *own]
 
 
-def _title(comparison: Comparison) -> str:
+def comparison_title(comparison: AnyComparison) -> str:
+    """Model, data set and seeds."""
     head, seeds = comparison.head, ", ".join(map(str, comparison.seeds))
     what = "means over seeds" if len(comparison.seeds) > 1 else "seed"
     part = "" if comparison.eval_part == "test" else f", on the {comparison.eval_part} parts"
     return f"{head['model']} on {head['dataset']}, {what} {seeds}{part}"
 
 
-def _tables(
-    comparison: Comparison, role: str, metric: str, marks: _Marks, table: _Table
+def comparison_tables(
+    comparison: AnyComparison, role: str, metric: str, marks: Marks, table: Table
 ) -> Iterator[tuple[str, str]]:
-    """Heading and table of everything there is about a role in a metric."""
+    """Heading and table of everything there is about a role in a metric.
+
+    Args:
+        comparison: The runs compared.
+        role: ``student`` or ``teacher``.
+        metric: Name of the metric.
+        marks: How a number is shown that is the best, the second best, or neither.
+        table: Makes a table of rows and a header.
+
+    Yields:
+        H after each block, the other averages after the last one, and what each label of CCD gains.
+    """
     yield f"{role}: H of {metric} after each block", _block_table(comparison, role, metric, marks, table)
     yield f"{role}: {metric} after the last block", _end_table(comparison, role, metric, marks, table)
     for label, gains in comparison.gains(role, metric).items():
@@ -123,7 +136,7 @@ def _tables(
             yield heading, _gain_table(gains, table)
 
 
-def _block_table(comparison: Comparison, role: str, metric: str, marks: _Marks, table: _Table) -> str:
+def _block_table(comparison: AnyComparison, role: str, metric: str, marks: Marks, table: Table) -> str:
     ranking = comparison.ranking(role, metric, "H")
     rows = []
     for label in comparison.labels_of(role):
@@ -134,7 +147,7 @@ def _block_table(comparison: Comparison, role: str, metric: str, marks: _Marks, 
     return table(rows, ["", *(f"block {k}" for k in range(1, comparison.n_blocks)), "± std"])
 
 
-def _end_table(comparison: Comparison, role: str, metric: str, marks: _Marks, table: _Table) -> str:
+def _end_table(comparison: AnyComparison, role: str, metric: str, marks: Marks, table: Table) -> str:
     rankings = {quantity: comparison.ranking(role, metric, quantity)[-1] for quantity in _AT_END}
     rows = []
     for label in comparison.labels_of(role):
@@ -148,7 +161,7 @@ def _end_table(comparison: Comparison, role: str, metric: str, marks: _Marks, ta
     return table(rows, ["", *(name for quantity in _AT_END for name in (quantity, "± std"))])
 
 
-def _gain_table(gains: Sequence[Gain | None], table: _Table) -> str:
+def _gain_table(gains: Sequence[Gain | None], table: Table) -> str:
     rows = [
         [
             str(block),
@@ -163,7 +176,8 @@ def _gain_table(gains: Sequence[Gain | None], table: _Table) -> str:
     return table(rows, ["block", "best competitor", "gain", "relative", "p"])
 
 
-def _cost_table(comparison: Comparison, table: _Table) -> str:
+def cost_table(comparison: AnyComparison, table: Table) -> str:
+    """Sizes by role and seconds of training, one row per label; ``table`` as of :func:`comparison_tables`."""
     header = ["", *(f"{unit} {_SHORT[role]}" for role in comparison.roles for unit in ("parameters", "MB"))]
     rows = []
     for label in comparison.labels:
@@ -176,7 +190,8 @@ def _cost_table(comparison: Comparison, table: _Table) -> str:
     return table(rows, [*header, "base s", "updates s"])
 
 
-def _legend(comparison: Comparison) -> list[str]:
+def legend_lines(comparison: AnyComparison) -> list[str]:
+    """What the columns of all these tables are, each line beginning with their names and a colon."""
     lines = definitions(comparison.include_base, comparison.include_current)
     shown = [f"{name}: {lines[name]}" for name in ("H", *_AT_END)]
     std = "± std: sample standard deviation over seeds, in the table of H that of the last block"
@@ -186,7 +201,7 @@ def _legend(comparison: Comparison) -> list[str]:
     return [*shown, std, *_gain_legend(comparison), size, times]
 
 
-def _gain_legend(comparison: Comparison) -> list[str]:
+def _gain_legend(comparison: AnyComparison) -> list[str]:
     if not any(map(any, comparison.gains(comparison.roles[0], comparison.primary_metric).values())):
         return []
     among = ", ".join(label for label in comparison.labels if comparison.strategies[label] in COMPETITORS)
@@ -198,7 +213,7 @@ def _gain_legend(comparison: Comparison) -> list[str]:
 
 
 def _marked(
-    label: str, spread: Spread, ranking: tuple[list[str], list[str]], marks: _Marks, form: str = ".4f"
+    label: str, spread: Spread, ranking: tuple[list[str], list[str]], marks: Marks, form: str = ".4f"
 ) -> str:
     place = next((place for place, labels in enumerate(ranking) if label in labels), 2)
     return marks[place].format(_number(spread.mean, form))

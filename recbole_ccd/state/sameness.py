@@ -17,7 +17,7 @@ from recbole_ccd.errors import RunError, one_line
 FREE_KEYS = frozenset(
     {
         # what is shown, and where things lie
-        *("show_progress", "show_epochs", "state", "log_wandb", "wandb_project"),
+        *("show_progress", "show_epochs", "state", "write_report", "log_wandb", "wandb_project"),
         *("run_dir", "checkpoint_dir", "data_path"),
         *("save_dataset", "save_dataloaders", "dataset_save_path", "dataloaders_save_path"),
         # how often is saved

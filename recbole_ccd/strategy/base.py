@@ -20,6 +20,7 @@ from recbole_ccd.model.growth import build, learns_by_steps, rebuild
 from recbole_ccd.model.scoring import clear_cache
 from recbole_ccd.model.teacher import ordering_rows
 from recbole_ccd.report.tables import block_table, final_table
+from recbole_ccd.reporting import leave_report
 from recbole_ccd.seeding import deterministic, seed_stage
 from recbole_ccd.state import Journal
 from recbole_ccd.strategy.stage import BaseModels, Stage, StageName
@@ -219,7 +220,7 @@ class Strategy(ABC):
             with deterministic(self.config["reproducibility"]), stage.telling():
                 model = learn(stage)
             seconds = stage.seconds
-            self.result.add_stage(block.index, name, member, stage.epochs, seconds)
+            self.result.add_stage(block.index, name, member, stage.epochs, seconds, stage.learned)
             if journal is not None:
                 journal.keep_outcome(which.key, block.index, self.result.stages[-1], model.state_dict())
             self.logger.info(f"{set_color(which.label, 'cyan')}: {stage.epochs} epochs, {seconds:.1f}s")
@@ -312,5 +313,7 @@ class Strategy(ABC):
         document = self.result.to_dict()
         self.run_directory.write_json("vocabulary.json", stream.vocabulary(block))
         self.run_directory.write_json("result.json", document)
+        if self.config["write_report"]:
+            leave_report(self.run_directory, "result.json", document)
         states = {name: model.state_dict() for name, model in self.models().items()}
         self.journal.keep_block(block.index, states, document)

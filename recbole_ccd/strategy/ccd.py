@@ -8,14 +8,18 @@ import torch
 from recbole.model.abstract_recommender import GeneralRecommender
 
 from recbole_ccd.data.block import Block
+from recbole_ccd.data.pairs import pairs_matrix
 from recbole_ccd.model.growth import rebuild
 from recbole_ccd.model.proxy import update_proxy
+from recbole_ccd.model.scoring import has_factors
 from recbole_ccd.model.teacher import TeacherEnsemble
+from recbole_ccd.seeding import seed_stage
 from recbole_ccd.strategy.distilling import DistillingStrategy
 from recbole_ccd.strategy.stage import Stage
 from recbole_ccd.trainer.replay import ReplaySource, top_candidates
 from recbole_ccd.trainer.student_update import StudentUpdateTrainer
 from recbole_ccd.trainer.teacher_update import TeacherUpdateTrainer
+from recbole_ccd.trainer.teaching import TeacherKnowledge
 
 ROLES = ("student", "teacher")
 
@@ -38,6 +42,7 @@ class CCD(DistillingStrategy):
         super().prepare()
         self.proxies: dict[str, GeneralRecommender] = {}
         self._lists: list[tuple[GeneralRecommender, Block, torch.Tensor]] = []
+        self._recalled: tuple[Block, TeacherKnowledge] | None = None
 
     def models(self) -> Mapping[str, GeneralRecommender]:
         """Student, proxies and the teacher's members."""
@@ -65,8 +70,8 @@ class CCD(DistillingStrategy):
         distilled = self.student
         for number, piece in enumerate(pieces):
             self.student = self.update_student(piece, distilled, number if len(pieces) > 1 else None)
-        self.forget_lists()
         self.teacher = self.update_teacher(block)
+        self.forget_lists()
 
     def pieces(self, block: Block) -> list[Block]:
         """The parts of a block that the student learns one after the other (short cycle)."""
@@ -88,6 +93,7 @@ class CCD(DistillingStrategy):
         self, block: Block, distilled: GeneralRecommender, piece: int | None = None
     ) -> GeneralRecommender:
         """Stage 2: the student grows and learns what has arrived, replaying what its proxies remember."""
+        recalled = self.recall(block) if self.config["student_update_distill"] else None
 
         def learn(stage: Stage) -> GeneralRecommender:
             student = self.grow(self.student, stage.config, block)
@@ -97,22 +103,53 @@ class CCD(DistillingStrategy):
                 rank_with=distilled if self.config["replay_rank_student"] == "distilled" else None,
             )
             trainer.without(self.exclusion(block))
-            if self.config["student_update_distill"]:
-                trainer.remember(self.knowledge)
+            if recalled is not None:
+                trainer.remember(recalled)
             trainer.run(self.config["show_progress"])
             return student
 
         return self.stage("student_update", block, self.config, learn, piece=piece)
 
     def update_teacher(self, block: Block) -> TeacherEnsemble:
-        """Stage 3: every member learns the block, its past and the student side's knowledge."""
+        """Stage 3: every member learns the block, the past of all, and what the student side knows."""
         sources = [*self._proxies("teacher", block), self._source("teacher", "student", self.student, block)]
+        recalled = self.recall(block) if self.config["teacher_update_distill"] else None
 
         def update(stage: Stage, member: GeneralRecommender, old: GeneralRecommender) -> None:
             trainer = stage.trainer(TeacherUpdateTrainer, member).replay_from(sources).retain(frozen=old)
+            if recalled is not None and has_factors(type(member)):
+                trainer.remember(recalled)
             trainer.run(self.config["show_progress"])
 
         return self.update_members(block, update)
+
+    def recall(self, block: Block) -> TeacherKnowledge:
+        """What the teacher before a block says, once it has grown to the block or as it told stage 1.
+
+        A grown teacher has learned nothing new, and yet knows the new users and items by their neighbours
+        and, with a cumulative graph, what has happened by propagation. Its lists serve stages 2 and 3.
+        """
+        if self.config["update_distill_teacher"] == "previous":
+            return self.knowledge
+        if self._recalled is None or self._recalled[0] is not block:
+            # before the stages, whose own seeds it must not move
+            seed_stage(self.config["seed"], self.config["reproducibility"], "recall", block.index)
+            pairs = zip(self.teacher.members, self.members, strict=True)
+            grown = self.ensemble([self.grow(old, config, block) for old, config in pairs], block)
+            top_items, top_users = self.top_lists(grown, block)
+            excluded = [top_items[:, : self.config["exclusion_top_k"]]]
+            known = TeacherKnowledge(
+                top_items[:, : self.config["distill_top_k"]],
+                top_users,
+                excluded=pairs_matrix(excluded, block.n_users, block.n_items),
+            )
+            self._recalled = block, known
+        return self._recalled[1]
+
+    def forget_lists(self) -> None:
+        """Lets go of what was recalled as well."""
+        super().forget_lists()
+        self._recalled = None
 
     def excluded_lists(self, block: Block) -> list[torch.Tensor]:
         """Top items of the proxies and of the current student; the base block comes before all of them."""

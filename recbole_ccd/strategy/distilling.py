@@ -181,21 +181,36 @@ class DistillingStrategy(Strategy):
 
     def ask_teacher(self, block: Block) -> TeacherKnowledge:
         """The teacher's top lists for a block, and what is neither negative nor uninteresting there."""
-        k, n_excluded = self.config["distill_top_k"], self.config["exclusion_top_k"]
-        self.teacher.eval()
+        top_items, top_users = self.top_lists(self.teacher, block)
+        self._teacher_top = top_items[:, : self.config["exclusion_top_k"]]
+        top_items = top_items[:, : self.config["distill_top_k"]]
+        return TeacherKnowledge(top_items, top_users, excluded=self.exclusion(block))
+
+    def top_lists(self, teacher: TeacherEnsemble, block: Block) -> tuple[torch.Tensor, torch.Tensor]:
+        """What a teacher ranks highest outside the train part of a block.
+
+        Args:
+            teacher: a teacher of the block's size.
+            block: the block.
+
+        Returns:
+            Each user's items, as many as the longer of the lists taught and excluded, and each item's users,
+            none where no loss reads them; 0-padded, row = id.
+        """
+        k = self.config["distill_top_k"]
         users = torch.arange(block.n_users, device=self.config["device"])
-        top_items, top_users = top_lists(
-            lambda batch: score_rows(self.teacher, batch),
+        teacher.eval()
+        lists = top_lists(
+            lambda batch: score_rows(teacher, batch),
             users,
             block.n_items,
-            max(k, n_excluded),
+            max(k, self.config["exclusion_top_k"]),
             k if teaches_items(self.config) else 0,
             block.train_matrix,
             users_at_a_time(block.n_items),
         )
-        self.teacher.eval()  # drops what its members cached for scoring
-        self._teacher_top = top_items[:, :n_excluded]
-        return TeacherKnowledge(top_items[:, :k], top_users, excluded=self.exclusion(block))
+        teacher.eval()  # drops what its members cached for scoring
+        return lists
 
     def forget_lists(self) -> None:
         """Lets go of the teacher's lists, which are as many as users and items, once they have served."""

@@ -101,6 +101,11 @@ class Stage:
         return sum(trainer.epochs_run for trainer in self._trainers)
 
     @property
+    def learned(self) -> dict[str, Any]:
+        """What the trainer has recorded; nothing before there is one."""
+        return self._trainers[-1].learned() if self._trainers else {}
+
+    @property
     def seconds(self) -> float:
         """Wall-clock seconds of the stage so far, in all processes."""
         return self._before + perf_counter() - self._start

@@ -27,6 +27,7 @@ from recbole_ccd.model.growth import set_inference_history
 from recbole_ccd.model.history import use_history
 from recbole_ccd.model.scoring import clear_cache, is_autoencoder, score_rows
 from recbole_ccd.seeding import derive_seed
+from recbole_ccd.trainer.curves import Curves
 from recbole_ccd.trainer.resuming import RESUMABLE, load_training_state, training_state
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class StageTrainer(Trainer):
         block: the block being learned.
         label: what logs, bars and error messages call this stage.
         epochs_run: epochs of the last ``fit``, those before it was taken up included.
+        curves: how the last ``fit`` went, epoch by epoch.
     """
 
     stage = "base"
@@ -76,6 +78,7 @@ class StageTrainer(Trainer):
         self.block: Block | None = None
         self.seed, self.label = config["seed"], self.stage
         self.epochs_run = 0
+        self.curves = Curves()
         self._best_state: dict[str, Tensor] | None = None
         self._between_epochs: Callable[[], None] | None = None
         self._earlier: Mapping[str, Any] | None = None
@@ -123,13 +126,19 @@ class StageTrainer(Trainer):
         return {
             "epochs": self.epochs_run,
             "training": training_state(self, self._train_data, self._best_state),
+            "curves": self.curves.state(),
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Goes on where a trainer of this stage was that gave :meth:`state`; loaders are there."""
         self.start_epoch = state["epochs"]
         self._best_state = state["training"]["best"]
+        self.curves = Curves.of_state(state["curves"])
         load_training_state(self, self._train_data, state["training"])
+
+    def learned(self) -> dict[str, Any]:
+        """What result.json has of the training beside its epochs and its time."""
+        return self.curves.record()
 
     def run(self, show_progress: bool) -> None:
         """Trains on the block with its own loaders and early stopping.
@@ -205,8 +214,16 @@ class StageTrainer(Trainer):
         batches = self.bar(train_data, epoch_idx) if show_progress else train_data
         loss = super()._train_epoch(batches, epoch_idx, loss_func=self._with_extra(loss_func))
         self.after_epoch(epoch_idx, show_progress)
+        total = sum(loss) if isinstance(loss, tuple) else loss
+        # of an epoch in several rounds, as RecVAE's, the last one
+        self.curves.losses[epoch_idx] = float(total) / max(len(train_data), 1)
         # a trainer with a loop of its own, RecBole's RecVAETrainer, adds up plain numbers
-        return sum(loss) if loss_func is not None and isinstance(loss, tuple) else loss
+        return total if loss_func is not None else loss
+
+    def _valid_epoch(self, *args: Any, **kwargs: Any) -> tuple[float, dict]:
+        score, result = super()._valid_epoch(*args, **kwargs)
+        self.curves.scores[self.epochs_run - 1] = float(score)
+        return score, result
 
     def _with_extra(self, loss_func: Callable[[Interaction], Any] | None) -> Callable[[Interaction], Any]:
         base = loss_func or self.model.calculate_loss

@@ -65,6 +65,9 @@ class ProxyReplay:
     For each source and user, ``n_draws`` items without replacement among the source's top
     ``n_candidates``, with probability proportional to ``exp(temperature·(live rank - source rank))``.
     Each model ranks the items it knows, the user's seen items left out.
+
+    Attributes:
+        drawn: pairs of the last draw by source; one that several sources drew counts for each of them.
     """
 
     def __init__(
@@ -91,6 +94,7 @@ class ProxyReplay:
         self._rank_sample = rank_sample
         self._sources = [source for source in sources if source.n_draws > 0]
         self._seen, self._temperature, self._seed, self._device = seen, temperature, seed, device
+        self.drawn: dict[str, int] = {}
         for source in self._sources:
             if source.candidates is None:
                 source.candidates = top_candidates(source.model, seen, n_candidates)
@@ -109,6 +113,7 @@ class ProxyReplay:
         empty = torch.zeros(0, dtype=torch.int64, device=self._device)
         users, items, labels = [empty], [empty], [empty.float()]
         generator = torch_generator(self._seed, "replay", epoch)
+        self.drawn = {source.name: 0 for source in self._sources}
         if not self._sources:
             return merge_pairs(users, items, labels)
         n_users = max(source.model.n_users for source in self._sources)
@@ -123,6 +128,7 @@ class ProxyReplay:
                 kept = drawn > 0
                 users.append(batch.unsqueeze(1).expand_as(drawn)[kept])
                 items.append(drawn[kept])
+                self.drawn[source.name] += len(users[-1])
                 labels.append(torch.sigmoid(score_pairs_cached(source.model, users[-1], items[-1])))
         return merge_pairs(users, items, labels)
 
@@ -168,6 +174,9 @@ class ReplayTrainer(StageTrainer):
 
     The pass minimises ``Σ BCE(σ(score), label)`` times ``weight·exp(-epoch/decay)``, divided by the
     batch size as all sums are. Pairs are redrawn every ``replay_redraw`` epochs.
+
+    Attributes:
+        replayed: pairs by source, added up over the epochs that replayed them.
     """
 
     role = "student"
@@ -194,16 +203,23 @@ class ReplayTrainer(StageTrainer):
             config["replay_rank_sample"],
         )
         self._rank_with = rank_with or self.model
+        self.replayed: dict[str, int] = {}
         return self
 
     def state(self) -> dict[str, Any]:
-        """With the pairs drawn last."""
-        return {**super().state(), "pairs": tuple(self.pairs)}
+        """With the pairs drawn last, and how many have been replayed."""
+        counts = {"drawn": self._replay.drawn, "replayed": self.replayed}
+        return {**super().state(), "pairs": tuple(self.pairs), "counts": counts}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """With the pairs drawn last."""
+        """With the pairs drawn last, and how many have been replayed."""
         super().load_state(state)
         self.pairs = tuple(part.to(self.device) for part in state["pairs"])
+        self._replay.drawn, self.replayed = (dict(state["counts"][name]) for name in ("drawn", "replayed"))
+
+    def learned(self) -> dict[str, Any]:
+        """With ``replayed``, see there."""
+        return {**super().learned(), "replayed": dict(self.replayed)}
 
     def before_epoch(self, epoch_idx: int) -> None:
         """Draws replay pairs anew every ``replay_redraw`` epochs."""
@@ -211,12 +227,18 @@ class ReplayTrainer(StageTrainer):
             self._rank_with.eval()
             self.pairs = self._replay.draw(self._rank_with, epoch_idx)
             clear_cache(self._rank_with)
+        if self._weight(epoch_idx) > 0:
+            for name, count in self._replay.drawn.items():
+                self.replayed[name] = self.replayed.get(name, 0) + count
+
+    def _weight(self, epoch_idx: int) -> float:
+        """What the loss of the replayed pairs is multiplied by."""
+        weight, decay = (self.config[f"{self.role}_replay_{key}"] for key in ("weight", "decay"))
+        return annealed(weight, epoch_idx, decay)
 
     def after_epoch(self, epoch_idx: int, show_progress: bool) -> None:
         """The replay pass."""
-        weight = annealed(
-            self.config[f"{self.role}_replay_weight"], epoch_idx, self.config[f"{self.role}_replay_decay"]
-        )
+        weight = self._weight(epoch_idx)
         if weight == 0 or not len(self.pairs[0]):
             return
         loader = ReplayDataLoader(

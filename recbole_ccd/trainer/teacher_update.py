@@ -7,6 +7,7 @@ from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from recbole_ccd.model.scoring import is_autoencoder
+from recbole_ccd.trainer.remembering import RememberingTrainer
 from recbole_ccd.trainer.replay import ReplayTrainer
 from recbole_ccd.trainer.retaining import RetainingTrainer
 
@@ -17,9 +18,10 @@ class RetainingTeacherTrainer(RetainingTrainer):
     stage = "teacher_update"
 
 
-class TeacherUpdateTrainer(RetainingTrainer, ReplayTrainer):
+class TeacherUpdateTrainer(RetainingTrainer, RememberingTrainer, ReplayTrainer):
     """Continual update of one member: base loss, retention terms, and knowledge of the student side.
 
+    With ``teacher_update_distill`` above 0 a member also reads what the whole teacher said before the block.
     Members with scores of pairs replay in a pass of their own; auto-encoders read and reconstruct the
     replayed pairs as interactions of value ``pseudo_interaction_value``.
     """
@@ -37,6 +39,11 @@ class TeacherUpdateTrainer(RetainingTrainer, ReplayTrainer):
         value = torch.full((len(users),), self.config["pseudo_interaction_value"]).numpy()
         own = self.block.train_matrix
         return (own + csr_matrix((value, (users, items)), shape=own.shape)).tocsr()
+
+    def _weight(self, epoch_idx: int) -> float:
+        """An auto-encoder's is the same in all epochs."""
+        own = is_autoencoder(self.model)
+        return self.config["pseudo_interaction_value"] if own else super()._weight(epoch_idx)
 
     def after_epoch(self, epoch_idx: int, show_progress: bool) -> None:
         """The replay pass of members other than auto-encoders."""

@@ -1,6 +1,6 @@
 """Files and folders of a run that cannot be used, by row of docs/errors.md."""
 
-from recbole_ccd import CCDConfig, Comparison, StreamResult, compare, resume, run_ccd
+from recbole_ccd import CCDConfig, Comparison, StreamResult, compare, resume, run_ccd, write_report
 from recbole_ccd.files import load_tensors
 from recbole_ccd.state import RunDirectory
 from tests.bad_input.resumed_cases import RESUMED, begun_in
@@ -107,6 +107,8 @@ PYTHON_CASES = {
     "foreign-result": lambda folder: StreamResult.from_dict({"format": 9}),
     "several-runs-as-one": lambda folder: run_ccd(config_dict={"strategy": ["static", "ccd"]}),
     "run-for-a-comparison": lambda folder: compare(resume=begun_in(folder)),
+    "report-of-nothing": write_report,
+    "report-damaged": lambda folder: write_report(holding(folder, "comparison.json", b"{}").path),
     "runs-that-do-not-fit": lambda folder: Comparison(
         {"a": [make_run(graph="cumulative")], "b": [make_run(graph="block")]}
     ),

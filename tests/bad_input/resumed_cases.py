@@ -104,6 +104,7 @@ def in_a_run(folder):
 RESUMED = {
     "resume-nothing": lambda folder: ["--resume=nowhere"],
     "resume-no-name": lambda folder: ["--resume="],
+    "report-not-alone": lambda folder: ["--report=run"],
     "resume-twice": lambda folder: ["--resume=a", "--resume=b"],
     "resume-old": begun(spoil=without_manifest),
     "resume-format": begun(spoil=of_format_2),

@@ -149,7 +149,8 @@ def test_document_is_format_1_and_plain():
     document = make_comparison().to_dict()
     assert json.loads(json.dumps(document, allow_nan=False)) == document
     assert list(document) == [
-        *("format", "dataset", "model", "seeds", "n_blocks", "primary_metric", "labels", "runs", "metrics"),
+        *("format", "dataset", "model", "seeds", "n_blocks", "primary_metric", "labels"),
+        *("eval_part", "la_include_base", "ra_include_current", "config", "runs", "metrics"),
     ]
     assert (document["format"], document["n_blocks"], document["seeds"]) == (1, 2, [1, 2, 3])
     assert document["labels"] == ["static", "fine_tune", "piw", "ccd"]
@@ -157,13 +158,18 @@ def test_document_is_format_1_and_plain():
         "strategy": "ccd",
         "seconds": {"base": 4.0, "updates": 5.0},
         "sizes": {"student": {"parameters": 8, "bytes": 32}},
+        "config": {"strategy": "ccd"},
     }
+    assert document["config"] == {"dataset": "tiny", "model": "BPR"}
+    assert (document["eval_part"], document["la_include_base"]) == ("test", True)
     student = document["metrics"]["recall@20"]["student"]
     assert student["labels"]["ccd"]["H"]["mean"] == [None, pytest.approx(0.5)]
     assert student["labels"]["ccd"]["H"]["std"] == [None, pytest.approx(0.1)]
     assert student["labels"]["ccd"]["BWT"] == {"mean": 0.0, "std": 0.0}
     assert student["best"]["H"] == [[], ["static"]] and student["second"]["H"] == [[], ["ccd"]]
     assert student["best"]["BWT"] == []
+    # the mean of 0.4, 0.5 and 0.6
+    assert student["labels"]["ccd"]["R"]["mean"] == [[pytest.approx(0.5)], [pytest.approx(0.5)] * 2]
     (none, gain) = student["gains"]["ccd"]
     assert none is None and set(gain) == {"competitor", "gain", "relative", "p"}
     assert list(document["metrics"]["ndcg@20"]["teacher"]["labels"]) == ["ccd"]

@@ -42,6 +42,14 @@ def make_result() -> StreamResult:
     return result
 
 
+def test_what_a_stage_has_learned_stands_beside_its_time() -> None:
+    result = StreamResult(CONFIG, 2, KNOWN)
+    learned = {"loss": [0.5, 0.25], "valid_score": [[2, 0.1]], "replayed": {"stability": 3}}
+    result.add_stage(1, "student_update", None, 2, 1.0, learned)
+    (stage,) = StreamResult.from_dict({**make_result().to_dict(), "stages": result.stages}).stages
+    assert {key: stage[key] for key in learned} == learned and stage["epochs"] == 2
+
+
 def test_document_is_format_1() -> None:
     document = make_result().to_dict()
     assert list(document) == [

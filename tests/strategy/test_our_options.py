@@ -111,7 +111,7 @@ def test_without_proxies(make_config, monkeypatch):
 
 @pytest.mark.parametrize("pieces", [1, 3])
 def test_going_on_with_distillation_changes_the_update_and_nothing_before(make_config, pieces):
-    keys = {"student_updates_per_block": pieces, **TWO_BLOCKS}
+    keys = {"student_updates_per_block": pieces, "update_distill_users": "all", **TWO_BLOCKS}
     plain, taught = (follow(make_config(student_update_distill=w, **keys)) for w in (0.0, 0.5))
     assert is_finished(taught, 2) and same_weights(plain.states[0], taught.states[0])
     assert not same_model(plain, taught, 1)

@@ -1,4 +1,4 @@
-"""Stage 2 goes on with what stage 1 was taught: over the users and items of then, and no others."""
+"""Stages 2 and 3 go on with what stage 1 was taught: over the users and items of then, and no others."""
 
 import numpy as np
 import pytest
@@ -8,6 +8,7 @@ from scipy.sparse import csr_matrix
 from recbole_ccd.model.growth import grow
 from recbole_ccd.trainer.base import make_trainer
 from recbole_ccd.trainer.student_update import StudentUpdateTrainer
+from recbole_ccd.trainer.teacher_update import TeacherUpdateTrainer
 from tests.model.small_models import small_model, state_of
 from tests.trainer.test_distillation_trainer import fixed_teacher, knowledge_of, naive_rrd
 
@@ -33,7 +34,12 @@ def make_update(make_config, tiny_stream, tmp_path, knowledge):
 
     def make(name="BPR", block=None, remember=True, **keys):
         block = tiny_stream[1] if block is None else block
-        weights = {"student_update_distill": 0.5, "distill_user_weight": 0.4, "distill_item_weight": 0.2}
+        weights = {
+            "student_update_distill": 0.5,
+            "distill_user_weight": 0.4,
+            "distill_item_weight": 0.2,
+            "update_distill_users": "all",
+        }
         run = {"run_dir": str(tmp_path / "run"), "checkpoint_dir": str(tmp_path / "run")}
         config, old = small_model(make_config, name, tiny_stream[0], **run, **{**weights, **keys})
         torch.manual_seed(5)
@@ -42,6 +48,23 @@ def make_update(make_config, tiny_stream, tmp_path, knowledge):
         trainer.at_block(block, "block 1", seed=3).replay_from([])
         trainer.without(csr_matrix((block.n_users, block.n_items), dtype="float32"))
         return trainer.remember(knowledge) if remember else trainer
+
+    return make
+
+
+@pytest.fixture
+def make_member(make_config, tiny_stream, tmp_path, knowledge):
+    """Makes the trainer of a teacher member's update on block 1, without replay."""
+
+    def make(**keys):
+        run = {"run_dir": str(tmp_path / "run"), "checkpoint_dir": str(tmp_path / "run")}
+        run |= {"update_distill_users": "all", "train_batch_size": 500}
+        config, old = small_model(make_config, "BPR", tiny_stream[0], **run, **keys)
+        torch.manual_seed(5)
+        model = grow(old, config, tiny_stream[1])
+        trainer = make_trainer(TeacherUpdateTrainer, config.for_stage("teacher_update"), model)
+        trainer.at_block(tiny_stream[1], "block 1", seed=3).replay_from([])
+        return trainer.remember(knowledge)
 
     return make
 
@@ -56,8 +79,8 @@ def only_passes(trainer, epoch=0):
     return state_of(trainer.model)
 
 
-def test_users_and_items_of_then_are_visited_once_per_epoch(make_update, tiny_stream):
-    trainer, visited = make_update(train_batch_size=16), []
+def recorded(trainer, visited):
+    """Notes which ids a trainer's passes visit, and takes no step."""
 
     def record(what):
         def loss(ids):
@@ -67,6 +90,11 @@ def test_users_and_items_of_then_are_visited_once_per_epoch(make_update, tiny_st
         return loss
 
     trainer._teaching.of_users, trainer._teaching.of_items = record("users"), record("items")
+
+
+def test_users_and_items_of_then_are_visited_once_per_epoch(make_update, tiny_stream):
+    trainer, visited = make_update(train_batch_size=16), []
+    recorded(trainer, visited)
     orders = []
     for epoch in (0, 1, 0):
         visited.clear()
@@ -78,6 +106,45 @@ def test_users_and_items_of_then_are_visited_once_per_epoch(make_update, tiny_st
         assert sorted(ids["items"]) == list(range(1, tiny_stream[0].n_items))
         orders.append(ids)
     assert orders[0] == orders[2] != orders[1]
+
+
+def test_absent_users_alone_are_visited(make_update, tiny_stream):
+    # every user of this stream interacts in the whole block
+    piece, visited = tiny_stream[1].parts(4)[0], []
+    active = set(piece.train.inter_feat["user_id"].tolist())
+    absent = sorted(set(range(1, tiny_stream[0].n_users)) - active)
+    trainer = make_update(block=piece, update_distill_users="absent", train_batch_size=16)
+    recorded(trainer, visited)
+    only_passes(trainer)
+    assert absent and {what for what, _ in visited} == {"users"}
+    assert sorted(sum((ids for _, ids in visited), [])) == absent
+
+
+def test_a_member_of_the_teacher_steps_down_its_own_weight(make_member):
+    keys = {**PLAIN_STEPS, "learning_rate": 100.0, "distill_item_weight": 0.0}
+
+    def step(weight):
+        trainer = make_member(teacher_update_distill=weight, student_update_distill=7.0, **keys)
+        before = state_of(trainer.model)["user_embedding.weight"]
+        return only_passes(trainer)["user_embedding.weight"] - before
+
+    assert step(1.0).abs().max() > 1e-3
+    torch.testing.assert_close(step(0.25), 0.25 * step(1.0), atol=1e-6, rtol=0)
+
+
+def test_a_graph_model_is_held_by_its_final_embeddings(make_update):
+    trainer = make_update("LightGCN", distill_layer="ego", update_distill_layer="final")
+    assert trainer._teaching.config["distill_layer"] == "final" and trainer.config["distill_layer"] == "ego"
+    users = torch.arange(1, 5)
+    taught = trainer._teaching.of_users(users)
+    final = trainer.model()
+    with torch.no_grad():
+        for table, values in zip(
+            (trainer.model.user_embedding, trainer.model.item_embedding), final, strict=True
+        ):
+            table.weight.copy_(values)
+    trainer.model.n_layers = 0
+    torch.testing.assert_close(trainer._teaching.of_users(users), taught)
 
 
 @pytest.mark.parametrize("swapped", [False, True])

@@ -209,3 +209,24 @@ def test_a_pass_of_its_own_clips_gradients_too(make_config, tiny_stream):
         trainer.step(model.item_embedding.weight.square().sum())
         steps.append((model.item_embedding.weight - before).norm().item())
     assert steps[0] > 1e-3 and steps[1] == pytest.approx(1e-6, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("BPR", StudentUpdateTrainer), ("MultiVAE", TeacherUpdateTrainer)]
+)
+def test_replayed_pairs_are_counted_by_source_in_every_epoch(make_update, source_of, name, kind):
+    sources = [source_of(seed=1, n_draws=2), source_of(seed=2, n_draws=1), source_of(seed=3, n_draws=0)]
+    trainer = make_update(name, kind, sources=sources, replay_redraw=2, epochs=3, stopping_step=10)
+    trainer.run(show_progress=False)
+    # 2 draws for each user that a source knows, replayed in epochs 0, 1 and, drawn anew, 2
+    n_users = sources[0].model.n_users - 1
+    assert trainer.learned()["replayed"] == {"BPR1": 3 * 2 * n_users, "BPR2": 3 * n_users}
+    # a pair that both have drawn is replayed once
+    assert len(trainer.pairs[0]) <= 3 * n_users
+
+
+@pytest.mark.parametrize("keys", [{"student_replay_weight": 0.0}, {"sources": []}])
+def test_nothing_is_counted_that_is_not_replayed(make_update, keys):
+    trainer = make_update(**keys)
+    trainer.run(show_progress=False)
+    assert trainer.learned()["replayed"] == {}

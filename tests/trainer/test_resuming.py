@@ -38,7 +38,7 @@ def make(make_config, stream, name, kind=StageTrainer, block=0, **keys):
 def trained(trainer):
     trainer.run(show_progress=False)
     stopping = (trainer.epochs_run, trainer.cur_step, trainer.best_valid_score, trainer.best_valid_result)
-    return state_of(trainer.model), stopping, dict(trainer.train_loss_dict)
+    return state_of(trainer.model), stopping, dict(trainer.train_loss_dict), trainer.learned()
 
 
 def saved_after(trainer, epochs):
@@ -101,6 +101,7 @@ def test_the_state_is_that_of_the_moment(make_config, tiny_stream):
     trainer, _ = make(make_config, tiny_stream, "MultiVAE")
     state = saved_after(trainer, 2)
     assert state["epochs"] == 2 and list(state["training"]["stopping"]["train_loss_dict"]) == [0, 1]
+    assert list(state["curves"]["losses"]) == [0, 1] and len(state["curves"]["scores"]) == 2
     assert state["training"]["counters"]["update"] == trainer.model.update > 0
 
 

@@ -1,0 +1,113 @@
+"""The page of a comparison."""
+
+import copy
+
+import pytest
+
+from recbole_ccd.report.html import comparison_report
+from tests.report.pages import Read, comparison_document, series
+from tests.report.test_run_report import NASTY, assert_sound
+
+
+@pytest.fixture(scope="module")
+def document():
+    return comparison_document()
+
+
+@pytest.fixture(scope="module")
+def read(document):
+    return Read(comparison_report(document))
+
+
+def test_the_page_is_sound(read):
+    assert_sound(read)
+    assert "BPR on tiny, means over seeds 1, 2, 3" in read.text
+
+
+def test_means_with_their_deviations_and_ours_the_widest(read, document):
+    lines = series(read.figure("H-mean", "0"))
+    labels = document["metrics"]["recall@20"]["student"]["labels"]
+    assert set(lines) == set(labels) == {"static", "fine_tune", "ccd"}
+    for label, line in lines.items():
+        assert line["y"] == labels[label]["H"]["mean"]
+        assert line["error_y"]["array"] == [std or 0.0 for std in labels[label]["H"]["std"]]
+    # drawn last, above the others
+    assert list(lines)[-1] == "ccd"
+    widths = {label: line["line"]["width"] for label, line in lines.items()}
+    assert widths["ccd"] > 2 * max(widths["static"], widths["fine_tune"])
+    assert len({(line["line"]["dash"], line["marker"]["symbol"]) for line in lines.values()}) == 3
+
+
+def test_one_seed_has_no_error_bars():
+    lines = series(Read(comparison_report(comparison_document(n_seeds=1))).figure("H-mean", "0"))
+    assert all("error_y" not in line for line in lines.values())
+
+
+def test_tables_mark_the_best_and_the_second_best(read, document):
+    page = comparison_report(document)
+    # H of ccd: 2/9, 0.3 and 28/75; of fine_tune LA 0.225 and RA 0.15, so 0.18
+    assert "<strong>0.2985</strong>" in page and "<em>0.1800</em>" in page
+    assert "Student: what ccd gains in H of recall@20 over the best competitor" in read.text
+    assert "ccd over fine_tune, the best competitor, student" in read.text
+
+
+def test_matrices_behind_a_picker(read, document):
+    labels = document["metrics"]["recall@20"]["student"]["labels"]
+    # labels in order: static, ccd, fine_tune; ours first
+    keys = list(read.figures["R of the student, mean over seeds"][0])
+    assert sorted(keys) == ["0-0", "0-1", "0-2", "1-0", "1-1", "1-2"] and keys[0] == "0-1"
+    (trace,) = read.figure("R of the student, mean over seeds", "0-1")["data"]
+    R = labels["ccd"]["R"]["mean"]
+    assert trace["z"] == [[R[0][0], None], R[1]]
+    assert list(read.figures["R of the teacher, mean over seeds"][0]) == ["0-0", "1-0"]
+
+
+def test_times_and_settings(read):
+    bars = series(read.figure("Time"))
+    assert bars["base block"]["y"] == ["static", "ccd", "fine_tune"]
+    # seeds 1, 2, 3: base 3, 4, 5 s, the update one more
+    assert bars["all later blocks"]["x"] == [5.0, 5.0, 5.0]
+    differ = read.text[read.text.index("Settings in which strategies differ") :]
+    assert "lwc_kd_weight 0.5 0.1 –" in differ and "strategy static ccd fine_tune" in differ
+
+
+def test_many_labels_and_variants_of_ours_can_be_told_apart():
+    names = {f"ccd no_{n}": "ccd" for n in range(3)} | {f"piw {n}": "piw" for n in range(12)}
+    read = Read(comparison_report(comparison_document(**names)))
+    assert_sound(read)
+    lines = series(read.figure("H-mean", "0")).values()
+    looks = {(one["line"]["color"], one["line"]["dash"], one["marker"]["symbol"]) for one in lines}
+    assert len(looks) == len(lines) == 18
+    assert max(lines, key=lambda one: one["line"]["width"])["name"] == "ccd"
+
+
+def test_labels_are_shown_and_not_read():
+    page = comparison_report(comparison_document(**{NASTY: "piw"}))
+    read = Read(page)
+    assert_sound(read)
+    assert "alert(1)</script>" not in page
+    assert "&lt;/script&gt;" in list(series(read.figure("H-mean", "0")))[0] + str(read.plots)
+
+
+def test_a_comparison_of_an_earlier_version(document):
+    old = copy.deepcopy(document)
+    for key in ("eval_part", "la_include_base", "ra_include_current", "config"):
+        del old[key]
+    for run in old["runs"].values():
+        del run["config"]
+    for of_metric in old["metrics"].values():
+        for of_role in of_metric.values():
+            for label in of_role["labels"].values():
+                del label["R"]
+    read = Read(comparison_report(old))
+    assert_sound(read)
+    assert "H-mean" in read.figures and not any(title.startswith("R of") for title in read.figures)
+
+
+def test_without_ours():
+    document = comparison_document()
+    document["labels"] = ["static", "fine_tune"]
+    for of_metric in document["metrics"].values():
+        of_metric["student"]["gains"] = {}
+        del of_metric["teacher"]
+    assert_sound(Read(comparison_report(document)))
