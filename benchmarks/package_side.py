@@ -121,7 +121,7 @@ class Scene:
         teacher = self.member(0)
         k, n_excluded = config["distill_top_k"], config["exclusion_top_k"]
         lists = top_lists(
-            lambda users: score_rows(teacher, users).clone(),
+            lambda users: score_rows(teacher, users),
             torch.arange(block.n_users),
             block.n_items,
             max(k, n_excluded),
@@ -247,7 +247,7 @@ class Scene:
         ensemble = TeacherEnsemble(self.config, block.train, members)
         ensemble.eval()
         users = torch.arange(block.n_users)
-        score, size = (lambda batch: score_rows(ensemble, batch).clone()), users_at_a_time(block.n_items)
+        score, size = (lambda batch: score_rows(ensemble, batch)), users_at_a_time(block.n_items)
         return top_lists(score, users, block.n_items, k, k, block.train_matrix, size)
 
     def sampler(self, excluded: csr_matrix) -> KnownItemSampler:

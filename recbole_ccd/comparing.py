@@ -24,7 +24,7 @@ from recbole_ccd.reporting import REPORT, leave_report
 from recbole_ccd.runs import execute, finished_result, reconfigured, strategy_in
 from recbole_ccd.state import Journal, Manifest, RunDirectory, RunLock, default_run_directory
 from recbole_ccd.state.manifest import COMPARISON, FINISHED
-from recbole_ccd.state.sameness import check_data, data_of, versions
+from recbole_ccd.state.sameness import check_data, versions
 from recbole_ccd.state.store import Store
 from recbole_ccd.stopping import resumable
 from recbole_ccd.strategy import BaseModels, Strategy
@@ -75,7 +75,7 @@ def check_all(runs: Sequence[Variant], top: Path, make_stream: MakeStream) -> Ch
     for group in reversed(_by_seed(runs)):
         seed = group[0].config["seed"]
         checked.stream = make_stream(group[0].config)
-        checked.data[str(seed)] = data_of(checked.stream)
+        checked.data[str(seed)] = checked.stream.fingerprint
         base_models = BaseModels(journal=Journal.of_base_models(_base_of(top, seed), checked.stream))
         for run in group:
             strategy = strategy_in(top / run.folder, run.config, base_models)

@@ -28,11 +28,7 @@ def told_in_one_line(folder: str | os.PathLike[str], doing: Callable[[], str]) -
     try:
         yield
     except OSError as error:
-        where = error.filename or folder
-        remedy = "free space there" if error.errno in _NO_ROOM else "see to it"
-        reason = error.strerror or one_line(error)
-        message = f"{where} cannot be written ({reason}); {remedy} and go on with --resume={folder}"
-        raise RunError(message) from error
+        raise not_saved(error.filename or folder, error, folder) from error
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
@@ -41,6 +37,19 @@ def told_in_one_line(folder: str | os.PathLike[str], doing: Callable[[], str]) -
             f"--resume={folder}, or start anew with a lower train_batch_size, lwc_kd_anchors, "
             "n_uninteresting_items, n_uninteresting_users or embedding_size of teacher_args"
         ) from error
+
+
+def not_saved(path: str | os.PathLike[str], error: OSError, folder: str | os.PathLike[str]) -> RunError:
+    """The error of a file that the machine does not take.
+
+    Args:
+        path: the file.
+        error: what the machine said.
+        folder: the run directory to go on with.
+    """
+    remedy = "free space there" if error.errno in _NO_ROOM else "see to it"
+    reason = error.strerror or one_line(error)
+    return RunError(f"{path} cannot be saved ({reason}); {remedy} and go on with --resume={folder}")
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -27,7 +27,7 @@ from recbole_ccd.runs import (
 )
 from recbole_ccd.state import RunDirectory, RunLock, create_folder, default_run_directory
 from recbole_ccd.state.manifest import COMPARISON, RUN
-from recbole_ccd.state.sameness import check_data, data_of
+from recbole_ccd.state.sameness import check_data
 from recbole_ccd.stopping import resumable
 from recbole_ccd.strategy import BaseModels, Strategy
 
@@ -87,12 +87,10 @@ def run_ccd(
     Raises:
         CCDError: bad input, before any long work; or what went wrong in training.
     """
-    argv, named = split_resume(argv)
-    if resume is not None or named is not None:
-        folder = Path(named if resume is None else resume)
+    argv, folder = split_resume(argv, resume)
+    if folder is not None:
         given = _with_names(config_dict, model, dataset)
-        _expect(RUN, folder)
-        return _resumed(folder, config_file_list, given, argv, stop)
+        return _resumed(folder, config_file_list, given, argv, stop, RUN)
     refuse_lists(config_file_list, config_dict, argv)
     config = CCDConfig(model, dataset, config_file_list, config_dict, argv)
     stream = create_stream(config)
@@ -131,7 +129,7 @@ def resume(
     Raises:
         CCDError: the folder cannot be gone on with, or settings or data are not those it was begun with.
     """
-    return _resumed(Path(run_dir), config_file_list, config_dict, argv, stop)
+    return _resumed(run_dir, config_file_list, config_dict, argv, stop)
 
 
 def compare(
@@ -164,12 +162,10 @@ def compare(
     Raises:
         CCDError: bad input, before any long work; all runs are checked before the first one trains.
     """
-    argv, named = split_resume(argv)
-    if resume is not None or named is not None:
-        folder = Path(named if resume is None else resume)
+    argv, folder = split_resume(argv, resume)
+    if folder is not None:
         given = _with_names(config_dict, model, dataset)
-        _expect(COMPARISON, folder)
-        return _resumed(folder, config_file_list, given, argv, stop)
+        return _resumed(folder, config_file_list, given, argv, stop, COMPARISON)
     runs = expand(model, dataset, config_file_list, config_dict, argv)
     top = top_of(runs)
     checked = check_all(runs, top, create_stream)
@@ -186,26 +182,24 @@ def _with_names(
     return {**(config_dict or {}), **{key: value for key, value in named.items() if value is not None}}
 
 
-def _expect(kind: str, folder: Path) -> None:
-    """Refuses a comparison where a run is to be gone on with, and the other way round."""
-    manifest = begun(folder)
-    found = RUN if manifest is None else manifest.kind
-    if found != kind:
-        raise RunError(f"{folder} holds a {found} and no {kind}; call resume, which takes both")
-
-
 def _resumed(
-    folder: Path,
+    run_dir: str | os.PathLike[str],
     config_file_list: Sequence[str] | None,
     config_dict: Mapping[str, Any] | None,
     argv: Sequence[str] | None,
     stop: Stop | None,
+    kind: str | None = None,
 ) -> StreamResult | Comparison:
-    manifest, sources = begun(folder), (config_file_list, config_dict, argv)
-    if manifest is not None and manifest.kind == COMPARISON:
+    """Goes on with what a folder holds; where a kind is given, with nothing else."""
+    folder, sources = Path(run_dir), (config_file_list, config_dict, argv)
+    manifest = begun(folder)
+    found = RUN if manifest is None else manifest.kind
+    if found not in (RUN, COMPARISON):
+        raise RunError(f"{folder} holds {found} that runs share; give the folder above it")
+    if kind not in (found, None):
+        raise RunError(f"{folder} holds a {found} and no {kind}; call resume, which takes both")
+    if found == COMPARISON:
         return resume_comparison(folder, manifest, sources, create_stream, stop)
-    if manifest is not None and manifest.kind != RUN:
-        raise RunError(f"{folder} holds {manifest.kind} that runs share; give the folder above it")
     recorded = RunDirectory(folder).read_config()
     config = reconfigured(folder, recorded, *sources, settings=manifest and manifest.settings)
     result = finished_result(folder, config)
@@ -215,7 +209,7 @@ def _resumed(
     with resumable(folder), RunLock(folder):
         strategy, stream = strategy_in(folder, config), create_stream(config)
         if manifest is not None:
-            check_data(folder, manifest.data, data_of(stream))
+            check_data(folder, manifest.data, stream.fingerprint)
         strategy.check(stream)
         check_working_folder()
         RunDirectory.prepare(folder)

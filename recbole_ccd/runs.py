@@ -47,9 +47,17 @@ def strategy_in(
     return strategy_of(config, run_directory, base_models)
 
 
-def split_resume(argv: Sequence[str] | None) -> tuple[list[str], str | None]:
-    """The arguments without ``--resume=DIR``, and DIR if it is among them; see :func:`split_folder`."""
-    return split_folder("resume", argv)
+def split_resume(
+    argv: Sequence[str] | None, resume: str | os.PathLike[str] | None = None
+) -> tuple[list[str], str | None]:
+    """The arguments without ``--resume=DIR``, and the run directory to go on with, if there is one.
+
+    Args:
+        argv: all arguments; see :func:`split_folder`.
+        resume: a directory that is taken in the place of DIR.
+    """
+    rest, named = split_folder("resume", argv)
+    return rest, named if resume is None else os.fspath(resume)
 
 
 def split_folder(key: str, argv: Sequence[str] | None) -> tuple[list[str], str | None]:

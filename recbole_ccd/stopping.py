@@ -14,6 +14,8 @@ GRACE_SECONDS = 5.0
 """How long an epoch may take to end after a signal; then it is given up."""
 
 _SIGNALS = ("SIGINT", "SIGTERM")
+# there is none on Windows, where no epoch is given up
+_ALARM = getattr(signal, "SIGALRM", None)
 
 
 class Stopped(KeyboardInterrupt):
@@ -59,8 +61,8 @@ class Stop:
         if threading.current_thread() is threading.main_thread():
             numbers = [getattr(signal, name) for name in _SIGNALS]
             self._before = {number: signal.signal(number, self._hear) for number in numbers}
-            if hasattr(signal, "setitimer"):
-                self._before[signal.SIGALRM] = signal.signal(signal.SIGALRM, self._give_up)
+            if _ALARM is not None:
+                self._before[_ALARM] = signal.signal(_ALARM, self._give_up)
         return self
 
     def __exit__(
@@ -101,7 +103,7 @@ class Stop:
         first, self._number = self._number is None, number
         if not (self._graceful and first):
             self.now()
-        if hasattr(signal, "setitimer"):
+        if _ALARM is not None:
             signal.setitimer(signal.ITIMER_REAL, GRACE_SECONDS)
         # a logger might be at work at this very moment
         os.write(2, b"stopping as soon as this epoch is saved; once more to stop at once\n")
@@ -110,5 +112,5 @@ class Stop:
         self.now()
 
     def _forget_time(self) -> None:
-        if signal.SIGALRM in self._before if hasattr(signal, "SIGALRM") else False:
+        if _ALARM in self._before:
             signal.setitimer(signal.ITIMER_REAL, 0)

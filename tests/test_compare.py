@@ -42,7 +42,7 @@ def finished(tiny_folder, tmp_path_factory):
 
 
 def result_in(folder):
-    return StreamResult.from_dict(RunDirectory.open(folder).read_json("result.json"))
+    return StreamResult.from_dict(RunDirectory(folder).read_json("result.json"))
 
 
 def matrices(result):
@@ -60,7 +60,7 @@ def test_the_layout(finished):
     for name in runs:
         inside = {path.name for path in (top / name).iterdir()}
         assert {"config.yaml", "result.json", "run.log", "checkpoints"} <= inside
-        config = RunDirectory.open(top / name).read_config()
+        config = RunDirectory(top / name).read_config()
         assert f"{config['strategy']}-{config['seed']}" == name
         assert config["run_dir"] == str(top / name)
 

@@ -17,10 +17,10 @@ def told(error):
 
 def test_no_room():
     assert told(OSError(28, "No space left on device")) == (
-        "here cannot be written (No space left on device); free space there and go on with --resume=here"
+        "here cannot be saved (No space left on device); free space there and go on with --resume=here"
     )
     assert told(PermissionError(13, "Permission denied", "here/x")).startswith(
-        "here/x cannot be written (Permission denied); see to it"
+        "here/x cannot be saved (Permission denied); see to it"
     )
 
 

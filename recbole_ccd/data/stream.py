@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from recbole_ccd.data.block import Block
 from recbole_ccd.data.cut import PARTS, TEST, TRAIN, VALID
 from recbole_ccd.data.dataset import IncrementalDataset
+from recbole_ccd.data.fingerprint import fingerprint_of
 from recbole_ccd.data.rows import StreamRows
 from recbole_ccd.errors import DataError
 
@@ -89,6 +91,11 @@ class BlockStream:
         fields = {"users": dataset.uid_field, "items": dataset.iid_field}
         ids = {name: dataset.inter_feat[field].numpy()[:n] for name, field in fields.items()}
         return {**ids, "blocks": dataset.block_of_row[:n], "parts": dataset.part_of_row[:n]}
+
+    @cached_property
+    def fingerprint(self) -> dict[str, Any]:
+        """What tells the data apart, see :func:`~recbole_ccd.data.fingerprint.fingerprint_of`."""
+        return fingerprint_of(self.dataset, self)
 
     def vocabulary(self, block: Block) -> dict[str, list[str]]:
         """Tokens of the ids known at a block, in order of id, the first being [PAD]."""

@@ -66,7 +66,7 @@ class RunDirectory:
     """The folder of one run: its configuration, result, log and checkpoints.
 
     Args:
-        path: The folder. Nothing is created or checked here: see ``create`` and ``open``.
+        path: The folder. Nothing is created or checked here: see ``create`` and ``prepare``.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -112,27 +112,6 @@ class RunDirectory:
             run.checkpoints.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise RunError(f"{run.path} is not writable ({error.strerror}); make it so") from error
-        return run
-
-    @classmethod
-    def open(cls, path: str | os.PathLike[str]) -> RunDirectory:
-        """Open an existing run directory.
-
-        Args:
-            path: A folder that ``create`` made and ``write_config`` wrote to.
-
-        Returns:
-            The directory.
-
-        Raises:
-            RunError: If there is no ``config.yaml`` in it.
-        """
-        run = cls(path)
-        if not run.config.is_file():
-            raise RunError(
-                f"{run.path} is not a run directory: it holds no config.yaml; give the one of a run"
-            )
-        run.checkpoints.mkdir(exist_ok=True)
         return run
 
     @property
@@ -203,6 +182,8 @@ class RunDirectory:
     def _read(path: Path, parse: Any) -> Any:
         try:
             return parse(path.read_text(encoding="utf-8"))
+        except PermissionError as error:
+            raise RunError(f"{path} cannot be read ({error.strerror}); make it readable") from error
         except (OSError, ValueError, yaml.YAMLError) as error:
             raise RunError(f"{path} cannot be read ({first_line(error)}); start the run anew") from error
 

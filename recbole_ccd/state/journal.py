@@ -28,7 +28,7 @@ from recbole_ccd.state.manifest import (
     StageEntry,
 )
 from recbole_ccd.state.packing import pack, unpack
-from recbole_ccd.state.sameness import check_data, check_settings, data_of, settings_of, versions
+from recbole_ccd.state.sameness import check_data, check_settings, settings_of, versions
 from recbole_ccd.state.store import STAGES, Store
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class Journal:
         Raises:
             RunError: If it was begun with other settings or other data, or cannot be read or written.
         """
-        settings, data = settings_of(config.to_dict()), data_of(stream)
+        settings, data = settings_of(config.to_dict()), stream.fingerprint
         found = Manifest.read(folder)
         if found is None:
             journal = cls(folder, Manifest(RUN, RUNNING, versions(), settings, data))
@@ -131,7 +131,7 @@ class Journal:
         Raises:
             RunError: If there is one that cannot be read, or of other data.
         """
-        found, data = Manifest.read(folder), data_of(stream)
+        found, data = Manifest.read(folder), stream.fingerprint
         if found is None:
             return cls(folder, Manifest(BASE_MODELS, RUNNING, versions(), {}, data))
         check_data(folder, found[0].data, data)

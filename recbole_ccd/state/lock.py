@@ -51,7 +51,7 @@ class RunLock:
                 descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
             except OSError as error:
                 raise RunError(
-                    f"{self._path} cannot be written ({error.strerror}); give another --run_dir"
+                    f"{self._path} cannot be written ({error.strerror}); make the folder writable"
                 ) from error
             self._take(descriptor)
         return self

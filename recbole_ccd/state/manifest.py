@@ -151,7 +151,7 @@ class Manifest:
         status: ``running`` (or killed), ``interrupted`` or ``finished``.
         versions: of this package and of those that decide about the last bits.
         settings: those that a run must be gone on with; of a comparison none.
-        data: see :func:`~recbole_ccd.state.sameness.data_of`.
+        data: see :func:`~recbole_ccd.data.fingerprint.fingerprint_of`.
         blocks: the last two finished blocks, oldest first.
         stages: finished stages that no block's checkpoint contains yet.
         epochs: the stage that is under way, if it has been saved.
@@ -205,7 +205,7 @@ class Manifest:
             The manifest and, if it is not the last one, what is wrong with that; None if there is none.
 
         Raises:
-            RunError: If none of the two can be read, or they are of another format.
+            RunError: If none of the two can be read, or one may not be, or they are of another format.
         """
         problem, found = None, False
         for name in (MANIFEST, PREVIOUS):
@@ -214,6 +214,8 @@ class Manifest:
                 return cls._from_text(path.read_text(encoding="utf-8")), problem
             except (FileNotFoundError, NotADirectoryError):
                 problem = problem or f"{path} is missing"
+            except PermissionError as error:
+                raise RunError(f"{path} cannot be read ({error.strerror}); make it readable") from error
             except RunError as error:
                 raise RunError(f"{path} {error}") from None
             except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
-from recbole.data.interaction import Interaction
 
 import recbole_ccd
 from recbole_ccd.config import DERIVED_KEYS
 from recbole_ccd.errors import RunError, one_line
-
-if TYPE_CHECKING:
-    from recbole_ccd.data.block import Block
-    from recbole_ccd.data.stream import BlockStream
 
 FREE_KEYS = frozenset(
     {
@@ -84,46 +78,13 @@ def _version(package: str) -> str:
         return "unknown"
 
 
-def data_of(stream: BlockStream) -> dict[str, Any]:
-    """What tells the data of two streams apart.
-
-    Args:
-        stream: the blocks.
-
-    Returns:
-        ``blocks``: the sizes of each; ``sha256``: a digest of interactions, their division, tokens and
-        features as RecBole has prepared them.
-    """
-    dataset, digest = stream.dataset, hashlib.sha256()
-    for feat in (dataset.inter_feat, dataset.user_feat, dataset.item_feat):
-        _add_table(digest, feat)
-    for division in (dataset.block_of_row, dataset.part_of_row):
-        digest.update(np.ascontiguousarray(division).astype(np.int64).tobytes())
-    for field in (dataset.uid_field, dataset.iid_field):
-        digest.update("\0".join(map(str, dataset.field2id_token[field])).encode())
-    return {"blocks": [_sizes(block) for block in stream], "sha256": digest.hexdigest()}
-
-
-def _add_table(digest: Any, feat: Interaction | None) -> None:
-    for field in sorted(feat.interaction if feat is not None else ()):
-        values = feat.interaction[field]
-        digest.update(f"{field} {tuple(values.shape)} {values.dtype}".encode())
-        digest.update(np.ascontiguousarray(values.cpu().numpy()).tobytes())
-
-
-def _sizes(block: Block) -> dict[str, int]:
-    parts = {"train": block.train, "valid": block.valid, "test": block.test}
-    known = {"users": block.n_users - 1, "items": block.n_items - 1}
-    return {**{f"{name} interactions": len(part) for name, part in parts.items()}, **known}
-
-
 def check_data(folder: Path, recorded: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """Refuses other data than a run was begun with.
 
     Args:
         folder: the run directory, for the message.
-        recorded: what :func:`data_of` gave then.
-        now: what it gives now.
+        recorded: the stream's :attr:`~recbole_ccd.data.stream.BlockStream.fingerprint` then.
+        now: what it is now.
 
     Raises:
         RunError: they differ; the message says in what, as far as sizes tell.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -13,13 +12,12 @@ from typing import Any
 from torch import Tensor
 
 from recbole_ccd.errors import RunError
+from recbole_ccd.faults import not_saved
 from recbole_ccd.files import Written, is_temporary, load_tensors
 from recbole_ccd.state.manifest import MANIFEST, KeptFile, Manifest
 
 STAGES = "stages"
 """The folder of stages that no block's checkpoint contains yet."""
-
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Store:
@@ -64,11 +62,7 @@ class Store:
         try:
             yield
         except OSError as error:
-            remedy = "free space there" if error.errno in _NO_ROOM else "see to it"
-            raise RunError(
-                f"{path} cannot be saved ({error.strerror or error}); {remedy} and go on with "
-                f"--resume={self.folder}"
-            ) from error
+            raise not_saved(path, error, self.folder) from error
 
     def load(self, file: KeptFile, consequence: str) -> dict[str, Tensor] | None:
         """Named tensors as they were written.

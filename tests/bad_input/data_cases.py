@@ -3,11 +3,8 @@
 Each function writes a data set ``own`` below ``data`` in a folder and returns the arguments for it.
 """
 
-import os
-
-import pytest
-
 from tests.conftest import tiny_rows
+from tests.powers import skip_if_readable
 
 OWN = ["--data_path=data", "--dataset=own"]
 TIMED = "user_id:token\titem_id:token\ttimestamp:float"
@@ -51,10 +48,9 @@ def blocks(*contents):
 
 
 def locked_file(folder):
-    if os.name != "posix" or os.geteuid() == 0:
-        pytest.skip("root may read everything")
     arguments = one()(folder)
     (folder / "data" / "own" / "own.inter").chmod(0)
+    skip_if_readable(folder / "data" / "own" / "own.inter")
     return arguments
 
 
@@ -124,6 +120,7 @@ STREAMS = {
 }
 PREPARED = {
     "filtered-away": one(TIMED, LINES, "--user_inter_num_interval=[1000,inf)"),
+    "filter-of-unknown-token": one(TIMED, LINES, "--val_interval={user_id: [nobody]}"),
     "filter-of-no-column": one(TIMED, LINES, "--val_interval={price: '[0,1]'}"),
     "normalized-without-column": one(TIMED, LINES, "--normalize_field=[price]"),
     "threshold-of-no-column": one(TIMED, LINES, "--threshold={price: 3}"),

@@ -1,14 +1,11 @@
 """Files and folders of a run that cannot be used, by row of docs/errors.md."""
 
-import os
-
-import pytest
-
-from recbole_ccd import CCDConfig, Comparison, StreamResult, compare, run_ccd, write_report
+from recbole_ccd import CCDConfig, Comparison, StreamResult, compare, resume, run_ccd, write_report
 from recbole_ccd.files import load_tensors
 from recbole_ccd.state import RunDirectory
 from tests.bad_input.resumed_cases import RESUMED, begun_in
 from tests.evaluation.results import make_run
+from tests.powers import skip_if_writable
 
 
 def settings_file(content):
@@ -52,9 +49,8 @@ def locked(run_dir):
     """A case of a folder that may not be written to."""
 
     def write(folder):
-        if os.name != "posix" or os.geteuid() == 0:
-            pytest.skip("root may write anywhere")
         (folder / "locked").mkdir(mode=0o500)
+        skip_if_writable(folder / "locked")
         return [f"--run_dir={run_dir}"]
 
     return write
@@ -102,7 +98,7 @@ def holding(folder, name, content):
 PYTHON_CASES = {
     "settings-no-dictionary": lambda folder: CCDConfig(config_dict=3),
     "setting-key-no-text": lambda folder: CCDConfig(config_dict={1: 2}),
-    "foreign-run-directory": lambda folder: RunDirectory.open(folder),
+    "foreign-run-directory": lambda folder: resume(folder),
     "run-settings-damaged": lambda folder: holding(folder, "config.yaml", b"[1").read_config(),
     "run-settings-no-mapping": lambda folder: holding(folder, "config.yaml", b"[1]").read_config(),
     "run-document-damaged": lambda folder: holding(folder, "result.json", b"{").read_json("result.json"),

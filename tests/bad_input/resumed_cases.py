@@ -14,6 +14,7 @@ from recbole_ccd.state.lock import RunLock
 from recbole_ccd.state.manifest import BASE_MODELS, MANIFEST, PREVIOUS, RUN, Manifest
 from recbole_ccd.state.sameness import settings_of
 from tests.conftest import SMALL, SMALL_CCD
+from tests.powers import skip_if_readable, skip_if_writable
 
 KEYS = {
     **SMALL,
@@ -71,6 +72,21 @@ def with_code(run):
     (run / "config.yaml").write_text("seed: !!python/object/apply:os.system ['touch touched']\n")
 
 
+def unreadable(run):
+    (run / "config.yaml").chmod(0)
+    skip_if_readable(run / "config.yaml")
+
+
+def manifest_unreadable(run):
+    (run / MANIFEST).chmod(0)
+    skip_if_readable(run / MANIFEST)
+
+
+def locked(run):
+    run.chmod(0o500)
+    skip_if_writable(run)
+
+
 def in_use(folder):
     """A case of a run that somebody is at: this process, by another descriptor."""
     run = begun_in(folder)
@@ -93,6 +109,9 @@ RESUMED = {
     "resume-old": begun(spoil=without_manifest),
     "resume-format": begun(spoil=of_format_2),
     "resume-damaged": begun(spoil=damaged),
+    "resume-unreadable": begun(spoil=unreadable),
+    "resume-manifest-unreadable": begun(spoil=manifest_unreadable),
+    "resume-locked": begun(spoil=locked),
     "resume-setting": begun("--embedding_size=4"),
     "resume-setting-changed": begun(changed={"distill_temperature": 3.0}),
     "resume-data": begun(),

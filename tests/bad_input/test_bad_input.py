@@ -15,9 +15,10 @@ from recbole_ccd.__main__ import main
 from recbole_ccd.quick_start import create_stream
 from recbole_ccd.trainer.base import StageTrainer
 from tests.bad_input.config_cases import CONFIG_CASES
-from tests.bad_input.data_cases import DATA_CASES, LINES, TIMED, one
+from tests.bad_input.data_cases import DATA_CASES, LINES, TIMED, one, text, written
 from tests.bad_input.folder_cases import FOLDER_CASES, PYTHON_CASES
 from tests.conftest import SMALL, SMALL_CCD
+from tests.powers import permissions_count
 
 REPOSITORY = Path(__file__).parents[2]
 # each a function that prepares a folder and returns the wrong arguments
@@ -61,6 +62,12 @@ def settings(tmp_path_factory):
     return file
 
 
+@pytest.fixture(autouse=True)
+def powerless():
+    with permissions_count():
+        yield
+
+
 @pytest.fixture
 def arguments_of(settings, tiny_folder, tmp_path, monkeypatch):
     """Prepares the working folder for a case and returns all arguments, the wrong ones among them."""
@@ -101,17 +108,18 @@ def test_bad_input_ends_with_two_and_one_line(case, arguments_of, tmp_path, monk
     assert everything_in(tmp_path) == before
 
 
-# of every kind one; a process of its own shows what third parties print on import and on loading
+# of every kind one; a process of its own shows what third parties print on import and on loading, as one in
+# tests/test_cli.py does
 APART = [
+    "row-too-long",
     *("argument-not-utf8", "unknown-metric", "interval-backwards", "load-and-unload", "settings-not-yaml"),
     *("no-time-column", "quote-mark", "not-utf8", "filtered-away", "features-without-ids", "one-moment"),
     *("student-settings", "no-negatives", "one-of-several-runs", "run-directory-name", "working-folder"),
 ]
 
 
-@pytest.mark.parametrize(
-    "case", ["row-too-long", *(pytest.param(case, marks=pytest.mark.slow) for case in APART)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("case", APART)
 def test_a_process_of_its_own_says_no_more(case, arguments_of, tmp_path):
     arguments = arguments_of(case)
     before = everything_in(tmp_path)
@@ -171,6 +179,17 @@ def rows_of(stream):
 )
 def test_what_is_no_error(written, stream_of):
     right, odd = stream_of(one(TIMED, ORDERED)), stream_of(written)
+    assert rows_of(odd) == rows_of(right)
+    assert [repr(block) for block in odd] == [repr(block) for block in right]
+
+
+def test_features_of_what_never_occurs_are_left_alone(make_config, stream_of, tmp_path):
+    features = [f"i{n}\t{n}" for n in range(60)] + ["nothing\t1"]
+    data = {"inter": text(TIMED, ORDERED), "item": text("item_id:token\tprice:float", features)}
+    written(data)(tmp_path)
+    keys = {"load_col": {"inter": "*", "item": "*"}}
+    odd = create_stream(make_config(dataset="own", data_path=tmp_path / "data", **keys))
+    right = stream_of(one(TIMED, ORDERED))
     assert rows_of(odd) == rows_of(right)
     assert [repr(block) for block in odd] == [repr(block) for block in right]
 

@@ -89,7 +89,7 @@ def test_a_pair_with_the_padding_bars_nothing():
 
 @pytest.mark.parametrize("barred", [[], [3, 7, 8], [1, 2, 4, 5, 6, 9, 11]])
 def test_a_rows_sample_is_uniform_over_seeds(barred):
-    n_columns, n_samples, trials = 12, 3, 2000
+    n_columns, n_samples, trials = 12, 3, 800
     ineligible = ineligible_of([(2, column) for column in barred], (5, n_columns))
     masks = torch.cat([mask_of(sampler(n_columns, 5, n_samples, s), [2], ineligible) for s in range(trials)])
     eligible = [c for c in range(1, n_columns) if c not in barred]
@@ -105,7 +105,7 @@ def test_a_rows_sample_is_uniform_over_seeds(barred):
 
 
 def test_a_rows_sample_is_uniform_over_redraws():
-    subject, trials = sampler(9, 1, 2, seed=4), 2000
+    subject, trials = sampler(9, 1, 2, seed=4), 800
     counts = torch.zeros(9)
     for _ in range(trials):
         counts += mask_of(subject, [0])[0]

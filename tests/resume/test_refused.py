@@ -9,29 +9,9 @@ from recbole_ccd import RunError, compare, resume, run_ccd
 from recbole_ccd.errors import ConfigError
 from recbole_ccd.quick_start import create_stream
 from recbole_ccd.runs import split_resume
-from recbole_ccd.state.sameness import FREE_KEYS, data_of
+from recbole_ccd.state.sameness import FREE_KEYS
 from tests.conftest import tiny_rows, write_inter
-from tests.resume.cases import Killed, assert_same_run, killed_after, settings_of
-
-
-@pytest.fixture(scope="module")
-def interrupted(tiny_folder, tmp_path_factory):
-    """A run that was killed in block 1, the uninterrupted one beside it."""
-    folder = tmp_path_factory.mktemp("interrupted")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        run_ccd(config_dict=settings_of("ccd-bpr", tiny_folder, folder / "whole"))
-        with pytest.raises(Killed), killed_after(8):
-            run_ccd(config_dict=settings_of("ccd-bpr", tiny_folder, folder / "part"))
-    return folder
-
-
-@pytest.fixture
-def part(interrupted, tmp_path, monkeypatch):
-    """The run that was killed, to be gone on with."""
-    monkeypatch.chdir(tmp_path)
-    shutil.copytree(interrupted / "part", tmp_path / "part")
-    return tmp_path / "part"
+from tests.resume.cases import assert_same_run
 
 
 def everything_in(folder):
@@ -83,7 +63,7 @@ def test_a_wrong_setting_is_told_as_ever(part):
         resume(part, argv=["--epoch=1"])
 
 
-def test_what_does_not_matter_may_differ(part, interrupted):
+def test_what_does_not_matter_may_differ(part, place):
     free = {
         "show_progress": True, "show_epochs": True, "state": "warning", "gpu_id": "0", "use_gpu": False,
         "checkpoint_every": None, "eval_batch_size": 3000, "run_dir": "elsewhere",
@@ -93,7 +73,7 @@ def test_what_does_not_matter_may_differ(part, interrupted):
     assert result.settings["eval_batch_size"] == 3000
     assert result.settings["run_dir"] == str(part)
     assert result.to_dict()["metrics"] == run_ccd(argv=[f"--resume={part}"]).to_dict()["metrics"]
-    whole = resume(interrupted / "whole").to_dict()
+    whole = resume(place / "whole").to_dict()
     assert result.to_dict()["metrics"] == whole["metrics"]
 
 
@@ -103,9 +83,9 @@ def other_data(folder, rows):
     return [f"--data_path={folder / 'data'}"]
 
 
-def test_the_same_data_may_lie_elsewhere(part, interrupted, tmp_path):
+def test_the_same_data_may_lie_elsewhere(part, place, tmp_path):
     resume(part, argv=other_data(tmp_path, tiny_rows()))
-    one, other = (resume(path).to_dict()["metrics"] for path in (part, interrupted / "whole"))
+    one, other = (resume(path).to_dict()["metrics"] for path in (part, place / "whole"))
     assert one == other
 
 
@@ -134,10 +114,13 @@ def test_other_data_are_refused(part, tmp_path, rows, message):
 
 def test_data_are_told_apart_by_everything_in_them(make_config, tiny_stream):
     same = create_stream(make_config())
-    assert data_of(same) == data_of(tiny_stream)
+    assert same.fingerprint == tiny_stream.fingerprint
+    # all data are hashed for it, and it is asked for often
+    assert same.fingerprint is same.fingerprint
     others = [{"seed": 1}, {"block_ratios": [0.5, 0.5]}, {"eval_args": {"split": {"RS": [0.7, 0.2, 0.1]}}}]
     for keys in others:
-        assert data_of(create_stream(make_config(**keys)))["sha256"] != data_of(same)["sha256"]
+        other = create_stream(make_config(**keys)).fingerprint
+        assert other["sha256"] != same.fingerprint["sha256"]
 
 
 @pytest.mark.parametrize("folder", ["nowhere", "empty", "file"])
@@ -155,12 +138,12 @@ def test_a_run_of_an_earlier_version(part):
         resume(part)
 
 
-def test_a_run_that_was_killed_before_it_began(interrupted, tmp_path, monkeypatch):
+def test_a_run_that_was_killed_before_it_began(place, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "part").mkdir()
-    shutil.copy(interrupted / "part" / "config.yaml", tmp_path / "part")
+    shutil.copy(place / "part" / "config.yaml", tmp_path / "part")
     resume(tmp_path / "part")
-    assert_same_run(interrupted / "whole", tmp_path / "part")
+    assert_same_run(place / "whole", tmp_path / "part")
 
 
 def test_one_run_and_several_are_told_apart(part):

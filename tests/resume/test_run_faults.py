@@ -6,50 +6,22 @@ import pickle
 import resource
 import shutil
 import subprocess
-import sys
 import zipfile
+from pathlib import Path
 
 import pytest
 import torch
 import yaml
 
-from recbole_ccd import resume, run_ccd
+from recbole_ccd import resume
 from recbole_ccd.__main__ import main
 from recbole_ccd.errors import RunError
 from recbole_ccd.files import digest_of
 from recbole_ccd.quick_start import create_stream
 from recbole_ccd.state.manifest import KeptFile, Manifest
-from tests.resume.cases import Killed, assert_same_run, killed_when, settings_of
-from tests.resume.program import environment, execute
+from tests.resume.cases import assert_same_run
+from tests.resume.program import execute
 from tests.resume.test_journal import cut, flip
-
-
-@pytest.fixture(scope="module")
-def place(tiny_folder, tmp_path_factory):
-    """A folder with a settings file, the uninterrupted run ``whole`` and one killed in block 2, ``part``."""
-    folder = tmp_path_factory.mktemp("faults")
-    settings = settings_of("ccd-bpr", tiny_folder, "whole")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        run_ccd(config_dict=settings)
-
-        def under_way(manifest):
-            """Block 1 is finished, and so is a stage after it, but not the next one."""
-            return len(manifest.blocks) == 2 and manifest.stages and manifest.epochs is not None
-
-        with pytest.raises(Killed), killed_when(under_way):
-            run_ccd(config_dict={**settings, "run_dir": "part"})
-    del settings["run_dir"]
-    (folder / "mine.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
-    return folder
-
-
-@pytest.fixture
-def part(place, tmp_path, monkeypatch):
-    """The run that was killed."""
-    monkeypatch.chdir(tmp_path)
-    shutil.copytree(place / "part", tmp_path / "part")
-    return tmp_path / "part"
 
 
 def last_of(part, kind):
@@ -72,8 +44,11 @@ FALLBACKS = {
 }
 
 
-@pytest.mark.parametrize("spoil", [flip, cut, os.unlink], ids=["a bit", "half", "gone"])
-@pytest.mark.parametrize("kind", FALLBACKS)
+# what else can be wrong with each kind of file is tried in test_journal
+@pytest.mark.parametrize(
+    ("kind", "spoil"),
+    [("block", flip), ("result", cut), ("stage", flip), ("epochs", cut), ("epochs", os.unlink)],
+)
 def test_a_damaged_checkpoint_is_told_and_done_without(part, place, kind, spoil):
     path = last_of(part, kind)
     spoil(path)
@@ -112,8 +87,9 @@ def bare(path, evil):
     path.write_bytes(pickle.dumps({"user_embedding.weight": evil}))
 
 
-@pytest.mark.parametrize("write", [in_zip, bare])
-@pytest.mark.parametrize("kind", ["block", "stage", "epochs"])
+@pytest.mark.parametrize(
+    ("kind", "write"), [("block", in_zip), ("stage", in_zip), ("epochs", in_zip), ("epochs", bare)]
+)
 def test_a_malicious_checkpoint_runs_nothing(part, place, tmp_path, kind, write):
     path, touched = last_of(part, kind), tmp_path / "touched"
     write(path, Evil(touched))
@@ -171,21 +147,13 @@ def test_a_loss_that_is_no_number_names_place_and_checkpoint(place, tmp_path, mo
     assert capsys.readouterr().err.splitlines()[-1] == error
 
 
-LITTLE_MEMORY = (
-    """
-import resource, sys
-import recbole_ccd.quick_start
-from recbole_ccd.__main__ main
-""".replace("__main__ main", "__main__ import main")
-    + """
-used = 1024 * next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmSize"))
-resource.setrlimit(resource.RLIMIT_AS, (used + 600 * 2**20,) * 2)
-sys.exit(main(sys.argv[1:]))
-"""
-)
+def little_memory():
+    """The child can have little more memory than it has: a real error of allocating."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    used = next(int(line.split()[1]) for line in lines if line.startswith("VmSize"))
+    resource.setrlimit(resource.RLIMIT_AS, (1024 * used + 600 * 2**20,) * 2)
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="needs Linux")
 def test_exhausted_memory_names_what_to_lower(place):
     # a student that scores pairs draws so many of them at once
@@ -193,40 +161,34 @@ def test_exhausted_memory_names_what_to_lower(place):
     keys = yaml.safe_load((place / "mine.yaml").read_text())
     keys = {key: value for key, value in keys.items() if key not in ("model", "embedding_size")}
     (place / "neumf.yaml").write_text(yaml.safe_dump(keys))
-    done = subprocess.run(
-        [sys.executable, "-c", LITTLE_MEMORY, "--config_files=neumf.yaml", *large],
-        cwd=place,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 2, done.stderr
-    error = done.stderr.splitlines()[-1]
+    code, shown = execute(place, "--config_files=neumf.yaml", *large, prepare=little_memory)
+    assert code == 2 and "Traceback" not in shown, shown
+    error = shown.splitlines()[-1]
     assert error.startswith("error: block 0 student_generation: out of memory (")
     assert "lower eval_batch_size and go on with --resume=memory" in error and "train_batch_size" in error
-    assert "Traceback" not in done.stderr
 
 
-def limited(n_bytes):
-    """Files of the child cannot be larger: a real error of writing."""
-    return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, n_bytes))
+def small_files():
+    """Files of the child cannot be large: a real error of writing."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 
 
-@pytest.mark.slow
-def test_a_checkpoint_without_room_ends_in_one_line_and_the_run_goes_on(place):
-    large = ["--config_files=mine.yaml", "--teacher_args.LightGCN.embedding_size=128", "--checkpoint_every=~"]
-    code, shown = execute(place, *large, "--run_dir=roomy")
-    assert code == 0, shown
-    code, shown = execute(place, *large, "--run_dir=narrow", preexec_fn=limited(30_000))
-    assert code == 2 and "Traceback" not in shown and "Logging error" not in shown
+def ended_without_room(folder, name, **how):
+    """Runs until a checkpoint cannot be saved, and returns the line that says so."""
+    code, shown = execute(folder, "--config_files=mine.yaml", f"--run_dir={name}", **how)
+    assert code == 2 and "Traceback" not in shown and "Logging error" not in shown, shown
     (error,) = [line for line in shown.splitlines() if line.startswith("error: ")]
-    assert "block-0-base-member-0.pt cannot be saved (File too large); free space there" in error
-    assert error.endswith("go on with --resume=narrow")
-    assert not list((place / "narrow").rglob("*.tmp"))
+    assert f"; free space there and go on with --resume={name}" in error
+    assert not list((folder / name).rglob("*.tmp"))
+    return error
+
+
+def test_a_checkpoint_without_room_ends_in_one_line_and_the_run_goes_on(place):
+    error = ended_without_room(place, "narrow", prepare=small_files)
+    assert "block-0-base-member-0-epoch-1.pt cannot be saved (File too large)" in error
     code, shown = execute(place, "--resume=narrow")
     assert code == 0, shown
-    assert_same_run(place / "roomy", place / "narrow")
+    assert_same_run(place / "whole", place / "narrow")
 
 
 @pytest.fixture
@@ -241,13 +203,10 @@ def small_disk(tmp_path):
     subprocess.run(["umount", str(folder)], check=False)
 
 
-@pytest.mark.slow
 def test_a_full_disk_ends_in_one_line_and_the_run_goes_on(place, small_disk):
     folder, enlarge = small_disk
-    code, shown = execute(place, "--config_files=mine.yaml", f"--run_dir={folder / 'run'}")
-    assert code == 2 and "Traceback" not in shown and "Logging error" not in shown, shown
-    (error,) = [line for line in shown.splitlines() if line.startswith("error: ")]
-    assert "(No space left on device); free space there and go on with --resume=" in error
+    error = ended_without_room(place, folder / "run")
+    assert "cannot be saved (No space left on device)" in error
     enlarge()
     code, shown = execute(place, f"--resume={folder / 'run'}")
     assert code == 0, shown
