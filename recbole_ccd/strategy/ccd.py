@@ -44,7 +44,7 @@ class CCD(DistillingStrategy):
         super().prepare()
         self.proxies: dict[str, GeneralRecommender] = {}
         self._lists: list[tuple[GeneralRecommender, Block, torch.Tensor]] = []
-        self._recalled: tuple[Block, TeacherKnowledge] | None = None
+        self._reminder: tuple[Block, TeacherKnowledge] | None = None
 
     def models(self) -> Mapping[str, GeneralRecommender]:
         """Student, proxies and the teacher's members."""
@@ -106,7 +106,7 @@ class CCD(DistillingStrategy):
         self, block: Block, distilled: GeneralRecommender, piece: int | None = None
     ) -> GeneralRecommender:
         """Stage 2: the student grows and learns what has arrived, replaying what its proxies remember."""
-        recalled = self.recall(block) if self.config["student_update_distill"] else None
+        reminder = self.remind(block) if self.config["student_update_distill"] else None
 
         def learn(stage: Stage) -> GeneralRecommender:
             student = self.grow(self.student, stage.config, block)
@@ -116,8 +116,8 @@ class CCD(DistillingStrategy):
                 rank_with=distilled if self.config["replay_rank_student"] == "distilled" else None,
             )
             trainer.without(self.exclusion(block))
-            if recalled is not None:
-                trainer.remember(recalled)
+            if reminder is not None:
+                trainer.remember(reminder)
             trainer.run(self.config["show_progress"])
             return student
 
@@ -126,27 +126,31 @@ class CCD(DistillingStrategy):
     def update_teacher(self, block: Block) -> TeacherEnsemble:
         """Stage 3: every member learns the block, the past of all, and what the student side knows."""
         sources = [*self._proxies("teacher", block), self._source("teacher", "student", self.student, block)]
-        recalled = self.recall(block) if self.config["teacher_update_distill"] else None
+        reminder = self.remind(block) if self.config["teacher_update_distill"] else None
 
         def update(stage: Stage, member: GeneralRecommender, old: GeneralRecommender) -> None:
             trainer = stage.trainer(TeacherUpdateTrainer, member).replay_from(sources).retain(frozen=old)
-            if recalled is not None and has_factors(type(member)):
-                trainer.remember(recalled)
+            if reminder is not None and has_factors(type(member)):
+                trainer.remember(reminder)
             trainer.run(self.config["show_progress"])
 
         return self.update_members(block, update)
 
-    def recall(self, block: Block) -> TeacherKnowledge:
-        """What the teacher before a block says, once it has grown to the block or as it told stage 1.
+    def remind(self, block: Block) -> TeacherKnowledge:
+        """What stages 2 and 3 are reminded of: the lists of the teacher before a block.
 
-        A grown teacher has learned nothing new, and yet knows the new users and items by their neighbours
-        and, with a cumulative graph, what has happened by propagation. Its lists serve stages 2 and 3.
+        They are those that stage 1 was told, or those of the teacher grown to the block. A grown teacher has
+        learned nothing, and yet knows the new users and items by their neighbours and, with a cumulative
+        graph, what has happened by propagation.
+
+        Args:
+            block: the block that has arrived, or the piece of it.
         """
         if self.config["update_distill_teacher"] == "previous":
             return self.knowledge
-        if self._recalled is None or self._recalled[0] is not block:
+        if self._reminder is None or self._reminder[0] is not block:
             # before the stages, whose own seeds it must not move
-            seed_stage(self.config["seed"], self.config["reproducibility"], "recall", block.index)
+            seed_stage(self.config["seed"], self.config["reproducibility"], "reminder", block.index)
             pairs = zip(self.teacher.members, self.members, strict=True)
             grown = self.ensemble([self.grow(old, config, block) for old, config in pairs], block)
             top_items, top_users = self.top_lists(grown, block)
@@ -156,13 +160,13 @@ class CCD(DistillingStrategy):
                 top_users,
                 excluded=pairs_matrix(excluded, block.n_users, block.n_items),
             )
-            self._recalled = block, known
-        return self._recalled[1]
+            self._reminder = block, known
+        return self._reminder[1]
 
     def forget_lists(self) -> None:
-        """Lets go of what was recalled as well."""
+        """Lets go of the reminder as well."""
         super().forget_lists()
-        self._recalled = None
+        self._reminder = None
 
     def excluded_lists(self, block: Block) -> list[torch.Tensor]:
         """Top items of the proxies and of the current student; the base block comes before all of them."""

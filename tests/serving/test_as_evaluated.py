@@ -107,6 +107,6 @@ def test_neither_the_size_of_batches_nor_their_order_matters(served):
 def test_every_user_of_yelp(tmp_path):
     keys = {"strategy": "static", "base": "plain", "epochs": 1, "show_progress": False, "gpu_id": ""}
     folder = Path(os.environ["RECBOLE_CCD_DATA"]).absolute()
-    keys |= {"data_path": str(folder), "run_dir": str(tmp_path / "run")}
+    keys |= {"data_path": str(folder), "run_dir": str(tmp_path / "run"), "metric_decimal_place": 15}
     run_ccd("LightGCN", "yelp-ccd", config_dict=keys)
     check(tmp_path / "run")
