@@ -23,6 +23,7 @@ __all__ = [
     "load_student",
     "resume",
     "run_ccd",
+    "update",
     "write_report",
 ]
 
@@ -40,6 +41,7 @@ _HOMES = {
     "load_student": "recbole_ccd.serving",
     "resume": "recbole_ccd.quick_start",
     "run_ccd": "recbole_ccd.quick_start",
+    "update": "recbole_ccd.quick_start",
     "write_report": "recbole_ccd.reporting",
 }
 

@@ -21,6 +21,11 @@ USAGE = """usage: run_ccd.py [--key=value ...]
   --dataset=ml-100k      a RecBole data set; --data_path=DIR is the folder that holds <dataset>/
   --config_files=a.yaml  property files, separated by spaces
   --resume=DIR           go on with the run, or the comparison, whose run directory this is
+  --update=RUN_DIR --new_block=FILE.inter [--cycle=student] [--replace=True]
+                         go on with a finished run on a new block, which is read from an atomic file, or from
+                         three: A.train.inter,A.valid.inter,A.test.inter; --cycle=student updates the student
+                         alone, and without --new_block the teacher follows; --replace=True lets go of what
+                         has arrived and the teacher has not learned
   --report=DIR           make report.html anew, of the results in this run directory
   --run_dir=DIR          where the run is kept (default saved/<dataset>-<model>-<strategy>-<seed>-<time>);
                          of several runs each has a folder in it, and the comparison lies at the top
@@ -72,6 +77,7 @@ def _run(arguments: list[str], stop: Stop) -> None:
     from recbole_ccd.quick_start import compare, resume, run_ccd
     from recbole_ccd.runs import split_folder, split_resume
     from recbole_ccd.serving.command import is_serving, serve
+    from recbole_ccd.updating import is_update, update_by
 
     rest, reported = split_folder("report", arguments)
     if reported is not None:
@@ -83,6 +89,9 @@ def _run(arguments: list[str], stop: Stop) -> None:
     warnings.filterwarnings("ignore", message="Sparse CSR tensor support")
     if is_serving(arguments):
         serve(arguments)
+        return
+    if is_update(arguments):
+        update_by(arguments, stop)
         return
     rest, folder = split_resume(arguments)
     if folder is not None:

@@ -26,13 +26,16 @@ from recbole_ccd.runs import (
     strategy_of,
 )
 from recbole_ccd.state import RunDirectory, RunLock, create_folder, default_run_directory
-from recbole_ccd.state.manifest import COMPARISON, RUN
+from recbole_ccd.state.manifest import COMPARISON, FULL, RUN
 from recbole_ccd.state.sameness import check_data
 from recbole_ccd.stopping import resumable
 from recbole_ccd.strategy import BaseModels, Strategy
+from recbole_ccd.updating import cycle_of, kept_stream, update
 
 if TYPE_CHECKING:
     from recbole_ccd.stopping import Stop
+
+__all__ = ["compare", "create_strategy", "create_stream", "resume", "run_ccd", "update"]
 
 
 def create_stream(config: CCDConfig) -> BlockStream:
@@ -207,10 +210,14 @@ def _resumed(
         show_finished(folder, result, config)
         return result
     with resumable(folder), RunLock(folder):
-        strategy, stream = strategy_in(folder, config), create_stream(config)
+        strategy, updated = strategy_in(folder, config), manifest is not None and manifest.is_updated
+        stream = kept_stream(folder, manifest, config) if updated else create_stream(config)
         if manifest is not None:
             check_data(folder, manifest.data, stream.fingerprint)
-        strategy.check(stream)
+        if updated:
+            strategy.check_arrival(stream)
+        else:
+            strategy.check(stream)
         check_working_folder()
         RunDirectory.prepare(folder)
-        return execute(strategy, stream, stop)
+        return execute(strategy, stream, stop, FULL if manifest is None else cycle_of(manifest))

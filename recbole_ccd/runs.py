@@ -19,7 +19,7 @@ from recbole_ccd.report.log import RunLog
 from recbole_ccd.report.tables import final_table, stream_table
 from recbole_ccd.reporting import REPORT
 from recbole_ccd.state import Journal, Manifest, RunDirectory
-from recbole_ccd.state.manifest import FINISHED
+from recbole_ccd.state.manifest import FINISHED, FULL
 from recbole_ccd.state.sameness import check_settings, settings_of
 from recbole_ccd.state.store import Store
 from recbole_ccd.stopping import resumable
@@ -61,11 +61,19 @@ def split_resume(
 
 
 def split_folder(key: str, argv: Sequence[str] | None) -> tuple[list[str], str | None]:
-    """The arguments without ``--key=DIR``, and DIR if it is among them.
+    """The arguments without ``--key=DIR``, and DIR if it is among them; see :func:`split_key`."""
+    return split_key(key, argv, "no folder; give the run directory")
+
+
+def split_key(
+    key: str, argv: Sequence[str] | None, wanted: str = "nothing; give it a value, or leave it out"
+) -> tuple[list[str], str | None]:
+    """The arguments without ``--key=VALUE``, and VALUE if it is among them.
 
     Args:
-        key: what is no setting but names a run directory.
+        key: what is no setting of a run.
         argv: all arguments.
+        wanted: what an empty value is, and the remedy.
 
     Raises:
         ConfigError: If it is empty, or there are two.
@@ -77,7 +85,7 @@ def split_folder(key: str, argv: Sequence[str] | None) -> tuple[list[str], str |
             f"--{key} occurs twice (command line), with {given[0]!r} and {given[1]!r}; give it once"
         )
     if given and not given[0].strip():
-        raise ConfigError(f"{key} is '' (command line), which is no folder; give the run directory")
+        raise ConfigError(f"{key} is '' (command line), which is {wanted}")
     return [text for text in arguments if not text.startswith(start)], given[0] if given else None
 
 
@@ -148,7 +156,8 @@ def finished_result(folder: Path, config: CCDConfig) -> StreamResult | None:
     found = Manifest.read(folder)
     if found is None or found[0].status != FINISHED or not found[0].blocks:
         return None
-    document = Store(folder).load_document(found[0].blocks[-1].result, "the last block is learned again")
+    entry = found[0].open or found[0].blocks[-1]
+    document = Store(folder).load_document(entry.result, "the last block is learned again")
     return None if document is None else StreamResult.from_dict(document, config)
 
 
@@ -159,7 +168,9 @@ def show_finished(folder: Path, result: StreamResult, config: CCDConfig) -> None
         getLogger("recbole_ccd").info("%s: the run is finished\n%s", folder, final_table(result))
 
 
-def execute(strategy: Strategy, stream: BlockStream, stop: Stop | None = None) -> StreamResult:
+def execute(
+    strategy: Strategy, stream: BlockStream, stop: Stop | None = None, cycle: str = FULL
+) -> StreamResult:
     """Runs a strategy in its run directory, from the beginning or from where it stands there.
 
     The folder exists and is this process's (:class:`~recbole_ccd.state.RunLock`).
@@ -168,6 +179,7 @@ def execute(strategy: Strategy, stream: BlockStream, stop: Stop | None = None) -
         strategy: the strategy, checked.
         stream: the blocks.
         stop: who may want it to end early.
+        cycle: ``student`` leaves the teacher at the block before the last one.
 
     Raises:
         RunError: training went wrong, or the machine has no room or no memory left.
@@ -183,19 +195,22 @@ def execute(strategy: Strategy, stream: BlockStream, stop: Stop | None = None) -
         try:
             directory.write_config(config.to_dict())
             with RunLog(directory.log, config["state"], config["show_epochs"]):
-                return _logged(strategy, stream, stop)
+                return _logged(strategy, stream, stop, cycle)
         except BaseException:
             strategy.journal.interrupt()
             raise
 
 
-def _logged(strategy: Strategy, stream: BlockStream, stop: Stop | None) -> StreamResult:
+def _logged(strategy: Strategy, stream: BlockStream, stop: Stop | None, cycle: str) -> StreamResult:
     config, directory, logger = strategy.config, strategy.run_directory, getLogger("recbole_ccd")
     words = (config["model"], config["dataset"], config["strategy"], directory.path)
     logger.info("%s on %s, strategy %s, in %s", *words)
     logger.info("\n%s", stream_table(stream))
     with nullcontext() if stop is None else stop.gracefully():
-        result = strategy.run(stream)
+        result = strategy.run(stream) if cycle == FULL else strategy.run_student(stream)
+        # runs that are compared are seldom updated
+        if cycle == FULL and config["prepare_update"] and strategy.base_models is None:
+            strategy.prepare_next(stream)
     saving = strategy.journal.manifest.saving
     logger.info("saving: %d times, %.1fs", saving["saves"], saving["seconds"])
     logger.info("result: %s", directory.result)

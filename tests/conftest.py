@@ -24,6 +24,8 @@ SMALL = {
     "show_progress": False,
     "gpu_id": "",
     "block_ratios": [0.4, 0.3, 0.3],
+    # a stage for a block that never comes; tests/update has its own
+    "prepare_update": False,
     # 5 MB each; tests/report has its own
     "write_report": False,
 }

@@ -276,25 +276,35 @@ class Block:
         """The block as it arrives in ``n`` pieces, for several student updates inside it.
 
         Args:
-            n: number of pieces; pieces that would be empty are left out.
+            n: number of pieces, of each file where it came in several; empty ones are left out.
 
         Returns:
             Blocks of this index. Each holds its piece of the train rows, knows the ids arrived with it
             or before, and validates on the valid rows whose user and item are known by then.
         """
-        if n == 1:
+        files = self._source.arrivals(self.index)
+        if n == len(files) == 1:
             return [self]
         parts, old = [], (self.n_old_users, self.n_old_items)
-        pieces = [piece for piece in np.array_split(self._rows[TRAIN], n) if len(piece)]
-        for number, piece in enumerate(pieces):
-            last = number == len(pieces) - 1
-            known = (self.n_users, self.n_items) if last else self._source.known_with(piece, old)
-            rows = {
-                TRAIN: piece,
-                VALID: self._source.only_known(self._rows[VALID], known),
-                TEST: self._rows[TEST][:0],
-            }
-            arrived = np.concatenate(pieces[: number + 1])
-            parts.append(Block(self._source, self.index, rows, known, old, self.previous, arrived))
-            old = known
+        for start, end in files:
+            part = {name: rows[(rows >= start) & (rows < end)] for name, rows in self._rows.items()}
+            pieces = [piece for piece in np.array_split(part[TRAIN], n) if len(piece)]
+            for number, piece in enumerate(pieces):
+                # the last one brings whoever is only to be found in the valid and test parts
+                whole = number == len(pieces) - 1
+                brought = np.concatenate(list(part.values())) if whole else piece
+                known = self._source.known_with(brought, old)
+                parts.append(self._piece(piece, end, known, old))
+                old = known
         return parts
+
+    def _piece(self, train: np.ndarray, end: int, known: tuple[int, int], old: tuple[int, int]) -> Block:
+        """Some train rows, when the rows before ``end`` have arrived and these ids are known."""
+        valid, arrived = (self._rows[part] for part in (VALID, TRAIN))
+        rows = {
+            TRAIN: train,
+            VALID: self._source.only_known(valid[valid < end], known),
+            TEST: self._rows[TEST][:0],
+        }
+        arrived = arrived[arrived <= train[-1]]
+        return Block(self._source, self.index, rows, known, old, self.previous, arrived)

@@ -45,8 +45,12 @@ class IncrementalDataset(Dataset):
     Attributes:
         block_of_row: block index of each row of ``inter_feat``, shape ``(n,)``.
         part_of_row: ``TRAIN``, ``VALID`` or ``TEST`` of each row, shape ``(n,)``.
+        arrival_of_row: number of the file that brought each row, where blocks came in several one after the
+            other, shape ``(n,)``; None where each is a whole.
         n_blocks: the number of blocks.
     """
+
+    arrival_of_row: np.ndarray | None = None
 
     def __init__(self, config: CCDConfig) -> None:
         """Loads, filters, cuts and numbers the stream.

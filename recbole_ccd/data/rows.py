@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from recbole_ccd.data.cut import TEST, TRAIN, VALID
@@ -25,13 +27,25 @@ class StreamRows:
         self.dataset = dataset
         self._users = dataset.inter_feat[dataset.uid_field].numpy()
         self._items = dataset.inter_feat[dataset.iid_field].numpy()
+        # rows are in order of arrival
+        starts = np.searchsorted(dataset.block_of_row, np.arange(dataset.n_blocks + 1))
         self.parts = [
             {
-                part: np.flatnonzero((dataset.block_of_row == k) & (dataset.part_of_row == part))
+                part: start + np.flatnonzero(dataset.part_of_row[start:end] == part)
                 for part in (TRAIN, VALID, TEST)
             }
-            for k in range(dataset.n_blocks)
+            for start, end in pairwise(starts)
         ]
+        self._starts = starts
+
+    def arrivals(self, index: int) -> list[tuple[int, int]]:
+        """First row, and the one after the last, of each file that a block came in, in order."""
+        start, end = map(int, self._starts[index : index + 2])
+        numbers = self.dataset.arrival_of_row
+        if numbers is None or end - start < 2:
+            return [(start, end)]
+        cuts = start + 1 + np.flatnonzero(np.diff(numbers[start:end]))
+        return list(pairwise([start, *map(int, cuts), end]))
 
     def known_with(self, rows: np.ndarray, before: tuple[int, int]) -> tuple[int, int]:
         """Users and items known ([PAD] included) once ``rows`` have arrived after ``before``."""

@@ -7,11 +7,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from recbole_ccd.data.block import Block
 from recbole_ccd.data.cut import PARTS, TEST, TRAIN, VALID
 from recbole_ccd.data.dataset import IncrementalDataset
 from recbole_ccd.data.fingerprint import fingerprint_of
+from recbole_ccd.data.interactions import ROWS
 from recbole_ccd.data.rows import StreamRows
 from recbole_ccd.errors import DataError
 
@@ -77,20 +79,16 @@ class BlockStream:
         """All blocks in order."""
         return iter(self._blocks)
 
-    def rows_until(self, block: Block) -> dict[str, np.ndarray]:
-        """All interactions of a block and of those before it, in order of arrival.
-
-        Args:
-            block: the last block.
-
-        Returns:
-            ``users``, ``items``, ``blocks`` and ``parts`` of each, shapes ``(n,)``.
-        """
+    def rows_of(self, block: Block) -> dict[str, torch.Tensor]:
+        """The interactions of a block in order of arrival, as :class:`Interactions` keeps them."""
         dataset = self.dataset
-        n = int(np.searchsorted(dataset.block_of_row, block.index, side="right"))
-        fields = {"users": dataset.uid_field, "items": dataset.iid_field}
-        ids = {name: dataset.inter_feat[field].numpy()[:n] for name, field in fields.items()}
-        return {**ids, "blocks": dataset.block_of_row[:n], "parts": dataset.part_of_row[:n]}
+        start, end = np.searchsorted(dataset.block_of_row, (block.index, block.index + 1))
+        rows = {
+            "users": dataset.inter_feat[dataset.uid_field],
+            "items": dataset.inter_feat[dataset.iid_field],
+            "parts": torch.from_numpy(dataset.part_of_row),
+        }
+        return {name: rows[name][start:end].to(kind) for name, kind in ROWS.items()}
 
     @cached_property
     def fingerprint(self) -> dict[str, Any]:

@@ -79,6 +79,15 @@ class StreamResult:
         self._rows: dict[str, list[list[dict[str, float]]]] = {}
         self._new: dict[str, dict[str, dict[int, dict[str, float]]]] = {"users": {}, "items": {}}
 
+    def extend(self, known: Sequence[Mapping[str, int]]) -> None:
+        """Take in that there are more blocks by now.
+
+        Args:
+            known: As of the constructor, of all blocks; it begins with what was known before.
+        """
+        self.known = [{"users": int(k["users"]), "items": int(k["items"])} for k in known]
+        self.n_blocks = len(self.known)
+
     @property
     def roles(self) -> list[str]:
         """The roles that have rows, the student first."""

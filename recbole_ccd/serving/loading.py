@@ -5,28 +5,29 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from recbole.model.abstract_recommender import GeneralRecommender
 from torch import Tensor
 
 from recbole_ccd.config import CCDConfig
+from recbole_ccd.data.interactions import Interactions
+from recbole_ccd.data.kept import KeptStream
 from recbole_ccd.errors import CCDError, ConfigError, RunError, one_line
-from recbole_ccd.files import load_tensors
 from recbole_ccd.model.scoring import scores_pairs_only
 from recbole_ccd.model.teacher import ordering_rows
 from recbole_ccd.ranking.topk import ScoreFn
 from recbole_ccd.seeding import derive_seed
-from recbole_ccd.serving.kept_stream import kept_block
 from recbole_ccd.serving.served import About, ServedModel, steady
-from recbole_ccd.state import Manifest, RunDirectory
-from recbole_ccd.state.manifest import RUN, BlockEntry, KeptFile
-from recbole_ccd.state.record import RECORD, Record, digest_of
+from recbole_ccd.state import Manifest
+from recbole_ccd.state.entries import BlockEntry, KeptFile, OpenEntry, RowsEntry
+from recbole_ccd.state.manifest import RUN
+from recbole_ccd.state.record import RECORD, Record
+from recbole_ccd.state.rows import REMEDY, read_rows, read_tensors, read_vocabulary
 from recbole_ccd.strategy import STRATEGIES
 
 _ROLES = ("student", "teacher")
-_VOCABULARY = "vocabulary.json"
-_REMEDY = "restore it from a copy, or start the run anew"
 
 
 def load_student(run_dir: str | os.PathLike[str], role: str = "student") -> ServedModel:
@@ -49,12 +50,13 @@ def load_student(run_dir: str | os.PathLike[str], role: str = "student") -> Serv
         raise ConfigError(f"role is {role!r}; give one of: {', '.join(_ROLES)}")
     manifest = _manifest(folder)
     entry = _last_block(folder, manifest, role)
-    record = _record(folder, entry.files[RECORD])
-    vocabulary = _vocabulary(folder, record)
+    rows = _rows_of(manifest, entry)
+    record = _record(folder, entry.files[RECORD], read_rows(folder, rows))
+    vocabulary = read_vocabulary(folder, rows[-1])
     settings = manifest.settings
     if role == "student" and record.vectors is not None:
         return ServedModel(About(settings["model"], role, settings), record, vocabulary)
-    model = _rebuilt(folder, manifest, role, record, vocabulary)
+    model = _rebuilt(folder, settings, entry, role, record, vocabulary)
     name = "+".join(settings["teacher_models"]) if role == "teacher" else settings["model"]
     return ServedModel(About(name, role, settings), record, vocabulary, _scores_of(model))
 
@@ -75,12 +77,14 @@ def _last_block(folder: Path, manifest: Manifest, role: str) -> BlockEntry:
     if not manifest.blocks:
         raise RunError(f"{folder} has finished no block yet; go on with it by --resume={folder}")
     entry = manifest.blocks[-1]
+    if role == "student" and manifest.open is not None:
+        entry = manifest.open
     if "student" not in entry.files:
         raise RunError(
             f"{folder} keeps no weights of {manifest.settings['model']}, which is not learned by gradient "
             "steps; serve a run of another model, such as LightGCN"
         )
-    if RECORD not in entry.files:
+    if RECORD not in entry.files or len(manifest.rows) <= entry.block:
         raise RunError(f"{folder} is of an earlier version, which kept nothing to serve; start the run anew")
     if role == "teacher" and "teacher-0" not in entry.files:
         strategy = manifest.settings["strategy"]
@@ -88,44 +92,34 @@ def _last_block(folder: Path, manifest: Manifest, role: str) -> BlockEntry:
     return entry
 
 
-def _tensors(folder: Path, file: KeptFile) -> dict[str, Tensor]:
-    problem = file.problem(folder)
-    if problem is not None:
-        raise RunError(f"{file.in_folder(folder)} {problem}; {_REMEDY}")
-    return load_tensors(file.in_folder(folder))
+def _rows_of(manifest: Manifest, entry: BlockEntry) -> list[RowsEntry]:
+    """The interactions up to a block; there may be more of it that have not been learned yet."""
+    earlier = [rows for rows in manifest.rows if rows.block < entry.block]
+    own = [rows for rows in manifest.rows if rows.block == entry.block]
+    return earlier + (own[: entry.arrivals] if isinstance(entry, OpenEntry) else own)
 
 
-def _record(folder: Path, file: KeptFile) -> Record:
+def _record(folder: Path, file: KeptFile, rows: Interactions) -> Record:
     try:
-        return Record.from_tensors(_tensors(folder, file))
+        return Record.from_tensors(read_tensors(folder, file), rows)
     except KeyError as error:
-        raise RunError(f"{file.in_folder(folder)} holds no {error}; {_REMEDY}") from error
-
-
-def _vocabulary(folder: Path, record: Record) -> dict[str, Sequence[str]]:
-    """Tokens known at the record's block; the file may be ahead of it for a moment."""
-    document = RunDirectory(folder).read_json(_VOCABULARY)
-    try:
-        known = zip(("users", "items"), record.known, strict=True)
-        tokens = {name: list(map(str, document[name][:n])) for name, n in known}
-        same = bool(digest_of(tokens).equal(record.vocabulary))
-    except (KeyError, TypeError):
-        same = False
-    if not same:
-        raise RunError(f"{folder / _VOCABULARY} is damaged or that of another run; {_REMEDY}")
-    return tokens
+        raise RunError(f"{file.in_folder(folder)} holds no {error}; {REMEDY}") from error
 
 
 def _rebuilt(
-    folder: Path, manifest: Manifest, role: str, record: Record, vocabulary: Mapping[str, Sequence[str]]
+    folder: Path,
+    settings: Mapping[str, Any],
+    entry: BlockEntry,
+    role: str,
+    record: Record,
+    vocabulary: Mapping[str, Sequence[str]],
 ) -> GeneralRecommender:
     """The model as its strategy restores it, on the interactions of the record."""
-    files = manifest.blocks[-1].files
-    states = {name: _tensors(folder, file) for name, file in files.items() if name != RECORD}
+    states = {name: read_tensors(folder, file) for name, file in entry.files.items() if name != RECORD}
     try:
-        config = CCDConfig.from_dict({**manifest.settings, "use_gpu": False})
+        config = CCDConfig.from_dict({**settings, "use_gpu": False})
         strategy = STRATEGIES[config["strategy"]](config)
-        strategy.restore(kept_block(config, record, vocabulary), states)
+        strategy.restore(KeptStream(config, record.rows, vocabulary)[record.block], states)
     except CCDError:
         raise
     except Exception as error:  # whatever a model's own code raises without the columns of its data

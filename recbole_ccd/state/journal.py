@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from functools import partial
 from logging import getLogger
 from pathlib import Path
@@ -16,18 +15,11 @@ from torch import Tensor
 
 from recbole_ccd.errors import RunError
 from recbole_ccd.files import atomic_write, save_tensors
-from recbole_ccd.state.manifest import (
-    BASE_MODELS,
-    FINISHED,
-    INTERRUPTED,
-    RUN,
-    RUNNING,
-    BlockEntry,
-    EpochEntry,
-    Manifest,
-    StageEntry,
-)
+from recbole_ccd.state.entries import BlockEntry, EpochEntry, KeptFile, OpenEntry, StageEntry
+from recbole_ccd.state.manifest import BASE_MODELS, FINISHED, INTERRUPTED, RUN, RUNNING, Manifest
+from recbole_ccd.state.outcome import BlockState, Outcome
 from recbole_ccd.state.packing import pack, unpack
+from recbole_ccd.state.rows import write_rows
 from recbole_ccd.state.sameness import check_data, check_settings, settings_of, versions
 from recbole_ccd.state.store import STAGES, Store
 
@@ -39,34 +31,6 @@ if TYPE_CHECKING:
 _KEPT_BLOCKS = 2
 
 State = Mapping[str, Tensor]
-
-
-@dataclass
-class Outcome:
-    """What was left of a finished stage.
-
-    Attributes:
-        record: what result.json has of it.
-        state: the model's weights.
-    """
-
-    record: Any
-    state: dict[str, Tensor]
-
-
-@dataclass
-class BlockState:
-    """What was left of a finished block.
-
-    Attributes:
-        block: its index.
-        states: weights by the model's name.
-        result: the document of the result so far.
-    """
-
-    block: int
-    states: dict[str, dict[str, Tensor]]
-    result: Any
 
 
 class Journal:
@@ -93,6 +57,8 @@ class Journal:
         self._store = Store(folder)
         self._logger = getLogger("recbole_ccd")
         self._problem = problem
+        # blocks whose interactions are known to be on disk as they should
+        self._kept_rows: set[int] = set()
 
     @classmethod
     def of_run(cls, folder: Path, config: CCDConfig, stream: BlockStream) -> Journal:
@@ -252,23 +218,68 @@ class Journal:
             RunError: If it cannot be saved; what was kept before is still there.
         """
         with self._saving():
-            files = {
-                name: self._store.save(f"block-{block}/{name}.pt", partial(save_tensors, tensors=state))
-                for name, state in states.items()
-            }
-            text = json.dumps(result, sort_keys=True, allow_nan=False)
-            document = self._store.save(f"block-{block}/result.json", partial(atomic_write, data=text))
+            entry = BlockEntry(block, *self._save_models(f"block-{block}", states, result))
             manifest = self.manifest
             earlier = [entry for entry in manifest.blocks if entry.block < block]
-            manifest.blocks = [*earlier, BlockEntry(block, files, document)][-_KEPT_BLOCKS:]
+            manifest.blocks = [*earlier, entry][-_KEPT_BLOCKS:]
             manifest.stages = [entry for entry in manifest.stages if entry.block > block]
-            manifest.epochs = None
+            manifest.epochs, manifest.open = None, None
             self._store.write(self.manifest)
             self._store.prune(self.manifest)
 
+    def keep_open_block(self, block: int, states: Mapping[str, State], result: Any) -> None:
+        """Keep a block that the student has learned and the teacher has not; arguments as above.
+
+        Nothing is let go: the block is gone on with from the one before, and from its stages.
+
+        Raises:
+            RunError: If it cannot be saved; what was kept before is still there.
+        """
+        with self._saving():
+            arrivals = sum(entry.block == block for entry in self.manifest.rows)
+            # the files of one that the student has learned less of are not overwritten
+            folder = f"block-{block}-student-{arrivals}"
+            self.manifest.open = OpenEntry(block, *self._save_models(folder, states, result), arrivals)
+            self._store.write(self.manifest)
+            self._store.prune(self.manifest)
+
+    def _save_models(
+        self, folder: str, states: Mapping[str, State], result: Any
+    ) -> tuple[dict[str, KeptFile], KeptFile]:
+        files = {
+            name: self._store.save(f"{folder}/{name}.pt", partial(save_tensors, tensors=state))
+            for name, state in states.items()
+        }
+        text = json.dumps(result, sort_keys=True, allow_nan=False)
+        return files, self._store.save(f"{folder}/result.json", partial(atomic_write, data=text))
+
+    def keep_rows(
+        self, block: int, rows: Callable[[], State], vocabulary: Callable[[], Mapping[str, Sequence[str]]]
+    ) -> None:
+        """Keep the interactions of a block, unless they are there; the next manifest names them.
+
+        Args:
+            block: its index; those before have been kept.
+            rows: gives them, see :func:`~recbole_ccd.state.rows.write_rows`.
+            vocabulary: gives the tokens known at the block.
+
+        Raises:
+            RunError: If they cannot be saved.
+        """
+        entries = self.manifest.rows
+        if block in self._kept_rows:
+            return
+        found = next((n for n, entry in enumerate(entries) if entry.block == block), len(entries))
+        # what has arrived by itself is read before anything is learned of it
+        if found == len(entries) or (
+            entries[found].source is None and entries[found].file.problem(self.folder) is not None
+        ):
+            entries[found : found + 1] = [write_rows(self._store, rows(), vocabulary(), block)]
+        self._kept_rows.add(block)
+
     def finish(self) -> None:
         """Say that the run is finished."""
-        self.manifest.status = FINISHED
+        self.manifest.status, self.manifest.cycle = FINISHED, None
         self._store.write(self.manifest)
 
     def interrupt(self) -> None:

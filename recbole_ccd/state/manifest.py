@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
@@ -13,133 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from recbole_ccd.errors import RunError, one_line
-from recbole_ccd.files import Written, atomic_write, digest_of, first_line, sync_folder
+from recbole_ccd.files import atomic_write, first_line, sync_folder
+from recbole_ccd.state.entries import BlockEntry, EpochEntry, KeptFile, OpenEntry, RowsEntry, StageEntry
 
 FORMAT = 1
 MANIFEST, PREVIOUS, _NEXT = "manifest.json", "manifest.previous.json", "manifest.next.json"
 RUN, COMPARISON, BASE_MODELS = "run", "comparison", "base models"
 RUNNING, INTERRUPTED, FINISHED = "running", "interrupted", "finished"
-
-# names of files come out of a file: plain ones, below the folder
-_PLAIN = re.compile(r"(?:\w[\w.-]*/)*\w[\w.-]*\.(?:pt|json)", re.ASCII)
-
-
-@dataclass(frozen=True)
-class KeptFile:
-    """A file of a run directory.
-
-    Attributes:
-        file: its path within the directory, with ``/``.
-        sha256: digest of its content.
-        bytes: its size.
-    """
-
-    file: str
-    sha256: str
-    bytes: int
-
-    @classmethod
-    def at(cls, path: Path, folder: Path, written: Written) -> KeptFile:
-        """The entry of a file just written."""
-        return cls(path.relative_to(folder).as_posix(), *written)
-
-    @classmethod
-    def from_dict(cls, document: Any) -> KeptFile:
-        """Read an entry.
-
-        Raises:
-            ValueError: If the name could lead anywhere but below the folder, or something is missing.
-        """
-        kept = cls(str(document["file"]), str(document["sha256"]), int(document["bytes"]))
-        if not _PLAIN.fullmatch(kept.file) or ".." in kept.file:
-            raise ValueError(f"{one_line(repr(kept.file))} is no plain name of a file")
-        return kept
-
-    def in_folder(self, folder: Path) -> Path:
-        """Where the file lies."""
-        return folder / self.file
-
-    def problem(self, folder: Path) -> str | None:
-        """What is wrong with the file now; None if it is what was written."""
-        try:
-            found = digest_of(self.in_folder(folder))
-        except FileNotFoundError:
-            return "is missing"
-        except OSError as error:
-            return f"cannot be read ({error.strerror})"
-        if found.bytes != self.bytes:
-            return f"is damaged ({found.bytes} bytes instead of {self.bytes})"
-        return None if found.sha256 == self.sha256 else "is damaged (another checksum)"
-
-
-@dataclass
-class StageEntry:
-    """A finished stage.
-
-    Attributes:
-        key: its name, unique within the run.
-        block: the block it belongs to.
-        record: what result.json has of it.
-        file: the model's weights.
-    """
-
-    key: str
-    block: int
-    record: Any
-    file: KeptFile
-
-    @classmethod
-    def from_dict(cls, document: Any) -> StageEntry:
-        """Read an entry."""
-        file = KeptFile.from_dict(document["file"])
-        return cls(str(document["key"]), int(document["block"]), document["record"], file)
-
-
-@dataclass
-class EpochEntry:
-    """A stage that is under way.
-
-    Attributes:
-        key: the stage's name.
-        epochs: epochs finished.
-        file: all that the training needs to go on.
-    """
-
-    key: str
-    epochs: int
-    file: KeptFile
-
-    @classmethod
-    def from_dict(cls, document: Any) -> EpochEntry:
-        """Read an entry."""
-        file = KeptFile.from_dict(document["file"])
-        return cls(str(document["key"]), int(document["epochs"]), file)
-
-
-@dataclass
-class BlockEntry:
-    """A finished block.
-
-    Attributes:
-        block: its index.
-        files: weights by the model's name.
-        result: the result so far.
-    """
-
-    block: int
-    files: dict[str, KeptFile]
-    result: KeptFile
-
-    @classmethod
-    def from_dict(cls, document: Any) -> BlockEntry:
-        """Read an entry."""
-        files = {str(name): KeptFile.from_dict(file) for name, file in document["files"].items()}
-        return cls(int(document["block"]), files, KeptFile.from_dict(document["result"]))
-
-    def all_files(self) -> Iterator[KeptFile]:
-        """Everything that the checkpoint of the block consists of."""
-        yield from self.files.values()
-        yield self.result
+FULL, STUDENT = "full", "student"
 
 
 @dataclass
@@ -157,6 +37,9 @@ class Manifest:
         epochs: the stage that is under way, if it has been saved.
         saving: ``seconds`` spent in saving and number of ``saves``.
         runs: of a comparison: label, folder and configuration of each run.
+        rows: the interactions of every block so far, in order; only ever added to.
+        open: the block that the student alone has learned, if there is one.
+        cycle: of an update that is under way: ``full`` or ``student``.
     """
 
     kind: str
@@ -169,11 +52,27 @@ class Manifest:
     epochs: EpochEntry | None = None
     saving: dict[str, Any] = field(default_factory=lambda: {"seconds": 0.0, "saves": 0})
     runs: list[dict[str, Any]] = field(default_factory=list)
+    rows: list[RowsEntry] = field(default_factory=list)
+    open: OpenEntry | None = None
+    cycle: str | None = None
+
+    @property
+    def last_whole(self) -> int:
+        """The last block that student and teacher have learned; -1 if there is none."""
+        return self.blocks[-1].block if self.blocks else -1
+
+    @property
+    def is_updated(self) -> bool:
+        """Whether blocks have arrived since the run was begun."""
+        return any(entry.source is not None for entry in self.rows)
 
     def all_files(self) -> Iterator[KeptFile]:
         """Every checkpoint file that is named."""
         for block in self.blocks:
             yield from block.all_files()
+        if self.open is not None:
+            yield from self.open.all_files()
+        yield from (entry.file for entry in self.rows)
         yield from (stage.file for stage in self.stages)
         if self.epochs is not None:
             yield self.epochs.file
@@ -239,9 +138,12 @@ class Manifest:
         checksum = document.pop("sha256")
         if checksum != _checksum(document):
             raise ValueError("its checksum is wrong")
-        values = {entry.name: document[entry.name] for entry in fields(cls)}
+        values = {entry.name: document[entry.name] for entry in fields(cls) if entry.name in document}
         values["blocks"] = [BlockEntry.from_dict(entry) for entry in values["blocks"]]
         values["stages"] = [StageEntry.from_dict(entry) for entry in values["stages"]]
+        values["rows"] = [RowsEntry.from_dict(entry) for entry in values.get("rows", ())]
+        if values.get("open") is not None:
+            values["open"] = OpenEntry.from_dict(values["open"])
         if values["epochs"] is not None:
             values["epochs"] = EpochEntry.from_dict(values["epochs"])
         return cls(**values)

@@ -14,10 +14,13 @@ from torch import Tensor
 from recbole_ccd.errors import RunError
 from recbole_ccd.faults import not_saved
 from recbole_ccd.files import Written, is_temporary, load_tensors
-from recbole_ccd.state.manifest import MANIFEST, KeptFile, Manifest
+from recbole_ccd.state.entries import KeptFile
+from recbole_ccd.state.manifest import MANIFEST, Manifest
 
 STAGES = "stages"
 """The folder of stages that no block's checkpoint contains yet."""
+ROWS_FOLDER = "interactions"
+"""The folder of the interactions of every block."""
 
 
 class Store:
@@ -93,7 +96,8 @@ class Store:
     def prune(self, manifest: Manifest) -> None:
         """Remove checkpoints that the manifest does not name, and what killed processes left half-written."""
         named = {file.in_folder(self.folder) for file in manifest.all_files()}
-        for folder in (self._checkpoints / STAGES, *self._checkpoints.glob("block-*")):
+        written = (STAGES, ROWS_FOLDER)
+        for folder in (*map(self._checkpoints.joinpath, written), *self._checkpoints.glob("block-*")):
             for path in list(folder.glob("*")) if folder.is_dir() else ():
                 if path.suffix in (".pt", ".json", ".tmp") and path not in named:
                     _remove(path)

@@ -1,55 +1,34 @@
-"""The block loop: follow each block, evaluate on all seen so far, keep the run directory up to date."""
+"""What every strategy is: its checks, and stages in which models are made or found as they were left."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from functools import partial
-from logging import getLogger
-from typing import TYPE_CHECKING, ClassVar
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-import torch
 from recbole.model.abstract_recommender import GeneralRecommender
 from recbole.utils import set_color
-from torch import Tensor
 
 from recbole_ccd.data.block import Block
 from recbole_ccd.data.stream import BlockStream
-from recbole_ccd.evaluation.full_sort import FullSortEvaluator
-from recbole_ccd.evaluation.result import StreamResult
 from recbole_ccd.model.growth import build, learns_by_steps, rebuild
-from recbole_ccd.model.scoring import clear_cache, factors
-from recbole_ccd.model.teacher import ordering_rows
-from recbole_ccd.report.tables import block_table, final_table
-from recbole_ccd.reporting import leave_report
 from recbole_ccd.seeding import deterministic, seed_stage
-from recbole_ccd.state import Journal
-from recbole_ccd.state.record import RECORD, Record
+from recbole_ccd.strategy.loop import BlockLoop
 from recbole_ccd.strategy.stage import BaseModels, Stage, StageName
 from recbole_ccd.trainer.base import StageTrainer
 
 if TYPE_CHECKING:
     from recbole_ccd.config import CCDConfig
     from recbole_ccd.state import RunDirectory
-    from recbole_ccd.stopping import Stop
 
 
-class Strategy(ABC):
+class Strategy(BlockLoop):
     """How a model follows a stream.
 
     A subclass says what happens when a block arrives (:meth:`follow`) and what cannot work
-    (:meth:`check_models`); this class does the rest: the loop, evaluation after every block, tables,
-    result.json and checkpoints.
-
-    Attributes:
-        student: the deployed model after the last block followed.
-        teacher: the teacher system, or None where the strategy has none.
-        journal: where :meth:`run` keeps what it has finished; made from the run directory unless it is set.
-        stop: who may want the run to end early; None for nobody.
-        doing: what the run is at, in words.
+    (:meth:`check_models`); this class and the loop do the rest: stages, evaluation after every block,
+    tables, result.json and checkpoints.
     """
-
-    name: ClassVar[str]
 
     def __init__(
         self,
@@ -64,13 +43,9 @@ class Strategy(ABC):
             run_directory: where results go, made before the stream is run; None keeps them in memory.
             base_models: models of the base block that strategies of the same seed share; None keeps none.
         """
-        self.config, self.run_directory, self.base_models = config, run_directory, base_models
-        self.logger = getLogger("recbole_ccd")
-        self._evaluator = FullSortEvaluator(config, ordering_rows)
+        super().__init__(config, run_directory)
+        self.base_models = base_models
         self._checked: CCDConfig | None = None
-        self.journal: Journal | None = None
-        self.stop: Stop | None = None
-        self.doing = "at the start"
         self.prepare()
 
     def prepare(self) -> None:
@@ -78,8 +53,7 @@ class Strategy(ABC):
 
         A subclass with attributes of its own overrides this method, and calls the overridden one first.
         """
-        self.student: GeneralRecommender | None = None
-        self.teacher: GeneralRecommender | None = None
+        self.student = self.teacher = None
 
     def check(self, stream: BlockStream) -> None:
         """Refuses what cannot work, before anything is trained.
@@ -97,6 +71,24 @@ class Strategy(ABC):
             self.check_models(stream)
             self._checked = stream.config
 
+    def check_arrival(self, stream: BlockStream) -> None:
+        """Refuses a last block that cannot be learned, where those before it have been.
+
+        Args:
+            stream: the blocks.
+
+        Raises:
+            CCDError: as :meth:`check_block` does.
+        """
+        self.check_block(stream[len(stream) - 1])
+        self._checked = stream.config
+
+    def check_block(self, block: Block) -> None:
+        """Refuses a block that has arrived and cannot be learned."""
+
+    def prepare_after(self, block: Block) -> None:
+        """There is nothing, unless a strategy knows better."""
+
     @abstractmethod
     def check_models(self, stream: BlockStream) -> None:
         """Refuses models and data that this kind of strategy cannot work with.
@@ -107,73 +99,6 @@ class Strategy(ABC):
         Raises:
             ModelError: a model lacks what its role needs.
         """
-
-    @abstractmethod
-    def follow(self, block: Block) -> None:
-        """Learns a block; afterwards ``student`` and ``teacher`` are those of the block."""
-
-    def models(self) -> Mapping[str, GeneralRecommender]:
-        """The models to keep in the run directory, by file name: all that :meth:`restore` needs."""
-        return {"student": self.student}
-
-    def restore(self, block: Block, states: Mapping[str, Mapping[str, Tensor]]) -> None:
-        """Makes everything what it was after a block, but for what can be found again when it is needed.
-
-        Args:
-            block: the last block followed.
-            states: weights of the :meth:`models` by their names.
-        """
-        if "student" in states:
-            self.student = rebuild(self.config, block, states["student"])
-
-    def run(self, stream: BlockStream) -> StreamResult:
-        """Follows the whole stream, or the rest of it where the run directory holds its beginning.
-
-        Args:
-            stream: the blocks.
-
-        Returns:
-            What was measured: the R matrices of every metric and all that follows from them.
-
-        Raises:
-            RunError: training went wrong, or the run directory cannot be used.
-        """
-        self.check(stream)
-        if self.journal is None and self.run_directory is not None:
-            self.journal = Journal.of_run(self.run_directory.path, self.config, stream)
-        known = [{"users": block.n_users - 1, "items": block.n_items - 1} for block in stream]
-        self.result = StreamResult(self.config, len(stream), known)
-        first = self._restore(stream)
-        for block in list(stream)[first:]:
-            self.logger.info(set_color(f"block {block.index} of {len(stream) - 1}", "green") + f": {block}")
-            self.follow(block)
-            self._evaluate(stream, block)
-            self._save(stream, block)
-            if block.previous is not None:
-                block.previous.release()
-            self.logger.info("\n%s", block_table(self.result, block.index))
-            self._stop_if_asked()
-        if self.journal is not None:
-            self.journal.finish()
-        self.logger.info("\n%s", final_table(self.result))
-        return self.result
-
-    def _restore(self, stream: BlockStream) -> int:
-        """Takes up what an earlier process has left.
-
-        Returns:
-            The first block to follow.
-        """
-        if self.journal is None:
-            return 0
-        self.journal.tell()
-        left = self.journal.last_block()
-        if left is None:
-            return 0
-        self.logger.info(f"going on after block {left.block}")
-        self.result = StreamResult.from_dict(left.result, self.config)
-        self.restore(stream[left.block], left.states)
-        return left.block + 1
 
     def stage(
         self,
@@ -266,66 +191,3 @@ class Strategy(ABC):
         model = train()
         shared.add(part, model, self.result.stages[first:])
         return model
-
-    def _stop_if_asked(self) -> None:
-        if self.stop is not None:
-            self.stop.now()
-
-    def _evaluate(self, stream: BlockStream, block: Block) -> None:
-        for role, model in (("student", self.student), ("teacher", self.teacher)):
-            if model is None:
-                continue
-            self.doing = f"block {block.index}, evaluation of the {role}"
-            self._seed_evaluation(block, role)
-            clear_cache(model)
-            measured = self._measure(role, model, stream, block)
-            row = [measured[f"block {j}"] for j in range(block.index + 1)]
-            self.result.add_row(role, block.index, row)
-            self.result.add_new_entities(
-                role, block.index, measured.get("new users"), measured.get("new items")
-            )
-            self.result.set_size(role, model)
-            # a model keeps what it scored with: final embeddings, and of each member of an ensemble
-            clear_cache(model.eval())
-            self._stop_if_asked()
-
-    def _seed_evaluation(self, block: Block, role: str) -> None:
-        # a few models draw when they score, and what is served must be what was measured
-        seed_stage(self.config["seed"], self.config["reproducibility"], "evaluation", block.index, role)
-
-    def _measure(
-        self, role: str, model: GeneralRecommender, stream: BlockStream, now: Block
-    ) -> dict[str, dict[str, float]]:
-        """Metrics on the test part of every block so far, and on the part of new users and of new items."""
-        loaders = {
-            f"block {j}": stream[j].measured_loader(self.config, known_at=now) for j in range(now.index + 1)
-        }
-        whole = loaders[f"block {now.index}"]
-        if whole is not None:
-            new = partial(now.measured_loader, self.config, history=whole.history)
-            loaders["new users"] = new(users_from=now.n_old_users)
-            loaders["new items"] = new(items_from=now.n_old_items)
-        parts = {name: loader for name, loader in loaders.items() if loader is not None}
-        return self._evaluator.evaluate_parts(
-            model, parts, f"block {now.index} {role}", self.config["show_progress"], train_data=now.train
-        )
-
-    @torch.no_grad()
-    def _final_vectors(self, block: Block) -> tuple[Tensor, Tensor] | None:
-        self._seed_evaluation(block, "student")
-        return factors(self.student)
-
-    def _save(self, stream: BlockStream, block: Block) -> None:
-        if self.run_directory is None:
-            return
-        self.doing = f"block {block.index}, saving"
-        document = self.result.to_dict()
-        vocabulary = stream.vocabulary(block)
-        self.run_directory.write_json("vocabulary.json", vocabulary)
-        self.run_directory.write_json("result.json", document)
-        if self.config["write_report"]:
-            leave_report(self.run_directory, "result.json", document)
-        states = {name: model.state_dict() for name, model in self.models().items()}
-        if "student" in states:
-            states[RECORD] = Record.of_block(stream, block, vocabulary, self._final_vectors(block)).tensors()
-        self.journal.keep_block(block.index, states, document)

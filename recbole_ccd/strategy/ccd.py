@@ -36,6 +36,8 @@ class CCD(DistillingStrategy):
     """
 
     name = "ccd"
+    student_cycle = True
+    keeps_teacher = True
 
     def prepare(self) -> None:
         """There are no proxies yet, and no lists."""
@@ -54,6 +56,7 @@ class CCD(DistillingStrategy):
         self.proxies = {
             name: rebuild(self.config, block.previous, states[name]).requires_grad_(False)
             for name in (self.config["proxies"] if block.index else ())
+            if name in states
         }
 
     def follow(self, block: Block) -> None:
@@ -61,17 +64,27 @@ class CCD(DistillingStrategy):
         if block.index == 0:
             self.student = self.train_base_student(block, distilled=True)
             return
+        self.follow_by_student(block)
+        self.teacher = self.update_teacher(block)
+        self.forget_lists()
+
+    def follow_by_student(self, block: Block) -> None:
+        """Stages 1 and 2: short cycles, several of which may pass before the teacher's long one."""
         if block.index > 1:
             self.student = self.generate_student(block.previous)
         # a base student of another strategy, or of before an interruption, was told the same
         self.knowledge = self.knowledge or self.ask_teacher(block.previous)
         self.update_proxies(block)
-        pieces = self.pieces(block)
-        distilled = self.student
-        for number, piece in enumerate(pieces):
-            self.student = self.update_student(piece, distilled, number if len(pieces) > 1 else None)
-        self.teacher = self.update_teacher(block)
-        self.forget_lists()
+        distilled, several = self.student, self.config["student_updates_per_block"] > 1
+        for number, piece in enumerate(self.pieces(block)):
+            # the first piece of a block may have been all of it when it was learned
+            self.student = self.update_student(piece, distilled, number if number or several else None)
+
+    def prepare_after(self, block: Block) -> None:
+        """Stage 1 of the next block; the student of the base block is a distilled one."""
+        if block.index:
+            self.generate_student(block)
+            self.forget_lists()
 
     def pieces(self, block: Block) -> list[Block]:
         """The parts of a block that the student learns one after the other (short cycle)."""

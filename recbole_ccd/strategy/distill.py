@@ -13,6 +13,7 @@ class Distill(DistillingStrategy):
     """
 
     name = "distill"
+    keeps_teacher = True
 
     def follow(self, block: Block) -> None:
         """Base training and distillation on block 0, growth afterwards."""

@@ -18,6 +18,7 @@ class DistillEachBlock(DistillingStrategy):
     """
 
     name = "distill_each_block"
+    keeps_teacher = True
 
     def follow(self, block: Block) -> None:
         """The teacher learns the block, then a student learns from it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -58,6 +58,15 @@ class DistillingStrategy(Strategy):
             check_buildable(config, stream[0])
         self.check_negatives(stream, self.config, *self.members)
 
+    def check_block(self, block: Block) -> None:
+        """Refuses a user for whom no negative can be drawn.
+
+        Raises:
+            DataError: a user has interacted with every known item.
+        """
+        followers = self.members if self.keeps_teacher else []
+        self.check_negatives([block], self.config, *followers)
+
     def check_student(self, stream: BlockStream) -> None:
         """Refuses a student that cannot be taught by rankings, or not be grown.
 
@@ -72,7 +81,7 @@ class DistillingStrategy(Strategy):
                 "take LightGCN, BPR, NGCF, SGL, NeuMF or ENMF (it can be a member of the teacher)"
             )
 
-    def check_negatives(self, stream: BlockStream, *configs: CCDConfig) -> None:
+    def check_negatives(self, blocks: Iterable[Block], *configs: CCDConfig) -> None:
         """Refuses users for whom no negative can be drawn, where a model needs negatives.
 
         Raises:
@@ -88,7 +97,7 @@ class DistillingStrategy(Strategy):
                 )
         if not drawing:
             return
-        for block in stream:
+        for block in blocks:
             for piece in self.pieces(block):
                 piece.check_negatives()
 

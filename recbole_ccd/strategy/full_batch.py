@@ -73,6 +73,11 @@ class FullBatch(DistillingStrategy):
             check_buildable(self.config, stream[0])
             self.check_negatives(stream, self.config)
 
+    def check_block(self, block: Block) -> None:
+        """Refuses a user for whom no negative can be drawn, where the model needs any."""
+        if learns_by_steps(self.config):
+            super().check_block(block)
+
     def check_student(self, stream: BlockStream) -> None:
         """Refuses a student that cannot be taught on the base block.
 

@@ -22,7 +22,7 @@ def check(case, tiny_folder, tmp_path, saves):
         assert weights_of(tmp_path / "whole")
     # the last two blocks and nothing else is kept
     kept = {path.name for path in (tmp_path / "parts" / "checkpoints").iterdir()}
-    assert kept == {"block-1", "block-2"}
+    assert kept == {"block-1", "block-2", "interactions"}
     return kills
 
 

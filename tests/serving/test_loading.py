@@ -116,11 +116,11 @@ def test_a_record_that_lacks_something(copied):
     file = copied / "checkpoints" / "block-2" / "serving.pt"
     tensors = load_tensors(file)
     assert all(isinstance(value, torch.Tensor) for value in tensors.values())
-    written = save_tensors(file, {name: value for name, value in tensors.items() if name != "ends"})
+    written = save_tensors(file, {name: value for name, value in tensors.items() if name != "known"})
     manifest, _ = Manifest.read(copied)
     manifest.blocks[-1].files["serving"] = KeptFile.at(file, copied, written)
     manifest.write(copied)
-    assert "serving.pt holds no 'ends'; restore it" in refused(copied)
+    assert "serving.pt holds no 'known'; restore it" in refused(copied)
 
 
 def test_an_unfinished_run_is_served_at_its_last_block(copied, served):

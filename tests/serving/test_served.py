@@ -37,7 +37,8 @@ def test_a_run_directory_is_enough(run_dir, tmp_path, monkeypatch, rows):
     (tmp_path / "moved").mkdir()
     for name in ("manifest.json", "vocabulary.json"):
         shutil.copy(run_dir / name, tmp_path / "moved")
-    shutil.copytree(run_dir / "checkpoints" / "block-2", tmp_path / "moved" / "checkpoints" / "block-2")
+    for name in ("block-2", "interactions"):
+        shutil.copytree(run_dir / "checkpoints" / name, tmp_path / "moved" / "checkpoints" / name)
     monkeypatch.chdir(tmp_path)
     for role in ("student", "teacher"):
         there, here = load_student("moved", role), load_student(run_dir, role)
@@ -208,6 +209,6 @@ def test_items_as_one_text_are_refused(served):
 
 def test_the_record_holds_every_interaction_once(served, rows):
     record = served._record
-    assert len(record.users) == len(rows) == len(record.blocks_of_rows()) <= len(tiny_rows())
-    assert [k for *_, k, _ in rows] == record.blocks_of_rows().tolist()
+    assert len(record.rows) == len(rows) == len(record.rows.blocks_of_rows()) <= len(tiny_rows())
+    assert [k for *_, k, _ in rows] == record.rows.blocks_of_rows().tolist()
     assert record.matrix((TEST,), 1).nnz == len({(u, i) for u, i, k, part in rows if (k, part) == (1, TEST)})

@@ -135,7 +135,8 @@ class _RunPage:
 
             def caption(metric: str, values: Callable[[str], dict[str, Values]] = values) -> str:
                 found = values(metric)
-                last = {role: y[-1] for role, y in found.items()}
+                # a student may be a block ahead of its teacher
+                last = {role: y[-1] for role, y in found.items() if len(y) == self.n_done}
                 ends = f"after block {self.n_done - 1}: {compared(last)}"
                 return spread_out([ends, *(f"{role}: {course(y)}" for role, y in found.items())])
 
@@ -182,7 +183,7 @@ class _RunPage:
                 summary = self.result.summary(role, metric)
                 averages = [summary[quantity][-1] for quantity in QUANTITIES]
                 rows.append([metric, *averages, summary["BWT"], summary["forgetting"]])
-            caption = f"{sentence(role)}: all metrics after block {self.n_done - 1}"
+            caption = f"{sentence(role)}: all metrics after block {self.result.n_rows(role) - 1}"
             tables.append(table(rows, ["metric", *QUANTITIES, "BWT", "forgetting"], caption))
         meanings = [(name, self._definitions[name]) for name in ("BWT", "forgetting")]
         return f'<div class="row wide">{"".join(tables)}</div>' + definition_list(meanings, "meanings")

@@ -1,0 +1,80 @@
+"""A run directory takes in what has arrived, and lets go of what should not have."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from recbole_ccd.state.directory import RunDirectory
+from recbole_ccd.state.manifest import FINISHED, RUNNING, Manifest
+from recbole_ccd.state.rows import VOCABULARY, write_rows
+from recbole_ccd.state.store import Store
+
+
+def take_in(
+    folder: Path,
+    manifest: Manifest,
+    rows: Mapping[str, Tensor],
+    vocabulary: Mapping[str, Sequence[str]],
+    source: dict[str, Any],
+) -> None:
+    """Keeps interactions of the block after the last one that student and teacher have learned.
+
+    From the moment the manifest names them the files they came from are not needed any more.
+
+    Args:
+        folder: the run directory.
+        manifest: its manifest; it is changed, and written by :func:`begin_cycle`.
+        rows: the interactions.
+        vocabulary: tokens known with them, beginning with those known before.
+        source: where they came from.
+
+    Raises:
+        RunError: they cannot be written; the run is as it was then.
+        OSError: likewise of the tokens.
+    """
+    block = manifest.last_whole + 1
+    number = sum(entry.block == block for entry in manifest.rows)
+    # the first tokens stay those that earlier blocks are checked against
+    RunDirectory(folder).write_json(VOCABULARY, vocabulary)
+    manifest.rows.append(write_rows(Store(folder), rows, vocabulary, block, number, source))
+
+
+def begin_cycle(folder: Path, manifest: Manifest, cycle: str) -> None:
+    """Writes down that an update is under way, to be gone on with whenever it ends.
+
+    Args:
+        folder: the run directory.
+        manifest: its manifest.
+        cycle: ``full`` or ``student``.
+
+    Raises:
+        RunError: the manifest cannot be written.
+    """
+    manifest.status, manifest.cycle = RUNNING, cycle
+    Store(folder).write(manifest)
+
+
+def let_go(folder: Path, manifest: Manifest) -> None:
+    """Forgets what has arrived since the last block that student and teacher have learned.
+
+    Args:
+        folder: the run directory.
+        manifest: its manifest; it is changed and written.
+
+    Raises:
+        RunError: the manifest cannot be written.
+    """
+    whole, store = manifest.last_whole, Store(folder)
+    manifest.rows = [entry for entry in manifest.rows if entry.block <= whole]
+    manifest.stages = [entry for entry in manifest.stages if entry.block <= whole]
+    manifest.epochs = manifest.open = manifest.cycle = None
+    manifest.status = FINISHED
+    store.write(manifest)
+    store.prune(manifest)
+    document = store.load_document(manifest.blocks[-1].result, "result.json stays ahead of it")
+    if document is not None:
+        RunDirectory(folder).write_json("result.json", document)

@@ -1,0 +1,179 @@
+"""What manifest.json says of the files that it names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from recbole_ccd.errors import one_line
+from recbole_ccd.files import Written, digest_of
+
+# names of files come out of a file: plain ones, below the folder
+_PLAIN = re.compile(r"(?:\w[\w.-]*/)*\w[\w.-]*\.(?:pt|json)", re.ASCII)
+
+
+@dataclass(frozen=True)
+class KeptFile:
+    """A file of a run directory.
+
+    Attributes:
+        file: its path within the directory, with ``/``.
+        sha256: digest of its content.
+        bytes: its size.
+    """
+
+    file: str
+    sha256: str
+    bytes: int
+
+    @classmethod
+    def at(cls, path: Path, folder: Path, written: Written) -> KeptFile:
+        """The entry of a file just written."""
+        return cls(path.relative_to(folder).as_posix(), *written)
+
+    @classmethod
+    def from_dict(cls, document: Any) -> KeptFile:
+        """Read an entry.
+
+        Raises:
+            ValueError: If the name could lead anywhere but below the folder, or something is missing.
+        """
+        kept = cls(str(document["file"]), str(document["sha256"]), int(document["bytes"]))
+        if not _PLAIN.fullmatch(kept.file) or ".." in kept.file:
+            raise ValueError(f"{one_line(repr(kept.file))} is no plain name of a file")
+        return kept
+
+    def in_folder(self, folder: Path) -> Path:
+        """Where the file lies."""
+        return folder / self.file
+
+    def problem(self, folder: Path) -> str | None:
+        """What is wrong with the file now; None if it is what was written."""
+        try:
+            found = digest_of(self.in_folder(folder))
+        except FileNotFoundError:
+            return "is missing"
+        except OSError as error:
+            return f"cannot be read ({error.strerror})"
+        if found.bytes != self.bytes:
+            return f"is damaged ({found.bytes} bytes instead of {self.bytes})"
+        return None if found.sha256 == self.sha256 else "is damaged (another checksum)"
+
+
+@dataclass
+class StageEntry:
+    """A finished stage.
+
+    Attributes:
+        key: its name, unique within the run.
+        block: the block it belongs to.
+        record: what result.json has of it.
+        file: the model's weights.
+    """
+
+    key: str
+    block: int
+    record: Any
+    file: KeptFile
+
+    @classmethod
+    def from_dict(cls, document: Any) -> StageEntry:
+        """Read an entry."""
+        file = KeptFile.from_dict(document["file"])
+        return cls(str(document["key"]), int(document["block"]), document["record"], file)
+
+
+@dataclass
+class EpochEntry:
+    """A stage that is under way.
+
+    Attributes:
+        key: the stage's name.
+        epochs: epochs finished.
+        file: all that the training needs to go on.
+    """
+
+    key: str
+    epochs: int
+    file: KeptFile
+
+    @classmethod
+    def from_dict(cls, document: Any) -> EpochEntry:
+        """Read an entry."""
+        file = KeptFile.from_dict(document["file"])
+        return cls(str(document["key"]), int(document["epochs"]), file)
+
+
+@dataclass
+class BlockEntry:
+    """A finished block.
+
+    Attributes:
+        block: its index.
+        files: weights by the model's name.
+        result: the result so far.
+    """
+
+    block: int
+    files: dict[str, KeptFile]
+    result: KeptFile
+
+    @classmethod
+    def from_dict(cls, document: Any) -> BlockEntry:
+        """Read an entry."""
+        files = {str(name): KeptFile.from_dict(file) for name, file in document["files"].items()}
+        return cls(int(document["block"]), files, KeptFile.from_dict(document["result"]))
+
+    def all_files(self) -> Iterator[KeptFile]:
+        """Everything that the checkpoint of the block consists of."""
+        yield from self.files.values()
+        yield self.result
+
+
+@dataclass
+class OpenEntry(BlockEntry):
+    """A block that the student has learned so far and the teacher has not.
+
+    Attributes:
+        arrivals: how many files of the block it has learned.
+    """
+
+    arrivals: int
+
+    @classmethod
+    def from_dict(cls, document: Any) -> OpenEntry:
+        """Read an entry."""
+        whole = BlockEntry.from_dict(document)
+        return cls(whole.block, whole.files, whole.result, int(document["arrivals"]))
+
+
+@dataclass
+class RowsEntry:
+    """Interactions that the run has been given: a block, or a part of one that arrived by itself.
+
+    Attributes:
+        block: the block's index.
+        known: users and items known with them, [PAD] included.
+        vocabulary: digest of the tokens of these, see :func:`~recbole_ccd.state.rows.digest_of`.
+        file: the interactions.
+        source: of those that arrived by an update the ``files`` they came from and the ``sha256`` of what
+            these held; None of those that the run was begun with.
+    """
+
+    block: int
+    known: tuple[int, int]
+    vocabulary: str
+    file: KeptFile
+    source: dict[str, Any] | None = None
+
+    @classmethod
+    def from_dict(cls, document: Any) -> RowsEntry:
+        """Read an entry."""
+        users, items = map(int, document["known"])
+        file, source = KeptFile.from_dict(document["file"]), document["source"]
+        if source is not None:
+            source = {"files": list(map(str, source["files"])), "sha256": str(source["sha256"])}
+        return cls(int(document["block"]), (users, items), str(document["vocabulary"]), file, source)

@@ -1,0 +1,241 @@
+"""The block loop: follow each block, evaluate on all seen so far, keep the run directory up to date."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from functools import partial
+from logging import getLogger
+from typing import TYPE_CHECKING, ClassVar
+
+from recbole.model.abstract_recommender import GeneralRecommender
+from recbole.utils import set_color
+from torch import Tensor
+
+from recbole_ccd.data.block import Block
+from recbole_ccd.data.stream import BlockStream
+from recbole_ccd.evaluation.result import ROLES, StreamResult
+from recbole_ccd.model.growth import rebuild
+from recbole_ccd.model.scoring import clear_cache
+from recbole_ccd.report.tables import block_table, final_table
+from recbole_ccd.reporting import leave_report
+from recbole_ccd.state import Journal
+from recbole_ccd.state.record import RECORD, Record
+from recbole_ccd.state.rows import VOCABULARY
+from recbole_ccd.strategy.measuring import final_vectors, measure, seed_evaluation
+
+if TYPE_CHECKING:
+    from recbole_ccd.config import CCDConfig
+    from recbole_ccd.state import RunDirectory
+    from recbole_ccd.stopping import Stop
+
+
+class BlockLoop(ABC):
+    """How a stream is followed, whatever is done with a block.
+
+    Attributes:
+        student: the deployed model after the last block followed.
+        teacher: the teacher system, or None where there is none.
+        journal: where :meth:`run` keeps what it has finished; made from the run directory unless it is set.
+        stop: who may want the run to end early; None for nobody.
+        doing: what the run is at, in words.
+    """
+
+    name: ClassVar[str]
+    keeps_teacher: ClassVar[bool] = False
+    """Whether there is a teacher after the base block, which follows the stream too."""
+    student_cycle: ClassVar[bool] = False
+    """Whether the student can learn a block before the teacher does."""
+
+    student: GeneralRecommender | None
+    teacher: GeneralRecommender | None
+
+    def __init__(self, config: CCDConfig, run_directory: RunDirectory | None = None) -> None:
+        """Prepares the loop.
+
+        Args:
+            config: the run's configuration.
+            run_directory: where results go, made before the stream is run; None keeps them in memory.
+        """
+        self.config, self.run_directory = config, run_directory
+        self.logger = getLogger("recbole_ccd")
+        self.journal: Journal | None = None
+        self.stop: Stop | None = None
+        self.doing = "at the start"
+
+    @abstractmethod
+    def check(self, stream: BlockStream) -> None:
+        """Refuses what cannot work, before anything is trained.
+
+        Args:
+            stream: the blocks.
+
+        Raises:
+            CCDError: something in it cannot work.
+        """
+
+    @abstractmethod
+    def follow(self, block: Block) -> None:
+        """Learns a block; afterwards ``student`` and ``teacher`` are those of the block."""
+
+    def follow_by_student(self, block: Block) -> None:
+        """The student alone learns a block; :meth:`follow` begins with just that (``student_cycle``)."""
+        raise NotImplementedError(f"strategy {self.name} has no cycle of the student alone")
+
+    @abstractmethod
+    def prepare_after(self, block: Block) -> None:
+        """Does what :meth:`follow` would begin the block after this one with; nothing where it cannot."""
+
+    def models(self) -> Mapping[str, GeneralRecommender]:
+        """The models to keep in the run directory, by file name: all that :meth:`restore` needs."""
+        return {"student": self.student}
+
+    def restore(self, block: Block, states: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """Makes everything what it was after a block, but for what can be found again when it is needed.
+
+        Args:
+            block: the last block followed.
+            states: weights of the :meth:`models` by their names.
+        """
+        if "student" in states:
+            self.student = rebuild(self.config, block, states["student"])
+
+    def run(self, stream: BlockStream) -> StreamResult:
+        """Follows the whole stream, or the rest of it where the run directory holds its beginning.
+
+        Args:
+            stream: the blocks.
+
+        Returns:
+            What was measured: the R matrices of every metric and all that follows from them.
+
+        Raises:
+            RunError: training went wrong, or the run directory cannot be used.
+        """
+        for block in self._begin(stream):
+            self._follow_whole(stream, block)
+        return self._end()
+
+    def run_student(self, stream: BlockStream) -> StreamResult:
+        """Follows the stream, the last block by the student alone; the teacher stays at the block before.
+
+        Args:
+            stream: the blocks.
+
+        Returns:
+            What was measured; the student has a row more than the teacher.
+
+        Raises:
+            RunError: training went wrong, or the run directory cannot be used.
+        """
+        *earlier, block = self._begin(stream)
+        for whole in earlier:
+            self._follow_whole(stream, whole)
+        self._tell(stream, block)
+        self.follow_by_student(block)
+        self._evaluate(stream, block, ("student",))
+        self._save(stream, block, whole=False)
+        self.logger.info("\n%s", block_table(self.result, block.index))
+        return self._end()
+
+    def prepare_next(self, stream: BlockStream) -> None:
+        """Does ahead what the next block begins with, as far as that needs nothing of it.
+
+        It is kept among the finished stages of the run directory.
+
+        Args:
+            stream: the blocks, which have been followed.
+
+        Raises:
+            RunError: training went wrong, or the run directory cannot be used.
+        """
+        recorded = list(self.result.stages)
+        self.prepare_after(stream[len(stream) - 1])
+        # it is part of the next block's result
+        self.result.stages = recorded
+        self._stop_if_asked()
+
+    def _begin(self, stream: BlockStream) -> list[Block]:
+        """Takes up what an earlier process has left.
+
+        Returns:
+            The blocks that are still to be followed.
+        """
+        self.check(stream)
+        if self.journal is None and self.run_directory is not None:
+            self.journal = Journal.of_run(self.run_directory.path, self.config, stream)
+        known = [{"users": block.n_users - 1, "items": block.n_items - 1} for block in stream]
+        self.result = StreamResult(self.config, len(stream), known)
+        if self.journal is None:
+            return list(stream)
+        self.journal.tell()
+        left = self.journal.last_block()
+        if left is None:
+            return list(stream)
+        self.logger.info(f"going on after block {left.block}")
+        self.result = StreamResult.from_dict(left.result, self.config)
+        self.result.extend(known)
+        self.restore(stream[left.block], left.states)
+        return list(stream)[left.block + 1 :]
+
+    def _tell(self, stream: BlockStream, block: Block) -> None:
+        self.logger.info(set_color(f"block {block.index} of {len(stream) - 1}", "green") + f": {block}")
+
+    def _follow_whole(self, stream: BlockStream, block: Block) -> None:
+        self._tell(stream, block)
+        self.follow(block)
+        self._evaluate(stream, block)
+        self._save(stream, block)
+        if block.previous is not None:
+            block.previous.release()
+        self.logger.info("\n%s", block_table(self.result, block.index))
+        self._stop_if_asked()
+
+    def _end(self) -> StreamResult:
+        if self.journal is not None:
+            self.journal.finish()
+        self.logger.info("\n%s", final_table(self.result))
+        return self.result
+
+    def _evaluate(self, stream: BlockStream, block: Block, roles: Sequence[str] = ROLES) -> None:
+        for role in roles:
+            model = getattr(self, role)
+            if model is None:
+                continue
+            self.doing = f"block {block.index}, evaluation of the {role}"
+            seed_evaluation(self.config, block, role)
+            clear_cache(model)
+            measured = measure(self.config, model, role, stream, block)
+            row = [measured[f"block {j}"] for j in range(block.index + 1)]
+            self.result.add_row(role, block.index, row)
+            self.result.add_new_entities(
+                role, block.index, measured.get("new users"), measured.get("new items")
+            )
+            self.result.set_size(role, model)
+            # a model keeps what it scored with: final embeddings, and of each member of an ensemble
+            clear_cache(model.eval())
+            self._stop_if_asked()
+
+    def _save(self, stream: BlockStream, block: Block, whole: bool = True) -> None:
+        if self.run_directory is None:
+            return
+        self.doing = f"block {block.index}, saving"
+        document = self.result.to_dict()
+        self.run_directory.write_json(VOCABULARY, stream.vocabulary(block))
+        self.run_directory.write_json("result.json", document)
+        if self.config["write_report"]:
+            leave_report(self.run_directory, "result.json", document)
+        for known in list(stream)[: block.index + 1]:
+            rows, vocabulary = partial(stream.rows_of, known), partial(stream.vocabulary, known)
+            self.journal.keep_rows(known.index, rows, vocabulary)
+        models = self.models() if whole else {"student": self.student}
+        states = {name: model.state_dict() for name, model in models.items()}
+        if "student" in states:
+            vectors = final_vectors(self.config, self.student, block)
+            states[RECORD] = Record.tensors((block.n_users, block.n_items), vectors)
+        keep = self.journal.keep_block if whole else self.journal.keep_open_block
+        keep(block.index, states, document)
+
+    def _stop_if_asked(self) -> None:
+        if self.stop is not None:
+            self.stop.now()

@@ -1,0 +1,251 @@
+"""Tomorrow's block: a finished run takes in new interactions and goes on from there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from recbole_ccd.compat import check_working_folder
+from recbole_ccd.config import CCDConfig
+from recbole_ccd.data.arrival import Arrival, Files, divided, new_files, numbered, read_arrival
+from recbole_ccd.data.kept import KeptStream
+from recbole_ccd.errors import ConfigError, DataError, RunError, one_line
+from recbole_ccd.evaluation.result import StreamResult
+from recbole_ccd.faults import told_in_one_line
+from recbole_ccd.runs import (
+    begun,
+    execute,
+    finished_result,
+    reconfigured,
+    show_finished,
+    split_folder,
+    split_key,
+    strategy_in,
+)
+from recbole_ccd.state import Manifest, RunDirectory, RunLock
+from recbole_ccd.state.arriving import begin_cycle, let_go, take_in
+from recbole_ccd.state.entries import RowsEntry
+from recbole_ccd.state.manifest import FINISHED, FULL, RUN, STUDENT
+from recbole_ccd.state.rows import read_rows, read_vocabulary
+from recbole_ccd.stopping import resumable
+from recbole_ccd.strategy import STRATEGIES
+
+if TYPE_CHECKING:
+    from recbole_ccd.stopping import Stop
+
+CYCLES = (FULL, STUDENT)
+
+
+def update(
+    run_dir: str | os.PathLike[str],
+    new_block: Files | None = None,
+    cycle: str = FULL,
+    replace: bool = False,
+    config_file_list: Sequence[str] | None = None,
+    config_dict: Mapping[str, Any] | None = None,
+    argv: Sequence[str] | None = None,
+    stop: Stop | None = None,
+) -> StreamResult:
+    """Goes on with a finished run on a block that was not there yet when it was begun.
+
+    The run directory and the new file are all that is read. A full cycle gives what a run on all blocks
+    would have given, bit for bit on the same machine and a CPU. With ``cycle="student"`` the student of
+    ``ccd`` learns the interactions at once and the block stays open: further files are further parts of it,
+    until a full cycle lets the teacher learn all of them. An update that was interrupted is gone on with by
+    calling it again or by :func:`~recbole_ccd.resume`; what was learned before remains in use meanwhile.
+
+    Args:
+        run_dir: the run directory.
+        new_block: an atomic ``.inter`` file, which is divided into train, valid and test; or three. None
+            closes the block that is open, or goes on with an update that was interrupted.
+        cycle: ``full``, or ``student``.
+        replace: lets go of what has arrived and the teacher has not learned, before the new block is read.
+        config_file_list: YAML files laid over the run's configuration, as in
+            :func:`~recbole_ccd.resume`.
+        config_dict: keys laid over the files.
+        argv: ``--key=value`` arguments laid over all.
+        stop: who may want it to end early; None for nobody.
+
+    Returns:
+        The measurements, a row longer than before.
+
+    Raises:
+        CCDError: the run cannot be updated, or the new block not be used, before anything is changed; or
+            what went wrong in training.
+    """
+    folder = Path(run_dir)
+    _updatable(folder)
+    if cycle not in CYCLES:
+        raise ConfigError(f"cycle is {one_line(repr(cycle))}; give one of: {', '.join(CYCLES)}")
+    files = None if new_block is None else new_files(new_block)
+    with resumable(folder), RunLock(folder):
+        # by now, nobody else is at it
+        manifest = _updatable(folder)
+        recorded, sources = RunDirectory(folder).read_config(), (config_file_list, config_dict, argv)
+        config = reconfigured(folder, recorded, *sources, settings=manifest.settings)
+        cycle = _possible(config, cycle)
+        arrival = None if files is None else read_arrival(config, files)
+        if _is_done(folder, manifest, arrival, cycle, replace):
+            result = finished_result(folder, config)
+            if result is not None:
+                show_finished(folder, result, config)
+                return result
+        return _update(folder, manifest, config, arrival, cycle, replace, stop)
+
+
+def kept_stream(folder: Path, manifest: Manifest, config: CCDConfig) -> KeptStream:
+    """All blocks that a run has been given, those that have arrived by an update among them.
+
+    Args:
+        folder: the run directory.
+        manifest: its manifest.
+        config: the run's configuration.
+
+    Raises:
+        RunError: they cannot be read.
+    """
+    rows, vocabulary = read_rows(folder, manifest.rows), read_vocabulary(folder, manifest.rows[-1])
+    return KeptStream(config, rows, vocabulary, manifest.data)
+
+
+def cycle_of(manifest: Manifest) -> str:
+    """The cycle that a run is to be gone on with."""
+    return manifest.cycle or (FULL if manifest.open is None else STUDENT)
+
+
+def _updatable(folder: Path) -> Manifest:
+    """The manifest of a run that has followed all its blocks."""
+    manifest = begun(folder)
+    if manifest is not None and manifest.kind != RUN:
+        held = ", ".join(str(run.get("folder")) for run in manifest.runs)
+        which = f", such as one of: {one_line(held)}" if held else ""
+        raise RunError(f"{folder} holds {manifest.kind} and no single run; give the folder of a run{which}")
+    if manifest is None or (manifest.status != FINISHED and not manifest.is_updated):
+        raise RunError(f"the run in {folder} is not finished; go on with it first: --resume={folder}")
+    if len(manifest.rows) <= manifest.last_whole:
+        raise RunError(
+            f"{folder} is of an earlier version, which kept no interactions to go on from; start the run anew"
+        )
+    return manifest
+
+
+def _possible(config: CCDConfig, cycle: str) -> str:
+    """The cycle that is gone through: without a teacher every one is full."""
+    strategy = STRATEGIES[config["strategy"]]
+    if cycle == STUDENT and strategy.keeps_teacher and not strategy.student_cycle:
+        raise ConfigError(
+            f"cycle is student, and the student of strategy {config['strategy']} learns from a teacher that "
+            "has learned the block; leave cycle out"
+        )
+    return cycle if strategy.student_cycle else FULL
+
+
+def _open_rows(manifest: Manifest) -> list[RowsEntry]:
+    """What has arrived and the teacher has not learned."""
+    return [entry for entry in manifest.rows if entry.block > manifest.last_whole]
+
+
+def _known(manifest: Manifest, arrival: Arrival) -> RowsEntry | None:
+    """The entry of rows that have arrived before."""
+    return next(
+        (entry for entry in manifest.rows if entry.source and entry.source["sha256"] == arrival.sha256), None
+    )
+
+
+def _is_done(folder: Path, manifest: Manifest, arrival: Arrival | None, cycle: str, replace: bool) -> bool:
+    """Whether an update has been done before; refuses those that cannot be.
+
+    Raises:
+        ConfigError: there is nothing to learn.
+        DataError: the rows are those of an earlier block.
+        RunError: another update is under way.
+    """
+    waiting, under_way = _open_rows(manifest), manifest.status != FINISHED
+    if arrival is None:
+        if not (waiting or under_way):
+            raise ConfigError(f"no block is open in {folder}; give new_block a file")
+        return cycle == STUDENT and not under_way
+    found = _known(manifest, arrival)
+    if found is None:
+        if under_way and not replace:
+            last = manifest.rows[-1].source["files"][0]
+            raise RunError(
+                f"an update of {folder} with {one_line(last)} is under way; go on with it first by "
+                f"--resume={folder}, or let go of it by --replace=True"
+            )
+        return False
+    if found.block < manifest.rows[-1].block or (under_way and found is not manifest.rows[-1]):
+        raise DataError(
+            f"{arrival.label}: these interactions are in block {found.block} already; give the next ones"
+        )
+    return not under_way and (cycle == STUDENT or not waiting)
+
+
+def _update(
+    folder: Path,
+    manifest: Manifest,
+    config: CCDConfig,
+    arrival: Arrival | None,
+    cycle: str,
+    replace: bool,
+    stop: Stop | None,
+) -> StreamResult:
+    if arrival is not None and _known(manifest, arrival) is not None:
+        arrival = None
+    kept = _kept_rows(manifest, without_open=replace and arrival is not None)
+    interactions, vocabulary = read_rows(folder, kept), read_vocabulary(folder, kept[-1])
+    new = None
+    if arrival is not None:
+        block = manifest.last_whole + 1
+        number = sum(entry.block == block for entry in kept)
+        new, vocabulary = numbered(divided(arrival, config, block, number), vocabulary)
+        interactions = interactions.with_more(block, new)
+    stream = KeptStream(config, interactions, vocabulary, manifest.data)
+    strategy = strategy_in(folder, config)
+    strategy.check_arrival(stream)
+    check_working_folder()
+    # from here on the folder changes
+    RunDirectory.prepare(folder)
+    with told_in_one_line(folder, lambda: "taking in the new block"):
+        if new is not None:
+            if len(kept) < len(manifest.rows):
+                let_go(folder, manifest)
+            take_in(folder, manifest, new, vocabulary, {"files": arrival.names, "sha256": arrival.sha256})
+        begin_cycle(folder, manifest, cycle if _open_rows(manifest) else FULL)
+    return execute(strategy, stream, stop, manifest.cycle)
+
+
+def _kept_rows(manifest: Manifest, without_open: bool) -> list[RowsEntry]:
+    return [entry for entry in manifest.rows if not without_open or entry.block <= manifest.last_whole]
+
+
+def is_update(argv: Sequence[str]) -> bool:
+    """Whether arguments ask for an update rather than for a run."""
+    return any(text.partition("=")[0] == "--update" for text in argv)
+
+
+def update_by(argv: Sequence[str], stop: Stop | None = None) -> StreamResult:
+    """Updates a run as the arguments of a command line say.
+
+    Args:
+        argv: ``--update=RUN_DIR`` and, if wanted, ``--new_block``, ``--cycle`` and ``--replace``; the others
+            are laid over the run's configuration.
+        stop: who may want it to end early.
+
+    Raises:
+        CCDError: as :func:`update` does, or an argument cannot be used.
+    """
+    rest, folder = split_folder("update", argv)
+    rest, new_block = split_key("new_block", rest)
+    rest, cycle = split_key("cycle", rest)
+    rest, replace = split_key("replace", rest)
+    if folder is None:
+        raise ConfigError(
+            "the argument '--update' (command line) cannot be read; write it as --update=RUN_DIR"
+        )
+    if replace is not None and replace.lower() not in ("true", "false"):
+        raise ConfigError(f"replace is {one_line(repr(replace))} (command line); give True or False")
+    replacing = replace is not None and replace.lower() == "true"
+    return update(folder, new_block, cycle or FULL, replacing, argv=rest, stop=stop)
