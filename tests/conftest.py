@@ -1,5 +1,6 @@
 """A tiny stream that everything can be tried on in a second."""
 
+import gc
 import os
 
 import numpy as np
@@ -76,6 +77,13 @@ def working_folder_of_its_own(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("working"))
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_collecting_of_what_stays():
+    """Modules and tests, half a million objects, are there to the end; garbage is looked for among others."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)
