@@ -1,5 +1,6 @@
 """A tiny stream that everything can be tried on in a second."""
 
+import gc
 import os
 
 import numpy as np
@@ -47,6 +48,12 @@ os.environ["OMP_NUM_THREADS"] = "1"
 torch.set_num_threads(1)
 
 
+def few(values, *quick):
+    """Parameters of which only the quick ones are tried by default, the others with ``-m slow``."""
+    assert set(quick) <= set(values)
+    return [value if value in quick else pytest.param(value, marks=pytest.mark.slow) for value in values]
+
+
 def write_inter(path, rows, header="user_id:token\titem_id:token\ttimestamp:float"):
     """Writes an atomic file."""
     lines = ["\t".join(str(value) for value in row) for row in rows]
@@ -69,6 +76,21 @@ def working_folder_of_its_own(tmp_path_factory):
     """Sends what RecBole writes into the working folder elsewhere, for each worker somewhere else."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("working"))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_collecting_of_what_stays():
+    """Modules and tests, half a million objects, are there to the end; garbage is looked for among others."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_waiting_for_the_disk():
+    """Files are written as ever, but only a power cut would tell whether they have reached the disk."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
         yield
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -71,14 +72,17 @@ def test_help_answers_without_loading_anything(command, tmp_path):
     assert not everything_in(tmp_path)
 
 
-def test_bad_input_ends_with_two_and_one_line(arguments, tmp_path):
+def test_bad_input_ends_with_two_and_one_line(arguments, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [SCRIPT[1], *arguments, "--run_dir=occupied"])
     (tmp_path / "occupied").mkdir()
     (tmp_path / "occupied" / "precious.txt").write_text("mine")
     before = everything_in(tmp_path)
-    # tests/bad_input has all the rest
-    done = execute([*SCRIPT, *arguments, "--run_dir=occupied"], tmp_path)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "error: occupied exists and is not empty; give another --run_dir\n"
+    # tests/bad_input has all the rest, in processes of their own too
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(SCRIPT[1], run_name="__main__")
+    assert ended.value.code == 2
+    assert capsys.readouterr() == ("", "error: occupied exists and is not empty; give another --run_dir\n")
     assert everything_in(tmp_path) == before
 
 

@@ -19,7 +19,7 @@ from recbole_ccd.config import expand
 from recbole_ccd.errors import DataError, RunError
 from recbole_ccd.state import RunDirectory
 from recbole_ccd.strategy import STRATEGIES
-from tests.conftest import SMALL, SMALL_CCD
+from tests.conftest import SMALL, SMALL_CCD, few
 
 QUICK = {**SMALL, **SMALL_CCD, "teacher_models": ["BPR"], "teacher_args": {}, "block_ratios": [0.6, 0.4]}
 LABELS, SEEDS = ["fine_tune", "ccd"], [2, 1]
@@ -126,7 +126,7 @@ def test_runs_of_a_seed_share_stream_and_base_models(keys, monkeypatch):
     assert [stream.config["seed"] for stream in streams] == [1, 2, 1]
 
 
-@pytest.mark.parametrize("strategy", sorted(STRATEGIES))
+@pytest.mark.parametrize("strategy", few(sorted(STRATEGIES), "ccd", "fine_tune", "full_batch"))
 def test_bases_are_compared_where_they_make_a_difference(strategy, keys):
     # the base block is all of the stream
     settings = {**keys, "block_ratios": [1.0], "strategy": strategy}

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import SMALL, SMALL_CCD
+
 REPOSITORY = Path(__file__).parents[1]
 SOURCES = ("recbole_ccd", "properties", "setup.py", "pyproject.toml", "LICENSE")
 
@@ -50,17 +52,28 @@ def test_the_command_is_installed(wheel):
     assert "run_ccd = recbole_ccd.__main__:main" in archive.read(entry_points).decode()
 
 
-def test_the_installed_package_needs_nothing_of_the_checkout(wheel, tmp_path):
+QUICK = {**SMALL, **SMALL_CCD, "teacher_models": ["BPR"], "teacher_args": {}, "block_ratios": [0.6, 0.4]}
+CODE = """
+import sys
+import recbole_ccd
+assert not {{"torch", "recbole", "ray"}} & set(sys.modules), "importing is heavy"
+from recbole_ccd import CCDConfig, create_stream, create_strategy
+config = CCDConfig()
+print(recbole_ccd.__file__, config["model"], config["dataset"], config["distill_top_k"])
+config = CCDConfig("BPR", "tiny", config_dict={keys!r})
+create_strategy(config).run(create_stream(config))
+assert not [name for name in sys.modules if name.split(".")[0] == "ray" or name == "recbole.quick_start"]
+"""
+
+
+def test_the_installed_package_is_light_and_needs_neither_the_checkout_nor_ray(wheel, tiny_folder, tmp_path):
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
     (tmp_path / "empty").mkdir()
-    code = (
-        "import recbole_ccd; from recbole_ccd import CCDConfig; config = CCDConfig(); "
-        "print(recbole_ccd.__file__, config['model'], config['dataset'], config['distill_top_k'])"
-    )
+    code = CODE.format(keys={**QUICK, "data_path": str(tiny_folder)})
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code],
         cwd=tmp_path / "empty",
-        env={**os.environ, "PYTHONPATH": str(tmp_path / "site")},
+        env={**os.environ, "PYTHONPATH": str(tmp_path / "site"), "HOME": str(tmp_path)},
         capture_output=True,
         text=True,
     )

@@ -1,10 +1,5 @@
 """The Python API: a few lines from settings to a result."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
 import recbole_ccd
@@ -12,7 +7,6 @@ from recbole_ccd import CCDConfig, CCDError, create_strategy, create_stream, run
 from recbole_ccd.errors import ModelError, RunError
 from tests.conftest import SMALL, SMALL_CCD
 
-REPOSITORY = Path(__file__).parents[1]
 QUICK = {**SMALL, **SMALL_CCD, "teacher_models": ["BPR"], "teacher_args": {}, "block_ratios": [0.6, 0.4]}
 
 
@@ -75,29 +69,3 @@ def test_a_directory_in_use_is_left_alone(tiny_folder, tmp_path):
             config_dict={**QUICK, "data_path": str(tiny_folder), "run_dir": str(tmp_path / "run")},
         )
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["precious.txt"]
-
-
-def test_importing_is_light_and_running_never_imports_ray(tiny_folder, tmp_path):
-    keys = {**QUICK, "data_path": str(tiny_folder)}
-    code = f"""
-import sys
-import recbole_ccd
-assert not {{"torch", "recbole", "ray"}} & set(sys.modules), "importing is heavy"
-from recbole_ccd import CCDConfig, create_stream, create_strategy
-config = CCDConfig("BPR", "tiny", config_dict={keys!r})
-create_strategy(config).run(create_stream(config))
-assert not [name for name in sys.modules if name.split(".")[0] == "ray" or name == "recbole.quick_start"]
-"""
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code],
-        cwd=tmp_path,
-        env=environment(tmp_path),
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
-
-
-def environment(home):
-    return {**os.environ, "PYTHONPATH": str(REPOSITORY), "HOME": str(home), "OMP_NUM_THREADS": "1"}

@@ -22,7 +22,10 @@ def start_or_resume(name, folder):
     return [f"--resume={name}"] if begun else [BEGIN, f"--run_dir={name}"]
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+# that the other one ends a run likewise is seen below
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
+)
 def test_a_signal_saves_and_says_how_to_go_on(place, number, code):
     name = f"run {code}"
     process = Program(place, BEGIN, f"--run_dir={name}")
@@ -113,6 +116,7 @@ def chaos(place, kills):
         finish(place, name)
 
 
+@pytest.mark.slow
 def test_three_kills(place):
     chaos(place, 3)
 

@@ -47,7 +47,10 @@ FALLBACKS = {
 # what else can be wrong with each kind of file is tried in test_journal
 @pytest.mark.parametrize(
     ("kind", "spoil"),
-    [("block", flip), ("result", cut), ("stage", flip), ("epochs", cut), ("epochs", os.unlink)],
+    [
+        *[("block", flip), ("stage", flip), ("epochs", os.unlink)],
+        *[pytest.param(*of, marks=pytest.mark.slow) for of in (("result", cut), ("epochs", cut))],
+    ],
 )
 def test_a_damaged_checkpoint_is_told_and_done_without(part, place, kind, spoil):
     path = last_of(part, kind)
@@ -88,7 +91,11 @@ def bare(path, evil):
 
 
 @pytest.mark.parametrize(
-    ("kind", "write"), [("block", in_zip), ("stage", in_zip), ("epochs", in_zip), ("epochs", bare)]
+    ("kind", "write"),
+    [
+        *[("block", in_zip), ("epochs", bare)],
+        *[pytest.param(kind, in_zip, marks=pytest.mark.slow) for kind in ("stage", "epochs")],
+    ],
 )
 def test_a_malicious_checkpoint_runs_nothing(part, place, tmp_path, kind, write):
     path, touched = last_of(part, kind), tmp_path / "touched"
@@ -203,6 +210,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", str(folder)], check=False)
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_in_one_line_and_the_run_goes_on(place, small_disk):
     folder, enlarge = small_disk
     error = ended_without_room(place, folder / "run")

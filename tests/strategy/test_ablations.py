@@ -13,6 +13,7 @@ from recbole_ccd.strategy import CCD, STRATEGIES
 from recbole_ccd.trainer import replay as replay_module
 from recbole_ccd.trainer.replay import ReplayTrainer
 from recbole_ccd.trainer.teacher_update import TeacherUpdateTrainer
+from tests.conftest import few
 from tests.model.small_models import small_model
 from tests.strategy.runs import Recorded, follow, recorded, same_weights
 
@@ -31,6 +32,8 @@ KEYS = {
 # settings given by hand that an ablation takes away
 ABLATED = {"no_retention": ("lwc_kd_weight", "output_kl_weight")}
 ABLATIONS = names_of("ablation")
+# each kind of loss and of replay without, by default; the others take as long
+RUNS = few(ABLATIONS, "no_plasticity_proxy", "no_retention", "no_student_knowledge")
 STUDENT, MEMBERS = (
     "block 1 student_update",
     [f"block 1 teacher_update member {m} ({name})" for m, name in enumerate(("LightGCN", "MultiVAE"))],
@@ -130,13 +133,13 @@ def test_what_an_ablation_takes_away_cannot_be_given_by_hand(make_config, name):
         assert own[key] == value
 
 
-@pytest.mark.parametrize("name", ABLATIONS)
+@pytest.mark.parametrize("name", RUNS)
 def test_the_base_block_is_as_ever(run, name):
     whole, ablated = run().states[0], run(name).states[0]
     assert whole.keys() == ablated.keys() and same_weights(whole, ablated)
 
 
-@pytest.mark.parametrize("name", ABLATIONS)
+@pytest.mark.parametrize("name", RUNS)
 def test_what_an_ablation_touches_in_the_next_block(run, name):
     whole, ablated = run().states[1], run(name).states[1]
     gone = {part for part in PROXIES if part not in ablated}
@@ -172,7 +175,7 @@ def without(name):
     return sources, terms, weights, excluding
 
 
-@pytest.mark.parametrize("name", [None, *ABLATIONS])
+@pytest.mark.parametrize("name", [None, *RUNS])
 def test_what_the_stages_are_given(run, name):
     strategy = run(name)
     sources, terms, weights, excluding = without(name)

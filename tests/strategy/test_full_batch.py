@@ -21,7 +21,7 @@ from recbole_ccd.seeding import derive_seed, seed_stage
 from recbole_ccd.strategy.fine_tune import FineTune
 from recbole_ccd.strategy.full_batch import FullBatch
 from recbole_ccd.trainer.base import StageTrainer
-from tests.conftest import SMALL, SMALL_CCD
+from tests.conftest import SMALL, SMALL_CCD, few
 from tests.strategy.runs import block_rows, follow, matrices, write_files
 
 WITHOUT_STEPS = ["ADMMSLIM", "AsymKNN", "EASE", "ItemKNN", "NCEPLRec", "Pop", "Random", "SLIMElastic"]
@@ -115,7 +115,7 @@ def test_recall_is_that_of_a_naive_ranking_of_known_items(run, model):
         assert strategy.result.summary("student", "recall@5")["R"][2][j] == pytest.approx(np.mean(recalls))
 
 
-@pytest.mark.parametrize("model", WITHOUT_STEPS)
+@pytest.mark.parametrize("model", few(WITHOUT_STEPS, "ADMMSLIM", "EASE", "ItemKNN", "Pop", "Random"))
 def test_models_without_steps_are_fitted_on_every_block_and_know_no_future(run, model):
     long, short = run(model, 3), run(model, 2)
     assert len(matrices(short)) == 2
@@ -169,7 +169,7 @@ def test_the_base_student_is_that_of_the_other_strategies(run, base):
     assert full.teacher is None and set(full.models()) == {"student"}
 
 
-@pytest.mark.parametrize("model", PLAIN_ONLY)
+@pytest.mark.parametrize("model", few(PLAIN_ONLY, "DMF", "MultiVAE", "LINE"))
 def test_models_that_are_never_grown_need_a_plain_base(run, monkeypatch, model):
     one, same = (run(model, 2, base="plain") for _ in range(2))
     assert matrices(one) == matrices(same) and len(matrices(one)) == 2

@@ -3,16 +3,22 @@
 import pytest
 
 from recbole_ccd.strategy import STRATEGIES
+from tests.conftest import few
 from tests.strategy.runs import block_rows, follow, matrices, recorded, same_weights, write_files
+
+
+def slower(keys):
+    """Settings that take as long as the others and have less that is new."""
+    return pytest.param(keys, marks=pytest.mark.slow)
 
 
 @pytest.mark.parametrize(
     "keys",
     [
         {"graph": "cumulative"},
-        {"graph": "block"},
-        {"graph": "cumulative", "student_updates_per_block": 3},
-        {"graph": "block", "mask_history": "all", "new_entity_initialization": "one_hop"},
+        slower({"graph": "block"}),
+        slower({"graph": "cumulative", "student_updates_per_block": 3}),
+        slower({"graph": "block", "mask_history": "all", "new_entity_initialization": "one_hop"}),
         {
             "graph": "block",
             "growth": "predictions",
@@ -22,7 +28,7 @@ from tests.strategy.runs import block_rows, follow, matrices, recorded, same_wei
             "student_updates_per_block": 2,
         },
         {"distill_loss": "cd", "uninteresting_redraw": 1, "epochs": 2, "student_update_distill": 0.5},
-        {"distill_loss": "rd", "student_update_distill": 0.5},
+        slower({"distill_loss": "rd", "student_update_distill": 0.5}),
     ],
     ids=["cumulative", "block", "three-updates", "mask-all", "ours", "cd", "rd"],
 )
@@ -48,7 +54,9 @@ def test_a_run_on_a_shorter_stream_is_the_beginning_of_the_longer_run(
     assert next(new)[:2] == next(new)
 
 
-@pytest.mark.parametrize("name", ["distill", "distill_each_block", "graphsail", "piw"])
+@pytest.mark.parametrize(
+    "name", few(["distill", "distill_each_block", "graphsail", "piw"], "distill_each_block", "graphsail")
+)
 def test_no_competitor_knows_the_future(make_config, tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     names = write_files(tmp_path, "files", {f"b{k}": rows for k, rows in enumerate(block_rows())})

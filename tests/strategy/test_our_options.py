@@ -8,6 +8,7 @@ import torch
 from recbole_ccd.strategy import CCD, STRATEGIES, BaseModels, distilling
 from recbole_ccd.trainer.distillation import DistillationTrainer
 from recbole_ccd.trainer.replay import ReplayTrainer
+from tests.conftest import few
 from tests.model.small_models import all_scores
 from tests.strategy.runs import follow, matrices, recorded, same_weights
 
@@ -59,7 +60,7 @@ def test_where_a_new_student_starts(make_config, tiny_stream, monkeypatch, name,
             assert torch.equal(new[: len(old)], old) == (start == "previous")
 
 
-@pytest.mark.parametrize("name", ["ccd", "distill_each_block"])
+@pytest.mark.parametrize("name", few(["ccd", "distill_each_block"], "ccd"))
 def test_a_warm_start_gives_another_student(make_config, tiny_stream, name):
     configs = (make_config(strategy=name, student_start=start, **KEYS) for start in ("previous", "fresh"))
     warm, cold = (follow(config, recorded(STRATEGIES[name]), tiny_stream) for config in configs)
@@ -84,7 +85,10 @@ def test_a_frozen_student_that_keeps_its_predictions_predicts_the_same_for_ever(
     assert len(changes) == 2 and drift["predictions"] < 1e-4 * first.abs().max() < drift["embeddings"]
 
 
-@pytest.mark.parametrize(("graph", "start"), [("block", "fresh"), ("cumulative", "previous")])
+@pytest.mark.parametrize(
+    ("graph", "start"),
+    [("block", "fresh"), pytest.param("cumulative", "previous", marks=pytest.mark.slow)],
+)
 def test_the_whole_method_runs_on_kept_predictions(make_config, tiny_stream, graph, start):
     keys = {"graph": graph, "student_start": start, "student_updates_per_block": 2, **KEYS}
     kept, copied = (
@@ -109,7 +113,7 @@ def test_without_proxies(make_config, monkeypatch):
     assert sources == {"student_update": [], "teacher_update": ["student"]}
 
 
-@pytest.mark.parametrize("pieces", [1, 3])
+@pytest.mark.parametrize("pieces", few([1, 3], 1))
 def test_going_on_with_distillation_changes_the_update_and_nothing_before(make_config, pieces):
     keys = {"student_updates_per_block": pieces, "update_distill_users": "all", **TWO_BLOCKS}
     plain, taught = (follow(make_config(student_update_distill=w, **keys)) for w in (0.0, 0.5))
@@ -132,7 +136,11 @@ def test_it_does_not_matter_who_trained_the_base_student_that_goes_on_with_disti
     [
         ({}, 8),
         ({"distill_item_weight": 0.0}, 0),
-        *(({"distill_loss": loss}, 0) for loss in ("kl", "listnet", "cd", "rd")),
+        ({"distill_loss": "kl"}, 0),
+        *(
+            pytest.param({"distill_loss": loss}, 0, marks=pytest.mark.slow)
+            for loss in ("listnet", "cd", "rd")
+        ),
     ],
 )
 def test_every_loss_teaches_a_whole_run_and_is_told_what_it_reads(make_config, monkeypatch, keys, n_users):
@@ -156,7 +164,7 @@ def test_what_no_loss_reads_changes_nothing(make_config, monkeypatch):
     assert all(same_weights(*states) for states in zip(spared.states, asked.states, strict=True))
 
 
-@pytest.mark.parametrize("name", STRATEGIES)
+@pytest.mark.parametrize("name", few(list(STRATEGIES), "ccd", "distill", "lwc_kd"))
 def test_nothing_is_kept_that_has_served(make_config, name):
     strategy = follow(make_config(strategy=name, **TWO_BLOCKS), STRATEGIES[name])
     assert strategy.knowledge is None and strategy._teacher_top is None

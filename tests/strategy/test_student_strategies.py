@@ -13,6 +13,7 @@ from recbole_ccd.strategy import STRATEGIES, BaseModels
 from recbole_ccd.trainer.base import StageTrainer
 from recbole_ccd.trainer.retention import GraphSAILRetention
 from recbole_ccd.trainer.retention import make as retention_module
+from tests.conftest import few
 from tests.strategy.runs import follow, matrices, recorded, same_weights
 
 SINGLE = ("static", "fine_tune", "lwc_kd", "piw", "graphsail")
@@ -77,7 +78,7 @@ def test_a_single_student_follows_the_stream_without_a_teacher(run, name, base):
     assert stages(strategy) == [*(taught if base == "distilled" else [(0, "base", None)]), *updates]
 
 
-@pytest.mark.parametrize("name", SINGLE + WITH_TEACHER)
+@pytest.mark.parametrize("name", few(SINGLE + WITH_TEACHER, "graphsail", "piw", "distill_each_block"))
 def test_one_seed_one_result(run, name):
     one, other = run(name), run(name, again=True)
     assert matrices(one) == matrices(other)
@@ -147,7 +148,7 @@ def test_graphsail_keeps_a_student_where_it_was(run):
     assert moved[1] < moved[0]
 
 
-@pytest.mark.parametrize("name", [name for name in SINGLE if name != "graphsail"])
+@pytest.mark.parametrize("name", few(("static", "fine_tune", "lwc_kd", "piw"), "fine_tune", "lwc_kd"))
 def test_a_student_of_pairs_follows_the_stream(run, name):
     strategy = run(name, model="NeuMF", base="plain", **NEUMF)
     assert [len(row) for row in strategy.result.summary("student", "recall@5")["R"]] == [1, 2, 3]
@@ -207,10 +208,19 @@ def test_distilling_each_block_updates_the_teacher_before_it_teaches(run):
     assert [len(row) for row in R] == [1, 2, 3]
 
 
-@pytest.mark.parametrize("base", ["plain", "distilled"])
-def test_shared_base_models_change_nothing(run, make_config, tiny_stream, base):
+@pytest.mark.parametrize(
+    ("base", "names"),
+    [
+        ("plain", ("static", "fine_tune")),
+        ("distilled", ("graphsail", "distill_each_block", "ccd")),
+        pytest.param("plain", SINGLE, marks=pytest.mark.slow, id="plain-all"),
+        pytest.param(
+            "distilled", SINGLE + WITH_TEACHER + ("ccd",), marks=pytest.mark.slow, id="distilled-all"
+        ),
+    ],
+)
+def test_shared_base_models_change_nothing(run, make_config, tiny_stream, base, names):
     shared, trained = BaseModels(), []
-    names = SINGLE if base == "plain" else SINGLE + WITH_TEACHER + ("ccd",)
     for name in names:
         config = make_config(strategy=name, **KEYS, base=base)
         strategy = follow(config, recorded(STRATEGIES[name]), tiny_stream, shared)
