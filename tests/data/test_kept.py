@@ -67,7 +67,7 @@ def test_a_stream_is_found_again(tiny_stream, make_config):
 
 @pytest.fixture
 def parted(make_config):
-    """Two blocks, the second of which came in two files; user 4 of its first file is in its test part only."""
+    """Two blocks, the second of which came in two files; user 4 of the first is in its test part only."""
     first = rows_of([1, 2, 1, 2, 1], [1, 2, 3, 4, 5], [TRAIN, TRAIN, VALID, TEST, TRAIN])
     second = rows_of([3, 1, 2, 4], [1, 6, 6, 2], [TRAIN, TRAIN, VALID, TEST])
     third = rows_of([5, 2, 3], [7, 3, 7], [TRAIN, VALID, TEST])
