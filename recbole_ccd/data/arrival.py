@@ -76,7 +76,7 @@ def new_files(given: Files) -> list[Path]:
     if len(files) == 1:
         return files
     by_part = {part: file for file in files for part in PARTS if f".{part}." in f".{file.name}"}
-    if len(files) != len(PARTS) or set(by_part.values()) != set(files):
+    if len(files) != len(PARTS) or set(by_part.values()) != set(files) or len(set(files)) != len(PARTS):
         raise ConfigError(
             f"{_KEY} names {len(files)} files; give one, or three, with .train., .valid. and .test. in them"
         )
