@@ -54,12 +54,13 @@ def test_the_command_is_installed(wheel):
 
 QUICK = {**SMALL, **SMALL_CCD, "teacher_models": ["BPR"], "teacher_args": {}, "block_ratios": [0.6, 0.4]}
 CODE = """
-import sys
+import os, sys
 import recbole_ccd
 assert not {{"torch", "recbole", "ray"}} & set(sys.modules), "importing is heavy"
 from recbole_ccd import CCDConfig, create_stream, create_strategy
 config = CCDConfig()
 print(recbole_ccd.__file__, config["model"], config["dataset"], config["distill_top_k"])
+os.chdir("../run")
 config = CCDConfig("BPR", "tiny", config_dict={keys!r})
 create_strategy(config).run(create_stream(config))
 assert not [name for name in sys.modules if name.split(".")[0] == "ray" or name == "recbole.quick_start"]
@@ -68,7 +69,8 @@ assert not [name for name in sys.modules if name.split(".")[0] == "ray" or name 
 
 def test_the_installed_package_is_light_and_needs_neither_the_checkout_nor_ray(wheel, tiny_folder, tmp_path):
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
-    (tmp_path / "empty").mkdir()
+    for name in ("empty", "run"):
+        (tmp_path / name).mkdir()
     code = CODE.format(keys={**QUICK, "data_path": str(tiny_folder)})
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code],

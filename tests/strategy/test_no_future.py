@@ -15,7 +15,7 @@ def slower(keys):
 @pytest.mark.parametrize(
     "keys",
     [
-        {"graph": "cumulative"},
+        slower({"graph": "cumulative"}),
         slower({"graph": "block"}),
         slower({"graph": "cumulative", "student_updates_per_block": 3}),
         slower({"graph": "block", "mask_history": "all", "new_entity_initialization": "one_hop"}),

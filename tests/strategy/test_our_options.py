@@ -43,8 +43,13 @@ def starting(strategy):
     return Starting
 
 
-@pytest.mark.parametrize("name", ["ccd", "distill_each_block"])
-@pytest.mark.parametrize("start", ["previous", "fresh"])
+@pytest.mark.parametrize(
+    ("name", "start"),
+    [
+        *[("ccd", "previous"), ("ccd", "fresh"), ("distill_each_block", "previous")],
+        pytest.param("distill_each_block", "fresh", marks=pytest.mark.slow),
+    ],
+)
 def test_where_a_new_student_starts(make_config, tiny_stream, monkeypatch, name, start):
     # without training a student is as it started
     monkeypatch.setattr(DistillationTrainer, "run", lambda *_: None)
