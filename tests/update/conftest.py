@@ -79,7 +79,7 @@ def run_on(files, tmp_path_factory):
 
 @pytest.fixture
 def copy_of(run_on, tmp_path):
-    """A run on the first blocks, to be updated; its data are out of reach."""
+    """A run on the first blocks, to be updated."""
 
     def copy(n_blocks, dataset="whole", to="run", **keys):
         folder = tmp_path / to
