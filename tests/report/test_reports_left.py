@@ -39,7 +39,7 @@ def test_a_run_leaves_a_report_after_each_block_that_can_be_made_anew(keys, tmp_
     from recbole_ccd.reporting import leave_report
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("recbole_ccd.strategy.base.leave_report", after)
+        patch.setattr("recbole_ccd.strategy.loop.leave_report", after)
         result = run_ccd(config_dict=keys)
     assert told == [1, 2]
     page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
