@@ -12,7 +12,7 @@ from tests.conftest import write_inter
 from tests.resume.cases import Killed, document_of, killed_after
 from tests.strategy.runs import HEADER, teachers
 from tests.update.conftest import block_rows
-from tests.update.test_same_bits import assert_same
+from tests.update.test_update_same_bits import assert_same
 
 
 def rows_of(folder, role, metric="recall@5"):
