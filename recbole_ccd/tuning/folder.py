@@ -99,13 +99,15 @@ def _entries(trials: Sequence[Trial]) -> tuple[dict[str, Any], list[dict[str, An
 def _trials_in(top: Path, manifest: Manifest, sources: tuple[Any, ...]) -> list[Trial]:
     """The trials that a manifest tells of, each run with the configuration it was begun with."""
     trials, common = [], manifest.settings["config"]
+    names = [dimension["name"] for dimension in manifest.settings["space"]]
     for number, entry in enumerate(manifest.runs):
         runs = []
         for run in entry["runs"]:
             folder = folder_name(top, run["folder"])
             config = reconfigured(top, _recorded(common, run), *sources)
             runs.append(Variant(str(run["label"]), folder, config))
-        trials.append(Trial(number, entry["values"], runs))
+        # the manifest has them in another order
+        trials.append(Trial(number, {name: entry["values"][name] for name in names}, runs))
     return trials
 
 

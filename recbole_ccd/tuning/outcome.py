@@ -50,6 +50,11 @@ class TrialOutcome:
             return "finished"
         return "waiting" if self.error is None else "failed"
 
+    @property
+    def problem(self) -> str | None:
+        """Why it failed, without the remedy, which is of a single run."""
+        return None if self.error is None else self.error.partition(";")[0]
+
     def spread(self, quantity: str) -> Spread:
         """Mean and deviation over seeds of ``H``, ``LA`` or ``RA``."""
         return spread_of(self.measured[quantity]) if self.measured else Spread(None, None)
@@ -102,8 +107,9 @@ class SearchResult:
         if best is None:
             return ""
         found = f"H of {self.head['primary_metric']} is {best.spread(OBJECTIVE).mean:.6f} on the valid parts"
-        settings = yaml.safe_dump(nested(best.values), sort_keys=False, allow_unicode=True)
-        return f"# trial {best.number}, the best of {len(self.trials)}: {found}\n{settings}"
+        # keys in the order of the file; those of a dictionary have none
+        lines = [yaml.safe_dump({key: v}, allow_unicode=True) for key, v in nested(best.values).items()]
+        return f"# trial {best.number}, the best of {len(self.trials)}: {found}\n{''.join(lines)}"
 
     def to_dict(self) -> dict[str, Any]:
         """The document of trials.json, format 1, in plain values.

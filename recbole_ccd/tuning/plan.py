@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -53,9 +54,13 @@ class Trial:
         """Where one of its runs lies, from the search's folder."""
         return self.folder if len(self.runs) == 1 else f"{self.folder}/{run.folder}"
 
+    @property
+    def words(self) -> str:
+        """Its values in words."""
+        return ", ".join(f"{name} {shown(value)}" for name, value in self.values.items())
+
     def __str__(self) -> str:
-        values = ", ".join(f"{name} {shown(value)}" for name, value in self.values.items())
-        return f"trial {self.number} ({values})"
+        return f"trial {self.number} ({self.words})"
 
 
 def plan(
@@ -112,7 +117,9 @@ def measures_h(config: CCDConfig, n_blocks: int) -> bool:
 
 def shown(value: Any) -> str:
     """A searched value as tables have it; numbers are rounded to six digits."""
-    return f"{value:.6g}" if isinstance(value, float) else one_line(value, 30)
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return one_line(json.dumps(value, sort_keys=True) if isinstance(value, (list, dict)) else value, 30)
 
 
 def _rest(argv: Sequence[str] | None) -> list[str]:

@@ -121,7 +121,7 @@ class Search:
         with resumable(self.top), told_in_one_line(self.top, lambda: "the search"):
             waiting = self.waiting
             for trial in waiting:
-                self._note(f"{trial}, number {trial.number + 1} of {len(self.trials)}")
+                self._note(f"trial {trial.number} of 0..{len(self.trials) - 1}: {trial.words}")
                 self._make(trial)
                 # models hold each other in circles, which are not freed when the last name goes
                 gc.collect()
@@ -202,8 +202,8 @@ class Search:
         result = self.result
         if result.best is None:
             raise RunError(
-                f"none of {len(self.trials)} trials could be finished, the first one because of: "
-                f"{self.outcomes[0].error}; all are in {self.top / TRIALS}, search elsewhere"
+                f"none of {len(self.trials)} trials could be finished (the first one: "
+                f"{self.outcomes[0].problem}; all of them in {self.top / TRIALS}); search elsewhere"
             )
         best = self.trials[result.best.number]
         H = result.best.spread(OBJECTIVE).mean

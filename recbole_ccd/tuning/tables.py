@@ -14,8 +14,8 @@ from recbole_ccd.tuning.outcome import QUANTITIES, SearchResult, TrialOutcome
 from recbole_ccd.tuning.plan import shown
 
 _LEGEND = (
-    "best: the highest H-mean (H) of learning average (LA) and retained average (RA) of the student after the "
-    "last block, on the valid parts, mean over seeds"
+    "best: the highest H-mean (H) of learning average (LA) and retained average (RA) of the student after "
+    "the last block, on the valid parts, mean over seeds"
 )
 
 
@@ -76,7 +76,7 @@ def _row(result: SearchResult, trial: TrialOutcome, several: bool) -> list[str]:
 
 def _failures(result: SearchResult) -> list[str]:
     return [
-        f"trial {trial.number} failed: {trial.error}" for trial in result.trials if trial.error is not None
+        f"trial {trial.number} failed: {trial.problem}" for trial in result.trials if trial.error is not None
     ]
 
 
@@ -85,4 +85,4 @@ def _number(value: float | None) -> str:
 
 
 def _cell(value: Any) -> Any:
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, (list, dict)) else value
+    return json.dumps(value, sort_keys=True) if isinstance(value, (list, dict)) else value
