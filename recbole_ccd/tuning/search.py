@@ -91,8 +91,8 @@ class Search:
             data[str(run.config["seed"])] = stream.fingerprint
             if not measures_h(run.config, len(stream)):
                 raise DataError(
-                    f"{run.config['dataset']}: H-mean, which a search looks at, does not exist after "
-                    f"{len(stream)} blocks; cut the stream into more (block_ratios, block_boundaries)"
+                    f"{run.config['dataset']}: H-mean, which a search looks at, needs more blocks than "
+                    f"{len(stream)}; cut the stream into more (block_ratios, block_boundaries)"
                 )
             for trial in waiting[:1] if place else waiting:
                 try:
