@@ -1,6 +1,7 @@
 """A search on the tiny stream: what it measures, what it leaves, and how it goes on."""
 
 import csv
+import errno
 import json
 import shutil
 import signal
@@ -186,6 +187,25 @@ def test_several_seeds_and_a_trial_that_fails(keys, tmp_path, capsys):
 def result_of(folder):
     """H of a run."""
     return json.loads((folder / "result.json").read_text())["metrics"]["recall@5"]["student"]["H"][-1]
+
+
+def test_no_memory_is_of_a_trial_and_no_room_is_of_the_search(keys, monkeypatch):
+    space_of("embedding_size choice [4, 512, 8]\n")
+    machine = {512: MemoryError("none left"), 8: OSError(errno.ENOSPC, "No space left on device")}
+
+    def run(self, show_progress, run=StageTrainer.run):
+        if self.config["embedding_size"] in machine:
+            raise machine[self.config["embedding_size"]]
+        run(self, show_progress)
+
+    monkeypatch.setattr(StageTrainer, "run", run)
+    with pytest.raises(RunError, match="No space left on device.*; free space there and go on with"):
+        tune("my.hyper", config_dict=keys)
+    # both are there by now
+    machine.clear()
+    found = resume("parts")
+    assert [trial.status for trial in found.trials] == ["finished", "failed", "finished"]
+    assert found.trials[1].problem == "block 0 base: out of memory (none left)"
 
 
 def test_where_all_fail_it_says_so(keys):
