@@ -168,7 +168,7 @@ def test_other_learners_train_as_ever(make_trainer_of, learner, kind):
     assert not same(before, after) and all(torch.isfinite(value).all() for value in after.values())
 
 
-def test_nothing_is_written_outside_the_run_directory(make_trainer_of, tmp_path):
+def test_nothing_is_written_outside_the_run_directory(make_trainer_of, tmp_path, tensorboard):
     trainer = make_trainer_of("BPR", epochs=2)
     trainer.run(show_progress=False)
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
@@ -177,7 +177,7 @@ def test_nothing_is_written_outside_the_run_directory(make_trainer_of, tmp_path)
     assert not Path("log_tensorboard").exists()
 
 
-def test_two_stages_have_curves_of_their_own(make_trainer_of, tmp_path):
+def test_two_stages_have_curves_of_their_own(make_trainer_of, tmp_path, tensorboard):
     make_trainer_of("BPR").run(show_progress=False)
     make_trainer_of("BPR", block=1).run(show_progress=False)
     folders = {path.name for path in (tmp_path / "run" / "tensorboard").iterdir()}
