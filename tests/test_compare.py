@@ -160,7 +160,9 @@ def test_a_folder_in_use_is_left_alone(keys, tmp_path):
 
 
 def test_the_default_folder_names_all_strategies(keys, tmp_path):
-    comparison = compare("BPR", "tiny", config_dict={**keys, "strategy": ["static", "fine_tune"], "base": "plain"})
+    comparison = compare(
+        "BPR", "tiny", config_dict={**keys, "strategy": ["static", "fine_tune"], "base": "plain"}
+    )
     (top,) = (tmp_path / "saved").iterdir()
     assert top.name.startswith("tiny-BPR-static+fine_tune-2")
     assert {path.name for path in top.iterdir() if path.is_dir()} == {"static-2020", "fine_tune-2020"}
