@@ -82,12 +82,14 @@ def whole(make_config, tiny_stream, tmp_path_factory):
     "name", few([name for name in RESUMABLE if name in SMALL_MODELS], "LightGCN", "SGL", "NeuMF", "MultiVAE")
 )
 def test_every_model_goes_on_as_if_nothing_had_happened(make_config, tiny_stream, whole, name):
+    def going_on(epochs):
+        looked, state = [], saved_after(make(make_config, tiny_stream, name, eval_step=2)[0], epochs)
+        trainer, _ = make(make_config, tiny_stream, name, eval_step=2)
+        return trainer.take_up(state, lambda: looked.append(trainer.epochs_run)), looked
+
     # after one that was validated and one that was not
     for epochs in (2, 3):
-        state = saved_after(make(make_config, tiny_stream, name, eval_step=2)[0], epochs)
-        trainer, _ = make(make_config, tiny_stream, name, eval_step=2)
-        looked = []
-        trainer.take_up(state, lambda: looked.append(trainer.epochs_run))
+        trainer, looked = going_on(epochs)
         assert same(trained(trainer), whole(name, eval_step=2))
         assert looked == list(range(epochs + 1, EPOCHS))
 
