@@ -207,8 +207,9 @@ class Strategy(BlockLoop):
 
         tasks = [learners[place] for place in left]
         if len(tasks) > 1 and self.workers.at_once > 1:
-            labels = ", ".join(learner.name.label for learner in tasks)
-            self.logger.info(f"{set_color(labels, 'cyan')}: {self.workers.at_once} at a time")
+            first = tasks[0].name
+            label = set_color(f"block {first.block} {first.stage}", "cyan")
+            self.logger.info(f"{label}: {len(tasks)} members, {self.workers.at_once} at a time")
         try:
             with closing(self.workers.each(go_through, lesson, tasks, at, self._stop_if_asked)) as arriving:
                 for number, learned in arriving:
