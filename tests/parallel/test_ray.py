@@ -26,8 +26,15 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not Path("/proc/self/stat").is_file(), reason="processes are found in /proc"),
 ]
-# long enough to be killed in the middle
-LONG = {"epochs": 40, "eval_step": 40, "checkpoint_every": None}
+# members are long enough to be killed in the middle
+KEYS = {
+    **teachers("LightGCN", "MultiVAE", "BPR"),
+    "epochs": 20,
+    "eval_step": 20,
+    "student_generation_epochs": 1,
+    "checkpoint_every": None,
+    "block_ratios": [0.6, 0.4],
+}
 WORKING = "ray::_work"
 
 
@@ -36,7 +43,7 @@ def place(tiny_folder, tmp_path_factory):
     """A folder with a settings file and ``whole``, the run of one process."""
     folder = tmp_path_factory.mktemp("runs")
     settings = settings_of("ccd", tiny_folder, folder / "whole")
-    settings |= {**teachers("LightGCN", "MultiVAE", "BPR"), **LONG}
+    settings |= KEYS
     run_ccd(config_dict=settings)
     del settings["run_dir"]
     (folder / "mine.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
@@ -120,6 +127,14 @@ def assert_same_results(place, run):
     assert [name for name, value in weights.items() if not value.equal(others[name])] == []
 
 
+def assert_gone(pids):
+    """What Ray has begun ends soon after it."""
+    end = time.monotonic() + 30
+    while time.monotonic() < end and set(pids) & processes().keys():
+        time.sleep(0.1)
+    assert not set(pids) & processes().keys()
+
+
 def test_ray_and_one_process_give_the_same(place):
     run = Run(place, "parallel")
     seen = run.wait_for(lambda: descendants(run.pid, WORKING))
@@ -129,7 +144,7 @@ def test_ray_and_one_process_give_the_same(place):
     assert seen and "block 0 base: 3 members, 2 at a time" in shown
     assert "Traceback" not in shown and "ray" not in shown.replace("parallel", "").lower().split("result:")[1]
     assert_same_results(place, run)
-    assert not set(below) & {pid for pid, (_, command) in processes().items() if "ray" in command}
+    assert_gone(below)
 
 
 @pytest.mark.parametrize("stage", ["block 0 base", "block 1 teacher_update"])
@@ -137,11 +152,9 @@ def test_a_killed_worker_changes_nothing(place, stage):
     run = Run(place, f"killed {stage}")
     run.wait_for(lambda: f"{stage}: 3 members" in run.log())
     worker = run.wait_for(lambda: descendants(run.pid, WORKING))[0]
-    # in the middle of its task, which is not the end of it
-    time.sleep(0.3)
-    assert len(re.findall(f"{stage} member . .*epochs", run.log())) < 2
     os.kill(worker, signal.SIGKILL)
-    run.wait_for(lambda: worker not in descendants(run.pid, WORKING))
+    # it was in the middle
+    assert len(re.findall(f"{stage} member . .*epochs", run.log())) < 2
     code, shown = run.end()
     assert code == 0, shown
     assert_same_results(place, run)
@@ -155,7 +168,7 @@ def test_ctrl_c_ends_workers_and_the_run_can_be_gone_on_with(place):
     code, shown = run.end()
     assert code == 130 and "Traceback" not in shown, shown
     assert "interrupted; go on with: python -m recbole_ccd --resume=interrupted\n" in shown
-    assert not set(below) & set(descendants(1, WORKING))
+    assert_gone(below)
     again = Run(place, "interrupted", "--resume=interrupted")
     code, shown = again.end()
     assert code == 0, shown
