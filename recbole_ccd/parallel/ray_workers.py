@@ -18,6 +18,7 @@ from recbole_ccd.errors import ConfigError, RunError
 from recbole_ccd.memory import keep_freed_memory
 from recbole_ccd.parallel.cluster import connect, ray_module
 from recbole_ccd.parallel.workers import Done, Sequential, Shared, Task, Workers, _nothing
+from recbole_ccd.seeding import deterministic
 
 RETRIES = 3
 """How often a task is begun again whose worker was lost."""
@@ -30,7 +31,7 @@ class RayWorkers(Workers):
     """Workers of a Ray cluster, see :mod:`recbole_ccd.parallel.cluster`.
 
     A task whose worker is lost is begun again by another one. Results are those of :class:`Sequential` bit
-    for bit on machines of the same kind: a worker computes with as many threads as this process.
+    for bit on machines of the same kind: a worker computes as this process does, with as many threads.
     """
 
     def __init__(self, at_once: int | None = None, on_gpu: bool = False) -> None:
@@ -111,7 +112,7 @@ class RayWorkers(Workers):
                 while left or running:
                     while left and len(running) < self.at_once:
                         place, task = left.popleft()
-                        running[work.remote(torch.get_num_threads(), common, task)] = place
+                        running[work.remote(_arithmetic(), common, task)] = place
                     finished, _ = ray.wait(list(running), timeout=_SECONDS)
                     waiting()
                     for reference in finished:
@@ -136,20 +137,26 @@ class RayWorkers(Workers):
             ) from error
 
 
-def _work(threads: int, common: tuple[Callable[[Any, Any], Any], Any], task: Any) -> Any:
+def _arithmetic() -> tuple[int, bool]:
+    """What the last bits of sums depend on: torch's threads, and whether it is deterministic."""
+    return torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+
+
+def _work(arithmetic: tuple[int, bool], common: tuple[Callable[[Any, Any], Any], Any], task: Any) -> Any:
     """Does a task in a worker, which has done others and may do more.
 
     Args:
-        threads: torch's threads in the process that wants it: sums of other parts differ in the last bits.
+        arithmetic: how the process computes that wants it.
         common: what is done, and what all tasks share.
         task: the task.
     """
     do, shared = common
+    threads, reproducible = arithmetic
     torch.set_num_threads(threads)
     keep_freed_memory()
     # RecBole's models use names that numpy has dropped; a Config that is made puts them back, a sent one not
     Config.compatibility_settings(Config.__new__(Config))
-    with _folder_of_its_own():
+    with _folder_of_its_own(), deterministic(reproducible):
         return do(shared, task)
 
 
