@@ -32,7 +32,7 @@ def both_lists(table, k_users, batch_size, workers, exclude=None):
 
 
 @pytest.mark.parametrize("levels", [0, 2, 7, 200])
-@pytest.mark.parametrize(("at_once", "batch_size"), [(2, 50), (5, 7), (3, 64)])
+@pytest.mark.parametrize(("at_once", "batch_size"), [(2, 50), (5, 17), (3, 64)])
 def test_shared_or_not_the_lists_are_the_same(levels, at_once, batch_size):
     seen = random_matrix(N_USERS, N_ITEMS, 0.1, "csr", random_state=1)
     workers = Elsewhere(at_once)
