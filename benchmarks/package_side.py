@@ -24,8 +24,9 @@ from recbole_ccd.model.growth import build, grow
 from recbole_ccd.model.lightgcn import LightGCN
 from recbole_ccd.model.scoring import clear_cache, factors, score_rows
 from recbole_ccd.model.teacher import TeacherEnsemble
+from recbole_ccd.ranking.lists import top_lists
 from recbole_ccd.ranking.rank import ranks_of
-from recbole_ccd.ranking.topk import top_lists, users_at_a_time
+from recbole_ccd.ranking.topk import users_at_a_time
 from recbole_ccd.seeding import deterministic, seed_stage
 from recbole_ccd.trainer.base import StageTrainer, make_trainer
 from recbole_ccd.trainer.distillation import DistillationTrainer

@@ -18,6 +18,7 @@ from recbole_ccd.errors import RunError, one_line
 from recbole_ccd.evaluation.comparison import Comparison
 from recbole_ccd.evaluation.result import StreamResult
 from recbole_ccd.files import atomic_write
+from recbole_ccd.parallel import workers_of
 from recbole_ccd.report.comparison import comparison_csv, comparison_markdown, comparison_table
 from recbole_ccd.report.log import RunLog
 from recbole_ccd.reporting import REPORT, leave_report
@@ -142,9 +143,10 @@ def resume_comparison(
         for seed, data in checked.data.items():
             check_data(top, manifest.data[seed], data)
         check_working_folder()
-        for folder in checked.strategies:
-            RunDirectory.prepare(top / folder)
-        return follow_all(runs, top, manifest, checked, results, make_stream, stop)
+        with workers_of(runs[0].config):
+            for folder in checked.strategies:
+                RunDirectory.prepare(top / folder)
+            return follow_all(runs, top, manifest, checked, results, make_stream, stop)
 
 
 def follow_all(

@@ -15,6 +15,7 @@ from recbole_ccd.data.stream import BlockStream
 from recbole_ccd.errors import RunError
 from recbole_ccd.evaluation.comparison import Comparison
 from recbole_ccd.evaluation.result import StreamResult
+from recbole_ccd.parallel import workers_of
 from recbole_ccd.runs import (
     begun,
     execute,
@@ -106,7 +107,7 @@ def run_ccd(
     strategy = strategy_in(where, config)
     strategy.check(stream)
     check_working_folder()
-    with RunLock(RunDirectory.create(where).path):
+    with strategy.workers, RunLock(RunDirectory.create(where).path):
         return execute(strategy, stream, stop)
 
 
@@ -176,7 +177,7 @@ def compare(
     top = top_of(runs)
     checked = check_all(runs, top, create_stream)
     check_working_folder()
-    with RunLock(create_folder(top)):
+    with workers_of(runs[0].config), RunLock(create_folder(top)):
         manifest = begin_comparison(runs, top, checked.data)
         return follow_all(runs, top, manifest, checked, {}, create_stream, stop)
 
@@ -263,5 +264,6 @@ def _resumed(
         else:
             strategy.check(stream)
         check_working_folder()
-        RunDirectory.prepare(folder)
-        return execute(strategy, stream, stop, FULL if manifest is None else cycle_of(manifest))
+        with strategy.workers:
+            RunDirectory.prepare(folder)
+            return execute(strategy, stream, stop, FULL if manifest is None else cycle_of(manifest))

@@ -206,15 +206,17 @@ def _update(
     strategy = strategy_in(folder, config)
     strategy.check_arrival(stream)
     check_working_folder()
-    # from here on the folder changes
-    RunDirectory.prepare(folder)
-    with told_in_one_line(folder, lambda: "taking in the new block"):
-        if new is not None:
-            if len(kept) < len(manifest.rows):
-                let_go(folder, manifest)
-            take_in(folder, manifest, new, vocabulary, {"files": arrival.names, "sha256": arrival.sha256})
-        begin_cycle(folder, manifest, cycle if _open_rows(manifest) else FULL)
-    return execute(strategy, stream, stop, manifest.cycle)
+    with strategy.workers:
+        # from here on the folder changes
+        RunDirectory.prepare(folder)
+        with told_in_one_line(folder, lambda: "taking in the new block"):
+            if new is not None:
+                if len(kept) < len(manifest.rows):
+                    let_go(folder, manifest)
+                source = {"files": arrival.names, "sha256": arrival.sha256}
+                take_in(folder, manifest, new, vocabulary, source)
+            begin_cycle(folder, manifest, cycle if _open_rows(manifest) else FULL)
+        return execute(strategy, stream, stop, manifest.cycle)
 
 
 def _kept_rows(manifest: Manifest, without_open: bool) -> list[RowsEntry]:

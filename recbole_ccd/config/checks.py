@@ -97,8 +97,8 @@ def _are_columns(value: Any) -> bool:
     return _are_lists({suffix: columns for suffix, columns in value.items() if columns != "*"})
 
 
-def _has_wandb() -> bool:
-    return importlib.util.find_spec("wandb") is not None
+def _has(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
 
 
 _MAPPING = Check("settings as 'key: value'", lambda v: isinstance(v, dict))
@@ -111,13 +111,16 @@ _WHOLE_RANKING = Check("nothing: all known items are ranked", lambda v: v is Non
 _BOUNDS = re.compile(r"[\[(]([^,]+),([^,]+)[\])]")
 _INTERVAL = Check("an interval as text, such as '[5,inf)'", _is_interval)
 _SEPARATOR = Check("one or more characters", lambda v: isinstance(v, str) and v != "")
-_LOGGED = Check("False, or install wandb", lambda v: v is False or (v is True and _has_wandb()))
+_LOGGED = Check("False, or install wandb", lambda v: v is False or (v is True and _has("wandb")))
+_PARALLEL = Check("~, or ray if that is installed", lambda v: v is None or (v == "ray" and _has("ray")))
 _CLIPPED = Check("at least {max_norm: number}", lambda v: isinstance(v, dict) and "max_norm" in v)
 
 CHECKS: dict[str, Check] = {
     # run
     "run_dir": optional(text()),
     "checkpoint_every": optional(integer(1)),
+    "parallel": _PARALLEL,
+    "parallel_workers": optional(integer(1)),
     "seed": integer(0, 2**32 - 1),
     "gpu_id": Check("device numbers as text", lambda v: isinstance(v, str) or _COUNT.accepts(v)),
     "worker": integer(0, 0),

@@ -146,28 +146,8 @@ class StreamResult:
         seconds: float,
         learned: Mapping[str, Any] | None = None,
     ) -> None:
-        """Record a finished stage of training, with the process's peak resident memory so far, in MB.
-
-        Args:
-            block: The block it belongs to.
-            stage: ``base``, ``student_generation``, ``student_update`` or ``teacher_update``.
-            member: The teacher member trained; None for the student.
-            epochs: Epochs run.
-            seconds: Wall-clock time.
-            learned: What else is recorded: ``loss`` and ``valid_score`` by epoch and, where pairs were
-                replayed, ``replayed`` by source, see the trainers' ``learned``.
-        """
-        self.stages.append(
-            {
-                "block": int(block),
-                "stage": stage,
-                "member": member,
-                "epochs": int(epochs),
-                "seconds": round(float(seconds), 3),
-                "peak_rss_mb": peak_rss_mb(),
-                **(learned or {}),
-            }
-        )
+        """Record a finished stage of training; arguments as of :func:`stage_record`."""
+        self.stages.append(stage_record(block, stage, member, epochs, seconds, learned))
 
     def set_size(self, role: str, model: nn.Module) -> None:
         """Record how many ``parameters`` and ``bytes`` a model has (see ``size.size_of``).
@@ -285,6 +265,36 @@ class _StoredConfig:
 
     def to_dict(self) -> dict[str, Any]:
         return self._document["config"]
+
+
+def stage_record(
+    block: int,
+    stage: str,
+    member: int | None,
+    epochs: int,
+    seconds: float,
+    learned: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """What result.json has of a finished stage, with this process's peak resident memory so far, in MB.
+
+    Args:
+        block: The block it belongs to.
+        stage: ``base``, ``student_generation``, ``student_update`` or ``teacher_update``.
+        member: The teacher member trained; None for the student.
+        epochs: Epochs run.
+        seconds: Wall-clock time.
+        learned: What else is recorded: ``loss`` and ``valid_score`` by epoch and, where pairs were
+            replayed, ``replayed`` by source, see the trainers' ``learned``.
+    """
+    return {
+        "block": int(block),
+        "stage": stage,
+        "member": member,
+        "epochs": int(epochs),
+        "seconds": round(float(seconds), 3),
+        "peak_rss_mb": peak_rss_mb(),
+        **(learned or {}),
+    }
 
 
 def peak_rss_mb() -> float | None:

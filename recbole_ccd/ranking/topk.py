@@ -127,7 +127,7 @@ def top_k(
     Raises:
         ValueError: If k is negative.
     """
-    _check_k(k)
+    check_k(k)
     result = torch.zeros(len(users), k, dtype=torch.int64, device=users.device)
     for start, ids, _ in _best(highest, score, users, k, exclude, batch_size):
         result[start : start + batch_size, : ids.shape[1]] = ids
@@ -153,7 +153,7 @@ def top_scored(
     Raises:
         ValueError: If k is negative.
     """
-    _check_k(k)
+    check_k(k)
     result = torch.zeros(len(users), k, dtype=torch.int64, device=users.device)
     scores = torch.full((len(users), k), -torch.inf, device=users.device)
     for start, ids, values in _best(highest_as_topk, score, users, k, exclude, batch_size):
@@ -168,93 +168,13 @@ def _best(
 ) -> Iterator[tuple[int, Tensor, Tensor]]:
     """The place of each batch of users, with ids and scores of their lists."""
     for start in range(0, len(users), batch_size):
-        scores = _candidates(score, users[start : start + batch_size], exclude)
+        scores = candidates(score, users[start : start + batch_size], exclude)
         values, ids = choose(scores, min(k, scores.shape[1]))
         yield start, ids.masked_fill_(values == -torch.inf, 0), values
 
 
-def top_lists(
-    score: ScoreFn,
-    users: Tensor,
-    n_items: int,
-    k_items: int,
-    k_users: int,
-    exclude: csr_matrix | None = None,
-    batch_size: int = 512,
-) -> tuple[Tensor, Tensor]:
-    """The items each user scores highest and the users that score each item highest, in one pass over users.
-
-    Args:
-        score: Scores of all items for a batch of users.
-        users: (n,) ids of the candidate users; [PAD] is ignored.
-        n_items: Number of item columns, [PAD] included.
-        k_items: Length of the users' lists.
-        k_users: Length of the items' lists.
-        exclude: Pairs (user, item) that are no candidates, rows indexed by user id; see :func:`mask_rows`.
-        batch_size: Users scored at a time; memory is (batch_size + k_users) × n_items scores.
-
-    Returns:
-        (n, k_items) int64 item ids and (n_items, k_users) int64 user ids, best first; 0 fills up short
-        rows, and the row of [PAD] is all 0.
-
-    Raises:
-        ValueError: If a length is negative.
-    """
-    _check_k(min(k_items, k_users))
-    items = torch.zeros(len(users), k_items, dtype=torch.int64, device=users.device)
-    best = _BestRows(n_items, k_users, users.device)
-    with torch.no_grad():
-        for start in range(0, len(users), batch_size):
-            batch = users[start : start + batch_size]
-            scores = _candidates(score, batch, exclude)[:, :n_items]
-            scores[batch == 0] = -torch.inf
-            values, places = highest(scores, min(k_items, n_items))
-            places.masked_fill_(values == -torch.inf, 0)
-            items[start : start + batch_size, : places.shape[1]] = places
-            best.add(scores, batch)
-    return items, best.ids.masked_fill_(best.scores == -torch.inf, 0)
-
-
-class _BestRows:
-    """The k best rows of each column, while batches of rows come in."""
-
-    def __init__(self, n_columns: int, k: int, device: torch.device) -> None:
-        self.scores = torch.full((n_columns, k), -torch.inf, device=device)
-        self.ids = torch.zeros(n_columns, k, dtype=torch.int64, device=device)
-
-    def add(self, scores: Tensor, rows: Tensor) -> None:
-        """Takes (B, n_columns) scores of rows with the ids (B,) into account."""
-        if self.ids.shape[1] == 0:
-            return
-        enters = scores > self.scores[:, -1]
-        # After some batches hardly any score is among the best of its column.
-        if 4 * int(enters.sum()) > enters.numel():
-            self._add_all(scores, rows)
-        else:
-            self._add_few(scores, rows, *enters.nonzero(as_tuple=True))
-
-    def _add_all(self, scores: Tensor, rows: Tensor) -> None:
-        ids = torch.cat([self.ids, rows.expand(len(self.ids), -1)], dim=1)
-        self.scores, best = torch.topk(torch.cat([self.scores, scores.T], dim=1), self.ids.shape[1], dim=1)
-        self.ids = ids.gather(1, best)
-
-    def _add_few(self, scores: Tensor, rows: Tensor, row: Tensor, column: Tensor) -> None:
-        k = self.ids.shape[1]
-        order = column.argsort(stable=True)
-        row, column = row[order], column[order]
-        touched, place, counts = torch.unique_consecutive(column, return_inverse=True, return_counts=True)
-        if not len(touched):
-            return
-        within = torch.arange(len(column), device=column.device) - (counts.cumsum(0) - counts)[place]
-        wide = scores.new_full((len(touched), k + int(counts.max())), -torch.inf)
-        ids = self.ids.new_zeros(wide.shape)
-        wide[:, :k], ids[:, :k] = self.scores[touched], self.ids[touched]
-        wide[place, k + within], ids[place, k + within] = scores[row, column], rows[row]
-        self.scores[touched], best = torch.topk(wide, k, dim=1)
-        self.ids[touched] = ids.gather(1, best)
-
-
-def _candidates(score: ScoreFn, users: Tensor, exclude: csr_matrix | None) -> Tensor:
+def candidates(score: ScoreFn, users: Tensor, exclude: csr_matrix | None) -> Tensor:
+    """(B, n_items) fresh scores of some users, ``-inf`` at [PAD] and at excluded pairs."""
     scores = score(users)
     scores[:, 0] = -torch.inf
     if exclude is not None:
@@ -262,6 +182,7 @@ def _candidates(score: ScoreFn, users: Tensor, exclude: csr_matrix | None) -> Te
     return scores
 
 
-def _check_k(k: int) -> None:
+def check_k(k: int) -> None:
+    """Refuses lists of a negative length."""
     if k < 0:
         raise ValueError(f"k must not be negative, got {k}")

@@ -24,6 +24,7 @@ FREE_KEYS = frozenset(
         *("checkpoint_every", "prepare_update"),
         # what computes, and how many scores at a time: results are equal but for rounding
         *("gpu_id", "use_gpu", "nproc", "world_size", "ip", "port", "group_offset", "eval_batch_size"),
+        *("parallel", "parallel_workers"),
     }
 )
 """The keys in which a run that is gone on with may differ."""

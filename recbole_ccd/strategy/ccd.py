@@ -140,7 +140,7 @@ class CCD(DistillingStrategy):
             trainer = stage.trainer(TeacherUpdateTrainer, member).replay_from(sources).retain(frozen=old)
             if reminder is not None and has_factors(type(member)):
                 trainer.remember(reminder)
-            trainer.run(self.config["show_progress"])
+            trainer.run(stage.config["show_progress"])
 
         return self.update_members(block, update)
 

@@ -25,9 +25,11 @@ class DistillEachBlock(DistillingStrategy):
         if block.index == 0:
             self.student = self.train_base_student(block, distilled=True)
         else:
-            self.teacher = self.update_members(block, self._update_member)
+            self.teacher = self.update_members(block, update_member)
             self.student = self.generate_student(block)
         self.forget_lists()
 
-    def _update_member(self, stage: Stage, member: GeneralRecommender, old: GeneralRecommender) -> None:
-        stage.trainer(RetainingTeacherTrainer, member).retain(frozen=old).run(self.config["show_progress"])
+
+def update_member(stage: Stage, member: GeneralRecommender, old: GeneralRecommender) -> None:
+    """A member learns the block with retention terms."""
+    stage.trainer(RetainingTeacherTrainer, member).retain(frozen=old).run(stage.config["show_progress"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -19,8 +19,9 @@ from recbole_ccd.model.growth import build, check_buildable, check_growable, gro
 from recbole_ccd.model.initialization import embedding_tables
 from recbole_ccd.model.scoring import score_rows
 from recbole_ccd.model.teacher import TeacherEnsemble
-from recbole_ccd.ranking.topk import top_lists, users_at_a_time
-from recbole_ccd.strategy.base import Strategy
+from recbole_ccd.ranking.lists import top_lists
+from recbole_ccd.ranking.topk import users_at_a_time
+from recbole_ccd.strategy.base import Strategy, learn_plainly
 from recbole_ccd.strategy.stage import Stage
 from recbole_ccd.trainer.distillation import DistillationTrainer
 from recbole_ccd.trainer.teaching import TeacherKnowledge, teaches_items
@@ -121,11 +122,14 @@ class DistillingStrategy(Strategy):
 
     def train_base_teacher(self, block: Block) -> TeacherEnsemble:
         """Trains every member on the base block with its own loss."""
-        members = []
-        for m, config in enumerate(self.members):
-            train = partial(self.train_plainly, block, config, m)
-            members.append(self.base_model(f"teacher-{m}", config, block, train))
-        return self.ensemble(members, block)
+        parts = {f"teacher-{m}": config for m, config in enumerate(self.members)}
+
+        def train(missing: Sequence[str]) -> list[GeneralRecommender]:
+            places = [m for m, part in enumerate(parts) if part in missing]
+            learners = [self.learner("base", block, self.members[m], m) for m in places]
+            return self.stages(block, learn_plainly, learners)
+
+        return self.ensemble(self.base_models_of(parts, block, train), block)
 
     def train_base_student(self, block: Block, distilled: bool) -> GeneralRecommender:
         """The student of the base block, taught by the base teacher or trained by itself."""
@@ -167,18 +171,19 @@ class DistillingStrategy(Strategy):
 
         Args:
             block: the block that has arrived.
-            update: trains a member, called with the stage, the grown member and the one before.
+            update: trains a member, called with the stage, the grown member and the one before. It may be
+                sent to workers, with all that it knows; so it must not know the strategy.
         """
-        members = []
-        for m, (config, old) in enumerate(zip(self.members, self.teacher.members, strict=True)):
+        at_random = self.config["new_entity_initialization"] == "random"
 
-            def learn(stage: Stage, old: GeneralRecommender = old) -> GeneralRecommender:
-                member = self.grow(old, stage.config, block)
-                update(stage, member, old)
-                return member
+        def learn(stage: Stage) -> GeneralRecommender:
+            member = grow(stage.old, stage.config, block, not at_random)
+            update(stage, member, stage.old)
+            return member
 
-            members.append(self.stage("teacher_update", block, config, learn, member=m))
-        return self.ensemble(members, block)
+        pairs = enumerate(zip(self.members, self.teacher.members, strict=True))
+        learners = [self.learner("teacher_update", block, config, m, old=old) for m, (config, old) in pairs]
+        return self.ensemble(self.stages(block, learn, learners), block)
 
     def grow(self, model: GeneralRecommender, config: CCDConfig, block: Block) -> GeneralRecommender:
         """A model at the size of a block, new users and items initialised as configured."""
@@ -210,13 +215,15 @@ class DistillingStrategy(Strategy):
         users = torch.arange(block.n_users, device=self.config["device"])
         teacher.eval()
         lists = top_lists(
-            lambda batch: score_rows(teacher, batch),
+            partial(score_rows, teacher),
             users,
             block.n_items,
             max(k, self.config["exclusion_top_k"]),
             k if teaches_items(self.config) else 0,
             block.train_matrix,
             users_at_a_time(block.n_items),
+            workers=self.workers,
+            waiting=self._stop_if_asked,
         )
         teacher.eval()  # drops what its members cached for scoring
         return lists

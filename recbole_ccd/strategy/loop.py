@@ -17,6 +17,7 @@ from recbole_ccd.data.stream import BlockStream
 from recbole_ccd.evaluation.result import ROLES, StreamResult
 from recbole_ccd.model.growth import rebuild
 from recbole_ccd.model.scoring import clear_cache
+from recbole_ccd.parallel import workers_of
 from recbole_ccd.report.tables import block_table, final_table
 from recbole_ccd.reporting import leave_report
 from recbole_ccd.state import Journal
@@ -61,6 +62,7 @@ class BlockLoop(ABC):
         self.logger = getLogger("recbole_ccd")
         self.journal: Journal | None = None
         self.stop: Stop | None = None
+        self.workers = workers_of(config)
         self.doing = "at the start"
 
     @abstractmethod
@@ -112,9 +114,10 @@ class BlockLoop(ABC):
         Raises:
             RunError: training went wrong, or the run directory cannot be used.
         """
-        for block in self._begin(stream):
-            self._follow_whole(stream, block)
-        return self._end()
+        with self.workers:
+            for block in self._begin(stream):
+                self._follow_whole(stream, block)
+            return self._end()
 
     def run_student(self, stream: BlockStream) -> StreamResult:
         """Follows the stream, the last block by the student alone; the teacher stays at the block before.
@@ -129,10 +132,11 @@ class BlockLoop(ABC):
             RunError: training went wrong, or the run directory cannot be used.
         """
         *earlier, block = self._begin(stream)
-        for whole in earlier:
-            self._follow_whole(stream, whole)
-        self._tell(stream, block)
-        self.follow_by_student(block)
+        with self.workers:
+            for whole in earlier:
+                self._follow_whole(stream, whole)
+            self._tell(stream, block)
+            self.follow_by_student(block)
         self._evaluate(stream, block, ("student",))
         self._save(stream, block, whole=False)
         self.logger.info("\n%s", block_table(self.result, block.index))

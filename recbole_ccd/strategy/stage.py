@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass, field
 from logging import getLogger
 from time import perf_counter
@@ -13,13 +13,17 @@ from recbole.model.abstract_recommender import GeneralRecommender
 from torch import Tensor
 
 from recbole_ccd.data.block import Block
-from recbole_ccd.seeding import derive_seed
-from recbole_ccd.trainer.base import LossError, StageTrainer, make_trainer
+from recbole_ccd.evaluation.result import stage_record
+from recbole_ccd.seeding import derive_seed, deterministic, seed_stage
+from recbole_ccd.trainer.base import StageTrainer, make_trainer
 
 if TYPE_CHECKING:
     from recbole_ccd.config import CCDConfig
     from recbole_ccd.state import Journal
     from recbole_ccd.stopping import Stop
+
+# a stage elsewhere writes nothing that stays, and nobody watches it
+_ELSEWHERE = {"run_dir": None, "checkpoint_dir": "saved", "show_progress": False, "log_wandb": False}
 
 AnyTrainer = TypeVar("AnyTrainer", bound=StageTrainer)
 
@@ -68,6 +72,8 @@ class Stage:
     Attributes:
         name: which one.
         config: the configuration of the model trained, with the stage's own training keys.
+        block: the block learned.
+        old: the model to be grown, where the stage updates one.
         seed: seed of everything drawn in the stage.
         seconds: wall-clock time of the stage so far, that of an earlier process included.
     """
@@ -79,8 +85,9 @@ class Stage:
         block: Block,
         journal: Journal | None = None,
         stop: Stop | None = None,
+        old: GeneralRecommender | None = None,
     ) -> None:
-        """Made by :meth:`Strategy.stage`.
+        """Made by :func:`go_through`.
 
         Args:
             name: which one.
@@ -88,10 +95,12 @@ class Stage:
             block: the block learned.
             journal: where it is saved every ``checkpoint_every`` epochs; None for nowhere.
             stop: who may want it to end early.
+            old: the model to be grown.
         """
+        self.block, self.old = block, old
         self.name, self.config = name, config.for_stage(name.stage)
         self.seed = derive_seed(config["seed"], *name.purpose)
-        self._block, self._journal, self._stop = block, journal, stop
+        self._journal, self._stop = journal, stop
         self._trainers: list[StageTrainer] = []
         self._before, self._start = 0.0, perf_counter()
 
@@ -115,7 +124,7 @@ class Stage:
 
         The first one goes on where a process before this one was interrupted in the stage.
         """
-        trainer = make_trainer(kind, self.config, model).at_block(self._block, self.name.label, self.seed)
+        trainer = make_trainer(kind, self.config, model).at_block(self.block, self.name.label, self.seed)
         if not self._trainers:
             trainer.take_up(self._earlier(), self._between_epochs)
         self._trainers.append(trainer)
@@ -141,20 +150,88 @@ class Stage:
         if stopping:
             self._stop.now()
 
-    @contextmanager
-    def telling(self) -> Iterator[None]:
-        """Says of a loss that is no number any more what is left.
 
-        Raises:
-            LossError: as before, with the last good checkpoint.
-        """
-        try:
-            yield
-        except LossError as error:
-            if self._journal is None:
-                raise
-            last = self._journal.last_good()
-            raise LossError(f"{error} and start anew (last good checkpoint: {last})") from None
+@dataclass(frozen=True)
+class Lesson:
+    """What stages that do not need one another are taught.
+
+    Attributes:
+        block: the block (or the piece of it) learned.
+        learn: makes and trains a model in a stage. It knows nothing of who leads the run: it may be sent to
+            another process, and all that it knows with it.
+        seed: the run's seed.
+        reproducibility: RecBole's key of that name.
+    """
+
+    block: Block
+    learn: Callable[[Stage], GeneralRecommender]
+    seed: int
+    reproducibility: bool
+
+
+@dataclass(frozen=True)
+class Learner:
+    """What one of these stages has for itself.
+
+    Attributes:
+        name: which stage it is.
+        config: the configuration of the model trained.
+        old: the model to be grown, where one is updated.
+        journal: where it is saved while it is under way; None for nowhere.
+        stop: who may want it to end early.
+    """
+
+    name: StageName
+    config: CCDConfig
+    old: GeneralRecommender | None = None
+    journal: Journal | None = None
+    stop: Stop | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is sent to another process: the run directory is written to by one process alone."""
+        config = deepcopy(self.config)
+        config.final_config_dict.update(_ELSEWHERE)
+        return {**vars(self), "config": config, "journal": None, "stop": None}
+
+
+@dataclass
+class Learned:
+    """What has come out of a stage.
+
+    Attributes:
+        record: what result.json has of it.
+        state: the model's weights.
+        model: the model, unless it has been trained in another process.
+    """
+
+    record: dict[str, Any]
+    state: dict[str, Tensor]
+    model: GeneralRecommender | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is sent to another process: weights and numbers."""
+        state = {name: value.cpu() for name, value in self.state.items()}
+        return {"record": self.record, "state": state, "model": None}
+
+
+def go_through(lesson: Lesson, learner: Learner) -> Learned:
+    """Goes through a stage; what comes out depends on the arguments alone.
+
+    Args:
+        lesson: what it has in common with others.
+        learner: what it has for itself.
+
+    Raises:
+        LossError: the loss became NaN or infinite.
+    """
+    name = learner.name
+    seed_stage(lesson.seed, lesson.reproducibility, *name.purpose)
+    stage = Stage(name, learner.config, lesson.block, learner.journal, learner.stop, learner.old)
+    with deterministic(lesson.reproducibility):
+        model = lesson.learn(stage)
+    seconds = stage.seconds
+    record = stage_record(name.block, name.stage, name.member, stage.epochs, seconds, stage.learned)
+    return Learned(record, model.state_dict(), model)
 
 
 @dataclass

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recbole_ccd.comparing import MakeStream, folder_name
 from recbole_ccd.compat import check_working_folder
 from recbole_ccd.config import Variant
+from recbole_ccd.parallel import workers_of
 from recbole_ccd.runs import reconfigured
 from recbole_ccd.state import Manifest, RunLock, create_folder, default_run_directory
 from recbole_ccd.state.manifest import SEARCH
@@ -49,7 +51,7 @@ def begin_search(
     described = [dimension.to_dict() for dimension in space.dimensions]
     manifest.settings = {"algorithm": algorithm, "space": described, "config": common}
     check_working_folder()
-    with RunLock(create_folder(top)):
+    with workers_of(config), RunLock(create_folder(top)):
         Store(top).write(manifest)
         return search.follow()
 
@@ -69,14 +71,16 @@ def resume_search(
     Raises:
         CCDError: settings or data are not those it was begun with, or something cannot be read.
     """
-    search = Search(top, manifest, _trials_in(top, manifest, sources), make_stream, stop)
+    trials = _trials_in(top, manifest, sources)
+    search = Search(top, manifest, trials, make_stream, stop)
     with resumable(top), RunLock(top):
         search.read_outcomes()
         if search.waiting:
             for seed, data in search.check().items():
                 check_data(top, manifest.data[seed], data)
             check_working_folder()
-        return search.follow()
+        with workers_of(trials[0].runs[0].config) if search.waiting else nullcontext():
+            return search.follow()
 
 
 def _entries(trials: Sequence[Trial]) -> tuple[dict[str, Any], list[dict[str, Any]]]:

@@ -55,6 +55,8 @@ VALUES = {
     "mixed-precision": ["--enable_amp=True"],
     "log-level": ["--state=~"],
     "several-processes": ["--nproc=2"],
+    "parallel-by-others": ["--parallel=spark"],
+    "no-workers": ["--parallel_workers=0"],
 }
 TOGETHER = {
     "valid-metric": ["--valid_metric=MRR@20"],

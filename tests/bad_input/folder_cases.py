@@ -1,7 +1,11 @@
 """Files and folders of a run that cannot be used, by row of docs/errors.md."""
 
+import os
+from unittest.mock import patch
+
 from recbole_ccd import CCDConfig, Comparison, StreamResult, compare, resume, run_ccd, write_report
 from recbole_ccd.files import load_tensors
+from recbole_ccd.parallel.ray_workers import RayWorkers
 from recbole_ccd.state import RunDirectory
 from tests.bad_input.resumed_cases import RESUMED, begun_in
 from tests.evaluation.results import make_run
@@ -94,6 +98,12 @@ def holding(folder, name, content):
     return RunDirectory(folder)
 
 
+def nobody_at(address):
+    """Workers of a cluster that is not there."""
+    with patch.dict(os.environ, RAY_ADDRESS=address), RayWorkers():
+        pass
+
+
 # what only the Python API can be given
 PYTHON_CASES = {
     "settings-no-dictionary": lambda folder: CCDConfig(config_dict=3),
@@ -109,6 +119,7 @@ PYTHON_CASES = {
     "run-for-a-comparison": lambda folder: compare(resume=begun_in(folder)),
     "report-of-nothing": write_report,
     "report-damaged": lambda folder: write_report(holding(folder, "comparison.json", b"{}").path),
+    "ray-unreachable": lambda folder: nobody_at("127.0.0.1:1"),
     "runs-that-do-not-fit": lambda folder: Comparison(
         {"a": [make_run(graph="cumulative")], "b": [make_run(graph="block")]}
     ),

@@ -1,0 +1,99 @@
+"""What strategies know of who does their work, and the simplest answer: this process, task by task."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from types import TracebackType
+from typing import TypeVar
+
+Shared, Task, Done = TypeVar("Shared"), TypeVar("Task"), TypeVar("Done")
+
+
+def _nothing(*place: int) -> None:
+    """Is told of something and does nothing."""
+
+
+class Workers(ABC):
+    """Does tasks that do not need one another.
+
+    While it is entered, workers are at hand, also those of other objects that are entered meanwhile;
+    :meth:`each` enters it where nobody has.
+    """
+
+    @property
+    @abstractmethod
+    def at_once(self) -> int:
+        """Tasks that are done at the same time; asked while it is entered."""
+
+    @abstractmethod
+    def each(
+        self,
+        do: Callable[[Shared, Task], Done],
+        shared: Shared,
+        tasks: Sequence[Task],
+        at: Callable[[int], None] = _nothing,
+        waiting: Callable[[], None] = _nothing,
+    ) -> Iterator[tuple[int, Done]]:
+        """Does every task.
+
+        What is done must depend on the arguments alone, and may change them: they may be copies.
+
+        Args:
+            do: does a task, a function that is found by its name.
+            shared: what all tasks need, such as a block; it is sent once.
+            tasks: what each of them needs beside that.
+            at: told the place of a task when it is begun here, and of one that has failed.
+            waiting: called now and then while others work; what it raises ends all tasks.
+
+        Yields:
+            The place of a task and what came out of it, in the order in which they are finished.
+
+        Raises:
+            RunError: the workers were lost, and so were those that took their place.
+        """
+
+    @abstractmethod
+    def __enter__(self) -> Workers:
+        """Gets the workers to hand.
+
+        Raises:
+            CCDError: there are none.
+        """
+
+    @abstractmethod
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Lets go of workers that have been begun here."""
+
+
+class Sequential(Workers):
+    """This process does one task after the other, with the arguments themselves."""
+
+    @property
+    def at_once(self) -> int:
+        """One."""
+        return 1
+
+    def each(
+        self,
+        do: Callable[[Shared, Task], Done],
+        shared: Shared,
+        tasks: Sequence[Task],
+        at: Callable[[int], None] = _nothing,
+        waiting: Callable[[], None] = _nothing,
+    ) -> Iterator[tuple[int, Done]]:
+        """Does every task when its result is asked for, in order."""
+        for place, task in enumerate(tasks):
+            at(place)
+            yield place, do(shared, task)
+
+    def __enter__(self) -> Sequential:
+        """This process is there."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """It stays."""
