@@ -25,7 +25,7 @@ from recbole_ccd.state.entries import BlockEntry, KeptFile, OpenEntry, RowsEntry
 from recbole_ccd.state.manifest import RUN
 from recbole_ccd.state.record import RECORD, Record
 from recbole_ccd.state.rows import REMEDY, read_rows, read_tensors, read_vocabulary
-from recbole_ccd.strategy import STRATEGIES
+from recbole_ccd.strategy import strategy_class
 
 _ROLES = ("student", "teacher")
 
@@ -118,7 +118,7 @@ def _rebuilt(
     states = {name: read_tensors(folder, file) for name, file in entry.files.items() if name != RECORD}
     try:
         config = CCDConfig.from_dict({**settings, "use_gpu": False})
-        strategy = STRATEGIES[config["strategy"]](config)
+        strategy = strategy_class(config)(config)
         strategy.restore(KeptStream(config, record.rows, vocabulary)[record.block], states)
     except CCDError:
         raise
