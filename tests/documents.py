@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from itertools import takewhile
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[1]
@@ -37,4 +38,6 @@ def commands(text):
 def program_arguments(page):
     """The arguments of every call of the program in the bash blocks of a page."""
     calls = [call for _, text in blocks(page, "bash") for call in commands(text)]
-    return [call[2:] for call in calls if " ".join(call[:2]) == _PROGRAM]
+    calls = [call[2:] for call in calls if " ".join(call[:2]) == _PROGRAM]
+    # what follows is the shell's
+    return [list(takewhile(lambda word: word.startswith("--"), call)) for call in calls]
