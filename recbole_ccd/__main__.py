@@ -20,6 +20,7 @@ USAGE = """usage: run_ccd.py [--key=value ...]
                          --base=distilled,plain and --ablation=none,no_annealing,... may be lists too
   --dataset=ml-100k      a RecBole data set; --data_path=DIR is the folder that holds <dataset>/
   --config_files=a.yaml  property files, separated by spaces
+  --plugins=MODULE       strategies and losses of your own, in its STRATEGIES and USER_LOSSES
   --resume=DIR           go on with the run, or the comparison, whose run directory this is
   --update=RUN_DIR --new_block=FILE.inter [--cycle=student] [--replace=True]
                          go on with a finished run on a new block, which is read from an atomic file, or from

@@ -7,7 +7,7 @@ import pytest
 import torch
 import yaml
 
-from recbole_ccd import CCDConfig, ConfigError, RunError, compare, resume, run_ccd, update
+from recbole_ccd import CCDConfig, ConfigError, RunError, compare, load_student, resume, run_ccd, update
 from recbole_ccd.__main__ import main
 from recbole_ccd.config.catalogue import names_of
 from recbole_ccd.strategy import strategy_class
@@ -113,6 +113,7 @@ def test_no_file_of_a_run_makes_the_program_import_anything(tiny_folder, tmp_pat
     assert updated.to_dict()["n_blocks"] == expected["n_blocks"] + 1
     config = yaml.safe_load((run_dir / "config.yaml").read_text(encoding="utf-8"))
     assert config["plugins"] and config["averaged_keep"] == 0.5
+    assert load_student(run_dir).recommend(["u1"], k=3)["source"].tolist() == ["student"] * 3
 
 
 def test_a_model_of_ones_own(tiny_folder, tmp_path, monkeypatch):
