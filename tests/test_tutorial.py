@@ -29,7 +29,7 @@ def followed():
 
 def shape(text):
     """Words and layout of an output without its numbers, which depend on the machine in their last digits."""
-    return re.sub(r"[-+]?[\d.,]+%?|\*+|\s+", " ", text).split()
+    return re.sub(r"-{2,}|[-+]?[\d.,]+%?|\*+|\s+", " ", text).split()
 
 
 def ends(line, shown):
