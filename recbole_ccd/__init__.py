@@ -14,6 +14,7 @@ __all__ = [
     "IncrementalDataset",
     "ModelError",
     "RunError",
+    "SearchResult",
     "StreamResult",
     "TeacherEnsemble",
     "compare",
@@ -23,6 +24,7 @@ __all__ = [
     "load_student",
     "resume",
     "run_ccd",
+    "tune",
     "update",
     "write_report",
 ]
@@ -32,6 +34,7 @@ _HOMES = {
     "CCDConfig": "recbole_ccd.config",
     "Comparison": "recbole_ccd.evaluation.comparison",
     "IncrementalDataset": "recbole_ccd.data.dataset",
+    "SearchResult": "recbole_ccd.tuning",
     "StreamResult": "recbole_ccd.evaluation.result",
     "TeacherEnsemble": "recbole_ccd.model.teacher",
     "compare": "recbole_ccd.quick_start",
@@ -41,6 +44,7 @@ _HOMES = {
     "load_student": "recbole_ccd.serving",
     "resume": "recbole_ccd.quick_start",
     "run_ccd": "recbole_ccd.quick_start",
+    "tune": "recbole_ccd.quick_start",
     "update": "recbole_ccd.quick_start",
     "write_report": "recbole_ccd.reporting",
 }

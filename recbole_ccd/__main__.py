@@ -21,7 +21,10 @@ USAGE = """usage: run_ccd.py [--key=value ...]
   --dataset=ml-100k      a RecBole data set; --data_path=DIR is the folder that holds <dataset>/
   --config_files=a.yaml  property files, separated by spaces
   --plugins=MODULE       strategies and losses of your own, in its STRATEGIES and USER_LOSSES
-  --resume=DIR           go on with the run, or the comparison, whose run directory this is
+  --tune=FILE [--tune_algorithm=random] [--tune_trials=10]
+                         search: FILE has a key and its values per line, as RecBole's HyperTuning has it; by
+                         H-mean on the validation parts, mean over seeds; docs/tuning.md
+  --resume=DIR           go on with the run, the comparison or the search whose run directory this is
   --update=RUN_DIR --new_block=FILE.inter [--cycle=student] [--replace=True]
                          go on with a finished run on a new block, which is read from an atomic file, or from
                          three: A.train.inter,A.valid.inter,A.test.inter; --cycle=student updates the student
@@ -75,9 +78,10 @@ def _run(arguments: list[str], stop: Stop) -> None:
     # torch and RecBole take seconds to import, which a request for help need not wait for
     from recbole_ccd.config import has_lists
     from recbole_ccd.memory import keep_freed_memory
-    from recbole_ccd.quick_start import compare, resume, run_ccd
+    from recbole_ccd.quick_start import compare, resume, run_ccd, tune
     from recbole_ccd.runs import split_folder, split_resume
     from recbole_ccd.serving.command import is_serving, serve
+    from recbole_ccd.tuning.command import is_tuning, split_tuning
     from recbole_ccd.updating import is_update, update_by
 
     rest, reported = split_folder("report", arguments)
@@ -93,6 +97,10 @@ def _run(arguments: list[str], stop: Stop) -> None:
         return
     if is_update(arguments):
         update_by(arguments, stop)
+        return
+    if is_tuning(arguments):
+        asked = split_tuning(arguments)
+        tune(asked.file, argv=asked.rest, algorithm=asked.algorithm, n_trials=asked.n_trials, stop=stop)
         return
     rest, folder = split_resume(arguments)
     if folder is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import re
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from logging import getLogger
 from pathlib import Path
@@ -84,12 +84,33 @@ def check_all(runs: Sequence[Variant], top: Path, make_stream: MakeStream) -> Ch
     return checked
 
 
-def begin_comparison(runs: Sequence[Variant], top: Path, checked: Checked) -> Manifest:
-    """Writes down which runs there will be, so that they can be gone on with."""
+def begin_comparison(runs: Sequence[Variant], top: Path, data: Mapping[str, Any]) -> Manifest:
+    """Writes down which runs there will be, so that they can be gone on with.
+
+    Args:
+        runs: the runs.
+        top: their common folder.
+        data: by seed, what tells the data apart.
+    """
     entries = [{"label": run.label, "folder": run.folder, "config": run.config.to_dict()} for run in runs]
-    manifest = Manifest(COMPARISON, versions=versions(), data=checked.data, runs=entries)
+    manifest = Manifest(COMPARISON, versions=versions(), data=dict(data), runs=entries)
     Store(top).write(manifest)
     return manifest
+
+
+def folder_name(top: Path, given: object) -> str:
+    """The name of a run's folder, as a manifest has it.
+
+    Args:
+        top: the folder of the manifest, for the message.
+        given: what stands there.
+
+    Raises:
+        RunError: it is none, and might lead elsewhere.
+    """
+    if not isinstance(given, str) or not _FOLDER.fullmatch(given):
+        raise RunError(f"{top}: {one_line(repr(given))} is no name of a run's folder; start anew")
+    return given
 
 
 def resume_comparison(
@@ -109,10 +130,9 @@ def resume_comparison(
     """
     runs = []
     for entry in manifest.runs:
-        label, folder = str(entry["label"]), str(entry["folder"])
-        if not _FOLDER.fullmatch(folder):
-            raise RunError(f"{top}: {one_line(repr(folder))} is no name of a run's folder; start anew")
-        runs.append(Variant(label, folder, reconfigured(top / folder, entry["config"], *sources)))
+        folder = folder_name(top, entry["folder"])
+        config = reconfigured(top / folder, entry["config"], *sources)
+        runs.append(Variant(str(entry["label"]), folder, config))
     found = {run.folder: finished_result(top / run.folder, run.config) for run in runs}
     results = {folder: result for folder, result in found.items() if result is not None}
     with resumable(top), RunLock(top):
@@ -156,7 +176,7 @@ def follow_all(
             for run in group:
                 number = order.index(run) + 1
                 _note(top, run, f"run {number} of {len(runs)}: {run.label}, seed {run.config['seed']}")
-                results[run.folder] = _follow(checked.strategies.pop(run.folder), stream, stop)
+                results[run.folder] = follow_run(checked.strategies.pop(run.folder), stream, stop)
                 # models hold each other in circles, which are not freed when the last name goes
                 gc.collect()
             stream = None
@@ -166,7 +186,7 @@ def follow_all(
         {label: [results[run.folder] for run in runs if run.label == label] for label in labels}
     )
     with_report = any(run.config["write_report"] for run in runs)
-    _write(comparison, top, with_report)
+    leave_comparison(comparison, top, with_report)
     manifest.status = FINISHED
     Store(top).write(manifest)
     _note(top, runs[0], f"\n{comparison_table(comparison)}")
@@ -190,8 +210,14 @@ def _in_order(runs: Sequence[Variant]) -> list[Variant]:
     return [run for group in _by_seed(runs) for run in group]
 
 
-def _follow(strategy: Strategy, stream: BlockStream, stop: Stop | None) -> StreamResult:
-    """Runs a strategy in a folder below the common one."""
+def follow_run(strategy: Strategy, stream: BlockStream, stop: Stop | None) -> StreamResult:
+    """Runs a strategy in a folder below the common one, from where it stands there if it was begun.
+
+    Args:
+        strategy: the strategy, checked.
+        stream: the blocks.
+        stop: who may want it to end early.
+    """
     folder = strategy.run_directory.path
     directory = RunDirectory.prepare(folder) if folder.exists() else RunDirectory.create(folder)
     with RunLock(directory.path):
@@ -204,7 +230,8 @@ def _note(top: Path, run: Variant, message: str) -> None:
         getLogger("recbole_ccd").info(message)
 
 
-def _write(comparison: Comparison, top: Path, with_report: bool) -> None:
+def leave_comparison(comparison: Comparison, top: Path, with_report: bool) -> None:
+    """Writes a comparison into the common folder of its runs, with its report if that is wanted."""
     document = comparison.to_dict()
     RunDirectory(top).write_json("comparison.json", document)
     atomic_write(top / "comparison.md", comparison_markdown(comparison))

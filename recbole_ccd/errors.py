@@ -26,6 +26,10 @@ class RunError(CCDError):
     """A run directory cannot be used, or training went wrong beyond repair."""
 
 
+class TrainingError(RunError):
+    """Training went wrong with these settings: a loss or scores that are no numbers, or too much memory."""
+
+
 def one_line(text: object, limit: int = 120) -> str:
     """Text on one line, cut to ``limit`` characters, for a message that quotes what a user gave."""
     line = " ".join(str(text).split())

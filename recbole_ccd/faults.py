@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from recbole_ccd.errors import RunError, one_line
+from recbole_ccd.errors import RunError, TrainingError, one_line
 from recbole_ccd.files import first_line
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -23,7 +23,8 @@ def told_in_one_line(folder: str | os.PathLike[str], doing: Callable[[], str]) -
         doing: says what the run is at.
 
     Raises:
-        RunError: there is no room, no memory, or a file cannot be written.
+        TrainingError: there is no memory.
+        RunError: there is no room, or a file cannot be written.
     """
     try:
         yield
@@ -32,7 +33,7 @@ def told_in_one_line(folder: str | os.PathLike[str], doing: Callable[[], str]) -
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        raise RunError(
+        raise TrainingError(
             f"{doing()}: out of memory ({one_line(first_line(error))}); lower eval_batch_size and go on with "
             f"--resume={folder}, or start anew with a lower train_batch_size, lwc_kd_anchors, "
             "n_uninteresting_items, n_uninteresting_users or embedding_size of teacher_args"

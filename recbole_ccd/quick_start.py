@@ -26,16 +26,19 @@ from recbole_ccd.runs import (
     strategy_of,
 )
 from recbole_ccd.state import RunDirectory, RunLock, create_folder, default_run_directory
-from recbole_ccd.state.manifest import COMPARISON, FULL, RUN
+from recbole_ccd.state.manifest import COMPARISON, FULL, RUN, SEARCH
 from recbole_ccd.state.sameness import check_data
 from recbole_ccd.stopping import resumable
 from recbole_ccd.strategy import BaseModels, Strategy
+from recbole_ccd.tuning import SearchResult, read_space
+from recbole_ccd.tuning.folder import begin_search, resume_search
+from recbole_ccd.tuning.plan import plan
 from recbole_ccd.updating import cycle_of, kept_stream, update
 
 if TYPE_CHECKING:
     from recbole_ccd.stopping import Stop
 
-__all__ = ["compare", "create_strategy", "create_stream", "resume", "run_ccd", "update"]
+__all__ = ["compare", "create_strategy", "create_stream", "resume", "run_ccd", "tune", "update"]
 
 
 def create_stream(config: CCDConfig) -> BlockStream:
@@ -113,8 +116,8 @@ def resume(
     config_dict: Mapping[str, Any] | None = None,
     argv: Sequence[str] | None = None,
     stop: Stop | None = None,
-) -> StreamResult | Comparison:
-    """Goes on with a run, or with a comparison of runs, from where it was interrupted.
+) -> StreamResult | Comparison | SearchResult:
+    """Goes on with a run, a comparison of runs or a search, from where it was interrupted.
 
     The result is that of an uninterrupted run, bit for bit on the same machine and a CPU. What is finished
     is shown again.
@@ -127,7 +130,7 @@ def resume(
         stop: who may want it to end early; None for nobody.
 
     Returns:
-        What :func:`run_ccd` or :func:`compare` return.
+        What :func:`run_ccd`, :func:`compare` or :func:`tune` return.
 
     Raises:
         CCDError: the folder cannot be gone on with, or settings or data are not those it was begun with.
@@ -174,8 +177,48 @@ def compare(
     checked = check_all(runs, top, create_stream)
     check_working_folder()
     with RunLock(create_folder(top)):
-        manifest = begin_comparison(runs, top, checked)
+        manifest = begin_comparison(runs, top, checked.data)
         return follow_all(runs, top, manifest, checked, {}, create_stream, stop)
+
+
+def tune(
+    params_file: str | os.PathLike[str],
+    model: str | None = None,
+    dataset: str | None = None,
+    config_file_list: Sequence[str] | None = None,
+    config_dict: Mapping[str, Any] | None = None,
+    argv: Sequence[str] | None = None,
+    algorithm: str = "exhaustive",
+    n_trials: int | None = None,
+    stop: Stop | None = None,
+) -> SearchResult:
+    """Searches for the settings with the highest H-mean of the student on the validation parts.
+
+    The file is one of RecBole's HyperTuning. Every trial runs the strategy over the stream, once for each
+    seed. All are checked before the first one trains; one in which training goes wrong counts as failed. The
+    folder holds them, ``trials.json``, ``.csv`` and ``.md`` and, of the best one, ``best.yaml``. A search
+    that was interrupted is gone on with by :func:`resume`.
+
+    Args:
+        params_file: which keys take which values; they lie over the config files.
+        model: the student; default LightGCN.
+        dataset: the data set; default ml-100k, which RecBole ships.
+        config_file_list: YAML files laid over the defaults, in order.
+        config_dict: keys laid over the files; ``seed`` may be a list, over which results are averaged.
+        argv: ``--key=value`` arguments laid over the dict; None for none.
+        algorithm: ``exhaustive`` makes all combinations of choices, ``random`` so many draws.
+        n_trials: the number of draws; default 10.
+        stop: who may want it to end early; None for nobody.
+
+    Returns:
+        All trials, and the best one.
+
+    Raises:
+        CCDError: bad input, before any long work; or no trial could be finished.
+    """
+    space = read_space(os.fspath(params_file))
+    trials = plan(space, algorithm, n_trials, model, dataset, config_file_list, config_dict, argv)
+    return begin_search(space, algorithm, trials, create_stream, stop)
 
 
 def _with_names(
@@ -192,17 +235,18 @@ def _resumed(
     argv: Sequence[str] | None,
     stop: Stop | None,
     kind: str | None = None,
-) -> StreamResult | Comparison:
+) -> StreamResult | Comparison | SearchResult:
     """Goes on with what a folder holds; where a kind is given, with nothing else."""
     folder, sources = Path(run_dir), (config_file_list, config_dict, argv)
     manifest = begun(folder)
     found = RUN if manifest is None else manifest.kind
-    if found not in (RUN, COMPARISON):
+    if found not in (RUN, COMPARISON, SEARCH):
         raise RunError(f"{folder} holds {found} that runs share; give the folder above it")
     if kind not in (found, None):
         raise RunError(f"{folder} holds a {found} and no {kind}; call resume, which takes both")
-    if found == COMPARISON:
-        return resume_comparison(folder, manifest, sources, create_stream, stop)
+    if found in (COMPARISON, SEARCH):
+        follow = resume_comparison if found == COMPARISON else resume_search
+        return follow(folder, manifest, sources, create_stream, stop)
     recorded = RunDirectory(folder).read_config()
     config = reconfigured(folder, recorded, *sources, settings=manifest and manifest.settings)
     result = finished_result(folder, config)

@@ -5,8 +5,12 @@ import os
 
 import numpy as np
 import pytest
+import recbole.utils.utils
 import torch
+from torch.utils.tensorboard import SummaryWriter
 
+import recbole_ccd.compat
+from recbole_ccd.compat import SilentWriter
 from recbole_ccd.config import CCDConfig
 from recbole_ccd.quick_start import create_stream
 
@@ -39,6 +43,8 @@ SMALL_CCD = {
     "teacher_replay_candidates": 10,
     "similarity_degree": 4,
     "piw_clusters": 3,
+    # as in the paper; else stage 1 comes once more, see tests/strategy/test_deployed_student.py
+    "deployed_student": "updated",
 }
 
 
@@ -92,6 +98,41 @@ def no_waiting_for_the_disk():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda descriptor: None)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_seeds_for_devices_that_are_not_there():
+    """Without a device torch keeps each seed for later, with the whole stack that it came from."""
+    with pytest.MonkeyPatch.context() as patch:
+        for devices in (torch.cuda, torch.xpu, torch.mtia):
+            if not devices.is_available():
+                patch.setattr(devices, "manual_seed_all", lambda seed: None)
+                if devices is torch.cuda:
+                    patch.setattr(devices, "manual_seed", lambda seed: None)
+        yield
+
+
+class NoCurves(SilentWriter):
+    """Takes the place of a TensorBoard writer and has a folder that is never made."""
+
+    def __init__(self, log_dir=""):
+        self.log_dir = log_dir
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_curves():
+    """Nothing is written for TensorBoard, which takes three files a stage; ``tensorboard`` undoes this."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (recbole.utils.utils, recbole_ccd.compat):
+            patch.setattr(module, "SummaryWriter", NoCurves)
+        yield
+
+
+@pytest.fixture
+def tensorboard(monkeypatch):
+    """Trainers write for TensorBoard as they do outside of tests."""
+    for module in (recbole.utils.utils, recbole_ccd.compat):
+        monkeypatch.setattr(module, "SummaryWriter", SummaryWriter)
 
 
 @pytest.fixture(scope="session")

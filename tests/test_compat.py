@@ -1,10 +1,13 @@
 from pathlib import Path
 
+import pytest
 from recbole.model.general_recommender import BPR
 from recbole.trainer import Trainer
 from torch.utils.tensorboard import SummaryWriter
 
 from recbole_ccd.compat import SilentWriter, relocate_tensorboard
+
+pytestmark = pytest.mark.usefixtures("tensorboard")
 
 
 def test_a_trainers_curves_go_where_they_are_told_and_nothing_strays(

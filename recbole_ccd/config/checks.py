@@ -244,6 +244,7 @@ CHECKS: dict[str, Check] = {
     "student_replay_plasticity": _COUNTS,
     "student_update_distill": number(0),
     "teacher_update_distill": number(0),
+    "deployed_student": choice("updated", "generated"),
     "update_distill_teacher": choice("grown", "previous"),
     "update_distill_users": choice("absent", "all"),
     "update_distill_layer": choice("ego", "final"),

@@ -184,14 +184,15 @@ def merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_layers(
-    config_file_list: Sequence[str] | str | None,
+    config_file_list: Sequence[str | Layer] | str | None,
     config_dict: Mapping[str, Any] | None,
     argv: Iterable[str] | None,
 ) -> list[Layer]:
     """Reads every source of settings: config files in order, ``config_dict``, and last the command line.
 
     Args:
-        config_file_list: YAML files; those that the arguments name in ``--config_files`` follow them.
+        config_file_list: YAML files, or what has been read of some; those that the arguments name in
+            ``--config_files`` follow them.
         config_dict: settings; they are copied.
         argv: ``--key=value`` arguments.
 
@@ -203,7 +204,9 @@ def read_layers(
     """
     arguments = parse_arguments(argv or ())
     files = file_list(config_file_list) + file_list(arguments.pop("config_files", None))
-    layers = [Layer(f"config file {file}", read_yaml(file)) for file in files]
+    layers = [
+        file if isinstance(file, Layer) else Layer(f"config file {file}", read_yaml(file)) for file in files
+    ]
     if config_dict is not None and not isinstance(config_dict, Mapping):
         raise ConfigError(f"config_dict is a {type(config_dict).__name__}; give a dictionary of settings")
     settings = Layer("config_dict", plain_keys(config_dict or {}, "config_dict"))
@@ -234,14 +237,15 @@ def parse_arguments(arguments: Iterable[str]) -> dict[str, Any]:
         if seen.setdefault(key, text) != text:
             shown = f"{one_line(repr(seen[key]))} and {one_line(repr(text))}"
             raise ConfigError(f"--{key} occurs twice (command line), with {shown}; give it once")
-        nested: Any = _parse_value(key, text)
+        nested: Any = parse_value(key, text)
         for part in reversed(key.split(".")):
             nested = {part: nested}
         values = merged(values, nested)
     return values
 
 
-def _parse_value(key: str, text: str) -> Any:
+def parse_value(key: str, text: str) -> Any:
+    """The value of a key as the command line has it: YAML, and text where it is none or a word is wanted."""
     if not text.strip():
         return text
     try:
@@ -253,8 +257,10 @@ def _parse_value(key: str, text: str) -> Any:
     return value
 
 
-def file_list(files: Sequence[str] | str | None) -> list[str]:
+def file_list(files: Sequence[str | Layer] | str | None) -> list[str | Layer]:
     """Config files as a list; one string may name several, separated by spaces, as RecBole has it."""
     if not files:
         return []
-    return files.split() if isinstance(files, str) else [os.fspath(file) for file in files]
+    if isinstance(files, str):
+        return list(files.split())
+    return [file if isinstance(file, Layer) else os.fspath(file) for file in files]

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from recbole_ccd.config.catalogue import ALWAYS_TAUGHT, choose
+from recbole_ccd.config.catalogue import ALWAYS_TAUGHT, choose, properties, recbole_properties_dir
 from recbole_ccd.config.ccd_config import CCDConfig
 from recbole_ccd.config.checks import CHECKS
 from recbole_ccd.config.conditions import check_value
@@ -72,6 +72,8 @@ def refuse_lists(
     config_file_list: Sequence[str] | None = None,
     config_dict: Mapping[str, Any] | None = None,
     argv: Sequence[str] | None = None,
+    keys: Sequence[str] = VARIANT_KEYS,
+    remedy: str = "or call compare instead of run_ccd",
 ) -> None:
     """Refuses lists of runs where one run is asked for.
 
@@ -79,13 +81,34 @@ def refuse_lists(
         config_file_list: YAML files.
         config_dict: settings.
         argv: ``--key=value`` arguments.
+        keys: those of the :data:`VARIANT_KEYS` that may not hold a list.
+        remedy: what else than giving one value can be done.
 
     Raises:
-        ConfigError: If one of the :data:`VARIANT_KEYS` holds a list, or as :func:`has_lists` does.
+        ConfigError: If one of the keys holds a list, or as :func:`has_lists` does.
     """
-    for key, found in _lists(read_layers(config_file_list, config_dict, argv)).items():
-        start = f"{key} is {one_line(repr(found.entries))} ({found.source}), a list of runs"
-        raise ConfigError(f"{start}; give one {key}, or call compare instead of run_ccd")
+    lists = _lists(read_layers(config_file_list, config_dict, argv))
+    for key, found in lists.items():
+        if key in keys:
+            start = f"{key} is {one_line(repr(found.entries))} ({found.source}), a list of runs"
+            raise ConfigError(f"{start}; give one {key}, {remedy}")
+
+
+def first_seed(layers: Sequence[Layer]) -> Any:
+    """The seed, or the first of several, before there is a configuration.
+
+    Args:
+        layers: all sources.
+
+    Raises:
+        ConfigError: If a list of runs is wrong.
+    """
+    lists, deciding = _lists(layers), _deciding(layers, "seed")
+    if "seed" in lists:
+        return lists["seed"].entries[0]
+    if deciding is not None:
+        return deciding.values["seed"]
+    return properties(recbole_properties_dir() / "overall.yaml")["seed"]
 
 
 def expand(

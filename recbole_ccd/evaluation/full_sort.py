@@ -15,7 +15,7 @@ from torch.nn.functional import pad
 from tqdm import tqdm
 
 from recbole_ccd.data.dataloader import BlockEvalDataLoader
-from recbole_ccd.errors import RunError
+from recbole_ccd.errors import RunError, TrainingError
 from recbole_ccd.model.scoring import score_rows
 from recbole_ccd.ranking.topk import highest_as_topk
 
@@ -147,7 +147,7 @@ class FullSortEvaluator:
             values, items = highest_as_topk(masked, self._max_k)
         # NaN ranks above all else: where a row has one, it is the maximum and heads the list
         if values.numel() and values.amax().isnan():
-            raise RunError(f"{name}: the model's scores contain NaN; lower learning_rate")
+            raise TrainingError(f"{name}: the model's scores contain NaN; lower learning_rate")
         return _Ranked(values, items, n_items)
 
 

@@ -17,7 +17,7 @@ from recbole_ccd.state.entries import BlockEntry, EpochEntry, KeptFile, OpenEntr
 
 FORMAT = 1
 MANIFEST, PREVIOUS, _NEXT = "manifest.json", "manifest.previous.json", "manifest.next.json"
-RUN, COMPARISON, BASE_MODELS = "run", "comparison", "base models"
+RUN, COMPARISON, SEARCH, BASE_MODELS = "run", "comparison", "search", "base models"
 RUNNING, INTERRUPTED, FINISHED = "running", "interrupted", "finished"
 FULL, STUDENT = "full", "student"
 
@@ -27,16 +27,19 @@ class Manifest:
     """What stands in manifest.json.
 
     Attributes:
-        kind: ``run``, ``comparison`` (a folder of runs) or ``base models`` (which runs of it share).
+        kind: ``run``, ``comparison`` (a folder of runs), ``search`` (one of trials) or ``base models`` (which
+            runs of these share).
         status: ``running`` (or killed), ``interrupted`` or ``finished``.
         versions: of this package and of those that decide about the last bits.
-        settings: those that a run must be gone on with; of a comparison none.
+        settings: those that a run must be gone on with; of a comparison none; of a search what is searched,
+            how, and what all its runs have set alike.
         data: see :func:`~recbole_ccd.data.fingerprint.fingerprint_of`.
         blocks: the last two finished blocks, oldest first.
         stages: finished stages that no block's checkpoint contains yet.
         epochs: the stage that is under way, if it has been saved.
         saving: ``seconds`` spent in saving and number of ``saves``.
-        runs: of a comparison: label, folder and configuration of each run.
+        runs: of a comparison: label, folder and configuration of each run; of a search: folder, values and
+            runs of each trial, and why it failed.
         rows: the interactions of every block so far, in order; only ever added to.
         open: the block that the student alone has learned, if there is one.
         cycle: of an update that is under way: ``full`` or ``student``.

@@ -67,10 +67,13 @@ class CCD(DistillingStrategy):
         self.follow_by_student(block)
         self.teacher = self.update_teacher(block)
         self.forget_lists()
+        if self.deploys_generated:
+            self.student = self.generate_student(block)
+            self.forget_lists()
 
     def follow_by_student(self, block: Block) -> None:
         """Stages 1 and 2: short cycles, several of which may pass before the teacher's long one."""
-        if block.index > 1:
+        if block.index > 1 and not self.deploys_generated:
             self.student = self.generate_student(block.previous)
         # a base student of another strategy, or of before an interruption, was told the same
         self.knowledge = self.knowledge or self.ask_teacher(block.previous)
@@ -82,9 +85,14 @@ class CCD(DistillingStrategy):
 
     def prepare_after(self, block: Block) -> None:
         """Stage 1 of the next block; the student of the base block is a distilled one."""
-        if block.index:
+        if block.index and not self.deploys_generated:
             self.generate_student(block)
             self.forget_lists()
+
+    @property
+    def deploys_generated(self) -> bool:
+        """Whether stage 1 follows the other two at once, and makes the student that is deployed."""
+        return self.config["deployed_student"] == "generated"
 
     def pieces(self, block: Block) -> list[Block]:
         """The parts of a block that the student learns one after the other (short cycle)."""

@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from recbole_ccd.compat import relocate_tensorboard
 from recbole_ccd.data.block import Block
-from recbole_ccd.errors import RunError
+from recbole_ccd.errors import TrainingError
 from recbole_ccd.model.growth import set_inference_history
 from recbole_ccd.model.history import use_history
 from recbole_ccd.model.scoring import clear_cache, is_autoencoder, score_rows
@@ -39,7 +39,7 @@ SUMMED_LOSS = (SGL, ENMF, CDAE)
 Batch = tuple[Interaction, Any, Tensor, Tensor]
 
 
-class LossError(RunError):
+class LossError(TrainingError):
     """The training loss is no finite number any more."""
 
 

@@ -44,6 +44,7 @@ WRONG = {
     "piw": ["yes", 1],
     "teacher_models": [[], "LightGCN", [3]],
     "teacher_args": [[1], 3, {"embedding_size": 0}, {"MultiVAE": 3}, {"MultiVAE": {"latent_dimension": "a"}}],
+    "deployed_student": ["both"],
     "replay_rank_student": ["teacher"],
     "rm_dup_inter": ["middle"],
     "show_epochs": [0],

@@ -20,6 +20,7 @@ KEYS = {
     "strategy": ["fine_tune", "ccd"],
     "seed": [2, 1],
     "block_ratios": [0.6, 0.4],
+    "epochs": 1,
 }
 RUNS = ["fine_tune-2", "fine_tune-1", "ccd-2", "ccd-1"]
 
@@ -88,7 +89,7 @@ def test_a_finished_comparison_trains_nothing(whole, keys, monkeypatch):
 
 
 def test_a_single_run_of_it_can_be_gone_on_with(whole, keys, tmp_path):
-    with pytest.raises(Killed), killed_after(9):
+    with pytest.raises(Killed), killed_after(7):
         compare(config_dict=keys)
     part = tmp_path / "parts" / "fine_tune-2"
     assert Manifest.read(part)[0].status == "running"
@@ -99,7 +100,7 @@ def test_a_single_run_of_it_can_be_gone_on_with(whole, keys, tmp_path):
 
 
 def test_settings_and_kinds_are_told_apart(whole, keys, tmp_path):
-    with pytest.raises(Killed), killed_after(9):
+    with pytest.raises(Killed), killed_after(7):
         compare(config_dict=keys)
     top = tmp_path / "parts"
     with pytest.raises(RunError, match="embedding_size is 4, and the run in .*fine_tune-2 was begun with"):

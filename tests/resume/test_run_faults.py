@@ -93,8 +93,8 @@ def bare(path, evil):
 @pytest.mark.parametrize(
     ("kind", "write"),
     [
-        *[("block", in_zip), ("epochs", bare)],
-        *[pytest.param(kind, in_zip, marks=pytest.mark.slow) for kind in ("stage", "epochs")],
+        *[("stage", in_zip), ("epochs", bare)],
+        *[pytest.param(kind, in_zip, marks=pytest.mark.slow) for kind in ("block", "epochs")],
     ],
 )
 def test_a_malicious_checkpoint_runs_nothing(part, place, tmp_path, kind, write):

@@ -88,7 +88,8 @@ def test_a_teacher_of_several_members(run_dir):
 @pytest.mark.parametrize("member", few(["BPR", "NGCF"], "BPR"))
 def test_a_teacher_of_one_member(member, run_of):
     args = {"embedding_size": 16}
-    check(run_of(model="BPR", teacher_models=[member], teacher_args=args), "teacher")
+    keys = {"model": "BPR", "teacher_models": [member], "teacher_args": args, "block_ratios": [0.6, 0.4]}
+    check(run_of(**keys), "teacher")
 
 
 def test_neither_the_size_of_batches_nor_their_order_matters(served):

@@ -35,18 +35,32 @@ def read_csv(name="out.csv"):
         return list(csv.DictReader(file))
 
 
-def test_a_program_of_its_own_recommends(run_dir, tmp_path, served):
-    write_users("u3", "nobody", "somebody\ti3 i4", "", "u5\ti9")
-    before = sorted(path for path in run_dir.rglob("*"))
-    command = [f"--recommend={run_dir}", "--users=users.txt", "--k=4", "--output=out.csv"]
+def started_here(command, capsys):
+    """Exit code and output of the program in this process."""
+    code = main(command)
+    shown = capsys.readouterr()
+    return code, shown.err, shown.out
+
+
+def started_apart(command, capsys):
+    """The same in a process of its own."""
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
     environment.pop("PYTHONWARNINGS", None)
     done = subprocess.run(
         [sys.executable, str(REPOSITORY / "run_ccd.py"), *command],
-        cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300,
+        env=environment, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "4 users (2 student, 1 popular, 1 folded in)" in done.stdout and "out.csv" in done.stdout
+    return done.returncode, done.stderr, done.stdout
+
+
+@pytest.mark.parametrize("start", [started_here, pytest.param(started_apart, marks=pytest.mark.slow)])
+def test_the_program_recommends(start, run_dir, capsys, served):
+    write_users("u3", "nobody", "somebody\ti3 i4", "", "u5\ti9")
+    before = sorted(path for path in run_dir.rglob("*"))
+    command = [f"--recommend={run_dir}", "--users=users.txt", "--k=4", "--output=out.csv"]
+    code, error, shown = start(command, capsys)
+    assert (code, error) == (0, "")
+    assert "4 users (2 student, 1 popular, 1 folded in)" in shown and "out.csv" in shown
     served.fold_in({"somebody": ["i3", "i4"], "u5": ["i9"]})
     table = served.recommend(["u3", "nobody", "somebody", "u5"], 4)
     rows = read_csv()

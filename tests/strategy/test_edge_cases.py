@@ -42,12 +42,6 @@ def known(strategy):
     return [(entry["users"], entry["items"]) for entry in strategy.result.known]
 
 
-def test_three_student_updates_within_a_block(run):
-    strategy = run({f"b{k}": rows for k, rows in enumerate(two_blocks())}, student_updates_per_block=3)
-    stages = [(stage["block"], stage["stage"]) for stage in strategy.result.stages]
-    assert stages.count((1, "student_update")) == 3 and stages.count((1, "teacher_update")) == 2
-
-
 def test_more_student_updates_than_interactions(run):
     base, later = two_blocks()
     blocks = triples([base, []]) | {"b1.train": later[:3], "b1.valid": later[3:4], "b1.test": base[9:10]}
@@ -55,56 +49,49 @@ def test_more_student_updates_than_interactions(run):
     assert sum(stage["stage"] == "student_update" for stage in strategy.result.stages) == 3
 
 
-def test_a_block_without_new_users(run):
+def test_blocks_without_new_users_without_new_items_and_without_either(run):
     base, later = two_blocks()
-    users = {user for user, _ in base}
-    strategy = run(triples([base, [row for row in later if row[0] in users]]))
-    assert known(strategy)[0][0] == known(strategy)[1][0] and new(strategy, "users")[1] is None
+    users, items = ({row[k] for row in base} for k in (0, 1))
+    no_users = [row for row in later[::2] if row[0] in users]
+    items |= {item for _, item in no_users}
+    no_items = [row for row in later[1::2] if row[1] in items]
+    strategy = run(triples([base, no_users, no_items, base[::3]]))
+    counts = known(strategy)
+    assert counts[1][0] == counts[0][0] and new(strategy, "users")[1] is None
+    assert counts[1][1] > counts[0][1]
+    assert counts[2][1] == counts[1][1] and new(strategy, "items")[2] is None
+    assert counts[2][0] > counts[1][0]
+    assert counts[3] == counts[2]
 
 
-def test_a_block_without_new_items(run):
+def test_a_new_user_with_one_interaction_and_three_student_updates_within_a_block(run):
     base, later = two_blocks()
-    items = {item for _, item in base}
-    strategy = run(triples([base, [row for row in later if row[1] in items]]))
-    assert known(strategy)[0][1] == known(strategy)[1][1] and new(strategy, "items")[1] is None
-
-
-def test_a_block_without_anything_new(run):
-    base, _ = two_blocks()
-    strategy = run(triples([base, base[::3]]))
-    assert known(strategy)[0] == known(strategy)[1]
-
-
-def test_a_new_user_with_one_interaction(run):
-    base, later = two_blocks()
-    strategy = run({"b0": base, "b1": [*later, ("once", "i3")]})
+    strategy = run({"b0": base, "b1": [*later, ("once", "i3")]}, student_updates_per_block=3)
     users = {user for user, _ in base + later} | {"once"}
     assert (
         strategy.states[1]["student"]["user_embedding.weight"].shape[0]
         == known(strategy)[1][0] + 1
         == len(users) + 1
     )
+    stages = [(stage["block"], stage["stage"]) for stage in strategy.result.stages]
+    assert stages.count((1, "student_update")) == 3 and stages.count((1, "teacher_update")) == 2
 
 
-def test_a_block_with_nothing_to_validate_on(run):
-    strategy = run(triples(two_blocks()) | {"b1.valid": []}, epochs=3)
-    epochs = {stage["epochs"] for stage in strategy.result.stages if stage["block"] == 1}
-    assert epochs == {3}
-
-
-def test_a_base_block_with_nothing_to_validate_on(run):
-    run(triples(two_blocks()) | {"b0.valid": []})
-
-
-def test_a_block_in_which_no_earlier_user_is_active(run):
+def test_a_base_block_and_a_later_one_with_nothing_to_validate_on(run):
     base, later = two_blocks()
-    strategy = run(triples([base, [(f"new-{user}", item) for user, item in later], later]))
-    assert known(strategy)[1][0] > known(strategy)[0][0]
+    files = triples([base, later[:400], later[400:]]) | {"b0.valid": [], "b2.valid": []}
+    strategy = run(files, epochs=2)
+    epochs = {stage["epochs"] for stage in strategy.result.stages if stage["block"] != 1}
+    assert epochs == {2}
 
 
-def test_a_block_that_shares_neither_users_nor_items_with_the_past(run):
+def test_blocks_in_which_no_earlier_user_is_active_and_that_share_nothing_with_the_past(run):
     base, later = two_blocks()
-    run(triples([base, [(f"new-{user}", f"new-{item}") for user, item in later]]))
+    newcomers = [(f"new-{user}", item) for user, item in later]
+    strangers = [(f"other-{user}", f"other-{item}") for user, item in later]
+    strategy = run(triples([base, newcomers, later, strangers]))
+    counts = known(strategy)
+    assert counts[1][0] > counts[0][0] and counts[3][0] > counts[2][0] and counts[3][1] > counts[2][1]
 
 
 def test_interactions_that_repeat(run):

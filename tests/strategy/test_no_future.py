@@ -4,7 +4,7 @@ import pytest
 
 from recbole_ccd.strategy import STRATEGIES
 from tests.conftest import few
-from tests.strategy.runs import block_rows, follow, matrices, recorded, same_weights, write_files
+from tests.strategy.runs import block_rows, follow, matrices, recorded, same_weights, teachers, write_files
 
 
 def slower(keys):
@@ -27,7 +27,13 @@ def slower(keys):
             "student_update_distill": 0.5,
             "student_updates_per_block": 2,
         },
-        {"distill_loss": "cd", "uninteresting_redraw": 1, "epochs": 2, "student_update_distill": 0.5},
+        {
+            "distill_loss": "cd",
+            "uninteresting_redraw": 1,
+            "epochs": 2,
+            "student_update_distill": 0.5,
+            **teachers("BPR"),
+        },
         slower({"distill_loss": "rd", "student_update_distill": 0.5}),
     ],
     ids=["cumulative", "block", "three-updates", "mask-all", "ours", "cd", "rd"],
@@ -60,7 +66,7 @@ def test_a_run_on_a_shorter_stream_is_the_beginning_of_the_longer_run(
 def test_no_competitor_knows_the_future(make_config, tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     names = write_files(tmp_path, "files", {f"b{k}": rows for k, rows in enumerate(block_rows())})
-    data = {"dataset": "files", "data_path": tmp_path, "metric_decimal_place": 15}
+    data = {"dataset": "files", "data_path": tmp_path, "metric_decimal_place": 15, **teachers("LightGCN")}
     long, short = (
         follow(make_config(strategy=name, benchmark_filename=some, **data), recorded(STRATEGIES[name]))
         for some in (names, names[:2])

@@ -47,6 +47,8 @@ def elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
+# which the next test shows too
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bits(first, make_config):
     assert same(first, follow(make_config(**KEYS))) == (True, [True, True])
 

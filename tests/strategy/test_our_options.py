@@ -6,19 +6,44 @@ import pytest
 import torch
 
 from recbole_ccd.strategy import CCD, STRATEGIES, BaseModels, distilling
-from recbole_ccd.trainer.distillation import DistillationTrainer
+from recbole_ccd.trainer.base import StageTrainer
 from recbole_ccd.trainer.replay import ReplayTrainer
 from tests.conftest import few
 from tests.model.small_models import all_scores
-from tests.strategy.runs import follow, matrices, recorded, same_weights
+from tests.strategy.runs import follow, matrices, recorded, same_weights, teachers
 
-KEYS = {"metric_decimal_place": 15, "learning_rate": 0.005}
-TWO_BLOCKS = {"block_ratios": [0.6, 0.4], **KEYS}
+KEYS = {"metric_decimal_place": 15, "learning_rate": 0.005, **teachers("BPR")}
+# in this stream nobody is absent
+TWO_BLOCKS = {"block_ratios": [0.6, 0.4], "update_distill_users": "all", **KEYS}
+TAUGHT = {"student_update_distill": 0.5}
 
 
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+
+
+class Asking(recorded(CCD)):
+    """CCD that remembers its models' weights, and what its teacher was asked for."""
+
+    def ask_teacher(self, block):
+        self.told = [*getattr(self, "told", []), super().ask_teacher(block)]
+        return self.told[-1]
+
+
+@pytest.fixture(scope="module")
+def run(make_config, tmp_path_factory):
+    """Runs CCD on two blocks, once for the same settings."""
+    finished = {}
+
+    def run(**keys):
+        if repr(keys) not in finished:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.chdir(tmp_path_factory.mktemp("run"))
+                finished[repr(keys)] = follow(make_config(**TWO_BLOCKS | keys), Asking)
+        return finished[repr(keys)]
+
+    return run
 
 
 def same_model(one, other, block, name="student"):
@@ -52,7 +77,7 @@ def starting(strategy):
 )
 def test_where_a_new_student_starts(make_config, tiny_stream, monkeypatch, name, start):
     # without training a student is as it started
-    monkeypatch.setattr(DistillationTrainer, "run", lambda *_: None)
+    monkeypatch.setattr(StageTrainer, "run", lambda *_: None)
     config = make_config(strategy=name, student_start=start, **KEYS)
     strategy = follow(config, starting(STRATEGIES[name]), tiny_stream)
     (first, _), *later = strategy.starts
@@ -96,6 +121,7 @@ def test_a_frozen_student_that_keeps_its_predictions_predicts_the_same_for_ever(
 )
 def test_the_whole_method_runs_on_kept_predictions(make_config, tiny_stream, graph, start):
     keys = {"graph": graph, "student_start": start, "student_updates_per_block": 2, **KEYS}
+    keys |= teachers("LightGCN")
     kept, copied = (
         follow(make_config(growth=growth, **keys), stream=tiny_stream)
         for growth in ("predictions", "embeddings")
@@ -114,24 +140,24 @@ def test_without_proxies(make_config, monkeypatch):
     monkeypatch.setattr(ReplayTrainer, "replay_from", spy)
     strategy = follow(make_config(proxies=[], **TWO_BLOCKS))
     assert is_finished(strategy, 2) and strategy.proxies == {}
-    assert set(strategy.models()) == {"student", "teacher-0", "teacher-1"}
+    assert set(strategy.models()) == {"student", "teacher-0"}
     assert sources == {"student_update": [], "teacher_update": ["student"]}
 
 
 @pytest.mark.parametrize("pieces", few([1, 3], 1))
-def test_going_on_with_distillation_changes_the_update_and_nothing_before(make_config, pieces):
-    keys = {"student_updates_per_block": pieces, "update_distill_users": "all", **TWO_BLOCKS}
-    plain, taught = (follow(make_config(student_update_distill=w, **keys)) for w in (0.0, 0.5))
+def test_going_on_with_distillation_changes_the_update_and_nothing_before(run, pieces):
+    keys = {"student_updates_per_block": pieces} if pieces > 1 else {}
+    plain, taught = run(**keys), run(**TAUGHT, **keys)
     assert is_finished(taught, 2) and same_weights(plain.states[0], taught.states[0])
     assert not same_model(plain, taught, 1)
     assert all(same_model(plain, taught, 1, proxy) for proxy in ("stability", "plasticity"))
 
 
-def test_it_does_not_matter_who_trained_the_base_student_that_goes_on_with_distillation(make_config):
-    config, shared = make_config(student_update_distill=0.5, **TWO_BLOCKS), BaseModels()
+def test_it_does_not_matter_who_trained_the_base_student_that_goes_on_with_distillation(run, make_config):
+    config, shared = make_config(**TAUGHT, **TWO_BLOCKS), BaseModels()
     follow(make_config(strategy="static", **TWO_BLOCKS), STRATEGIES["static"], base_models=shared)
-    assert set(shared.states) == {"teacher-0", "teacher-1", "student-distilled"}
-    alone, after = follow(config), follow(config, base_models=shared)
+    assert set(shared.states) == {"teacher-0", "student-distilled"}
+    alone, after = run(**TAUGHT), follow(config, base_models=shared)
     assert matrices(alone) == matrices(after)
     assert all(same_weights(*states) for states in zip(alone.states, after.states, strict=True))
 
@@ -148,30 +174,25 @@ def test_it_does_not_matter_who_trained_the_base_student_that_goes_on_with_disti
         ),
     ],
 )
-def test_every_loss_teaches_a_whole_run_and_is_told_what_it_reads(make_config, monkeypatch, keys, n_users):
-    told, ask = [], CCD.ask_teacher
-
-    def spy(self, block):
-        told.append(ask(self, block))
-        return told[-1]
-
-    monkeypatch.setattr(CCD, "ask_teacher", spy)
-    assert is_finished(follow(make_config(student_update_distill=0.5, **keys, **TWO_BLOCKS)), 2)
-    (knowledge,) = told
+def test_every_loss_teaches_a_whole_run_and_is_told_what_it_reads(run, keys, n_users):
+    taught = run(**TAUGHT, **keys)
+    assert is_finished(taught, 2)
+    (knowledge,) = taught.told
     assert (knowledge.top_items.shape[1], knowledge.top_users.shape[1]) == (8, n_users)
 
 
-def test_what_no_loss_reads_changes_nothing(make_config, monkeypatch):
-    config = make_config(distill_item_weight=0.0, **TWO_BLOCKS)
-    spared = follow(config)
+def test_what_no_loss_reads_changes_nothing(run, make_config, monkeypatch):
+    keys = {**TAUGHT, "distill_item_weight": 0.0}
+    spared = run(**keys)
     monkeypatch.setattr(distilling, "teaches_items", lambda config: True)
-    asked = follow(config)
+    asked = follow(make_config(**TWO_BLOCKS, **keys))
     assert all(same_weights(*states) for states in zip(spared.states, asked.states, strict=True))
 
 
 @pytest.mark.parametrize("name", few(list(STRATEGIES), "ccd", "distill", "lwc_kd"))
-def test_nothing_is_kept_that_has_served(make_config, name):
-    strategy = follow(make_config(strategy=name, **TWO_BLOCKS), STRATEGIES[name])
+def test_nothing_is_kept_that_has_served(run, make_config, name):
+    keys = {**TWO_BLOCKS, "strategy": name}
+    strategy = run() if name == "ccd" else follow(make_config(**keys), STRATEGIES[name])
     assert strategy.knowledge is None and strategy._teacher_top is None
     # base models are kept for other runs alone
     assert strategy.base_models is None

@@ -14,6 +14,8 @@ from tests.conftest import few
 from tests.model.small_models import all_scores, scatter, small_model, state_of
 from tests.trainer.test_distillation_trainer import TOP, fixed_teacher, knowledge_of, vectors_of
 
+# after which a loss can be told from none
+EPOCHS = {"BPR": 3, "LightGCN": 3, "NeuMF": 5}
 OTHERS = ["kl", "listnet", "cd", "rd"]
 BATCH = Interaction({"user_id": torch.tensor([4, 9, 4, 30, 9])})
 
@@ -248,7 +250,7 @@ def trained(make_distillation, loss, name="BPR", weight=3.0, **keys):
     rate = 0.03 if name == "NeuMF" else 0.05
     keys = {"distill_user_weight": weight, "learning_rate": rate, "uninteresting_redraw": 2, **keys}
     keys |= {"dropout_prob": 0.0} if name == "NeuMF" else {}
-    trainer = make_distillation(loss, name, short=(), **{"epochs": 5, **keys})
+    trainer = make_distillation(loss, name, short=(), **{"epochs": EPOCHS[name], **keys})
     scatter(trainer.model, scale=0.1)
     trainer.run(show_progress=False)
     return trainer
@@ -256,8 +258,8 @@ def trained(make_distillation, loss, name="BPR", weight=3.0, **keys):
 
 @pytest.mark.parametrize(
     ("name", "losses"),
-    [("BPR", OTHERS), ("NeuMF", ["kl"]), pytest.param("NeuMF", OTHERS, marks=pytest.mark.slow)],
-    ids=["BPR", "NeuMF-kl", "NeuMF"],
+    [("BPR", OTHERS), pytest.param("NeuMF", OTHERS, marks=pytest.mark.slow)],
+    ids=["BPR", "NeuMF"],
 )
 def test_every_loss_brings_the_student_nearer_to_the_teachers_list(make_distillation, name, losses):
     undistilled = agreement(trained(make_distillation, "kl", name, weight=0.0))
@@ -265,7 +267,7 @@ def test_every_loss_brings_the_student_nearer_to_the_teachers_list(make_distilla
     assert {loss: share for loss, share in after.items() if share < undistilled + 0.05} == {}
 
 
-@pytest.mark.parametrize("loss", few(["rrd", *OTHERS], "rrd", "cd"))
+@pytest.mark.parametrize("loss", few(["rrd", *OTHERS], "cd"))
 def test_two_runs_are_equal_bit_for_bit(make_distillation, loss):
     keys = {"epochs": 3, "weight": 0.5, "distill_rank_sample": 10, "distill_draws": 3}
     one, other = (state_of(trained(make_distillation, loss, "LightGCN", **keys).model) for _ in range(2))

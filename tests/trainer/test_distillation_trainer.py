@@ -72,10 +72,10 @@ def naive_rrd(scores, listed, uninteresting, score_max=10.0):
     """The list-wise loss of one row, as the formula is written."""
     scores = scores.clamp(max=score_max)
     listed = [j for j in listed.tolist() if j]
-    rest = sum(scores[z].exp() for z in uninteresting)
+    rest = scores[uninteresting].exp().sum()
     loss = 0.0
     for r, column in enumerate(listed):
-        loss = loss - (scores[column] - torch.log(sum(scores[j].exp() for j in listed[r:]) + rest))
+        loss = loss - (scores[column] - torch.log(scores[listed[r:]].exp().sum() + rest))
     return loss
 
 

@@ -12,7 +12,7 @@ from recbole_ccd.trainer.teacher_update import TeacherUpdateTrainer
 from tests.conftest import few
 from tests.model.small_models import SMALL_MODELS, small_model, state_of
 
-EPOCHS = 5
+EPOCHS = 4
 
 
 @pytest.fixture(autouse=True)
@@ -63,23 +63,48 @@ def same(one, other):
     return all(value.equal(other[0][name]) for name, value in one[0].items()) and one[1:] == other[1:]
 
 
+@pytest.fixture(scope="module")
+def whole(make_config, tiny_stream, tmp_path_factory):
+    """What an uninterrupted stage of a model gives, trained once for all places of interruption."""
+    finished = {}
+
+    def run(name, **keys):
+        if repr((name, keys)) not in finished:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.chdir(tmp_path_factory.mktemp("whole"))
+                finished[repr((name, keys))] = trained(make(make_config, tiny_stream, name, **keys)[0])
+        return finished[repr((name, keys))]
+
+    return run
+
+
 @pytest.mark.parametrize(
     "name", few([name for name in RESUMABLE if name in SMALL_MODELS], "LightGCN", "SGL", "NeuMF", "MultiVAE")
 )
-@pytest.mark.parametrize(("epochs", "eval_step"), [(2, 1), (3, 2)])
-def test_every_model_goes_on_as_if_nothing_had_happened(make_config, tiny_stream, name, epochs, eval_step):
-    whole = trained(make(make_config, tiny_stream, name, eval_step=eval_step)[0])
-    state = saved_after(make(make_config, tiny_stream, name, eval_step=eval_step)[0], epochs)
-    trainer, _ = make(make_config, tiny_stream, name, eval_step=eval_step)
-    looked = []
-    trainer.take_up(state, lambda: looked.append(trainer.epochs_run))
-    assert same(trained(trainer), whole)
-    assert looked == list(range(epochs + 1, EPOCHS))
+def test_every_model_goes_on_as_if_nothing_had_happened(make_config, tiny_stream, whole, name):
+    def going_on(epochs):
+        looked, state = [], saved_after(make(make_config, tiny_stream, name, eval_step=2)[0], epochs)
+        trainer, _ = make(make_config, tiny_stream, name, eval_step=2)
+        return trainer.take_up(state, lambda: looked.append(trainer.epochs_run)), looked
+
+    # after one that was validated and one that was not
+    for epochs in (2, 3):
+        trainer, looked = going_on(epochs)
+        assert same(trained(trainer), whole(name, eval_step=2))
+        assert looked == list(range(epochs + 1, EPOCHS))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in RESUMABLE if name in SMALL_MODELS])
+def test_so_does_one_that_is_validated_after_every_epoch(make_config, tiny_stream, whole, name):
+    state = saved_after(make(make_config, tiny_stream, name)[0], 2)
+    assert same(trained(make(make_config, tiny_stream, name)[0].take_up(state)), whole(name))
 
 
 @pytest.mark.parametrize("learner", ["adam", "adamw", "sgd", "adagrad", "rmsprop"])
 def test_so_does_every_optimizer(make_config, tiny_stream, learner):
     keys = {"learner": learner, "weight_decay": 0.01, "clip_grad_norm": {"max_norm": 1.0}}
+    keys |= {"epochs": 3, "metrics": ["Recall"]}
     whole = trained(make(make_config, tiny_stream, "BPR", **keys)[0])
     state = saved_after(make(make_config, tiny_stream, "BPR", **keys)[0], 2)
     trainer, _ = make(make_config, tiny_stream, "BPR", **keys)
@@ -95,7 +120,8 @@ def test_so_does_an_update_with_replay_and_retention(make_config, tiny_stream, s
         return trainer.replay_from([source_of(n_draws=3)]).retain(frozen=old)
 
     whole = trained(updating())
-    for epochs in (1, 2, 3):
+    # in the middle between two draws, and before one
+    for epochs in (1, 2):
         state = saved_after(updating(), epochs)
         assert same(trained(updating().take_up(state)), whole), epochs
 

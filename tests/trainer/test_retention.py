@@ -30,8 +30,8 @@ def contrast(anchors, ids, candidates, neighbours, n_old, temperature, weights):
         positives = [j for j in range(1, n_old) if neighbours[anchor, j]]
         if not positives:
             continue
-        scores = {j: (anchors[anchor] * candidates[j]).sum() / temperature for j in range(1, n_old)}
-        total = torch.logsumexp(torch.stack(list(scores.values())), dim=0)
+        scores = (anchors[anchor] * candidates[:n_old]).sum(dim=1) / temperature
+        total = torch.logsumexp(scores[1:], dim=0)
         loss = -sum(scores[p] - total for p in positives) / len(positives)
         losses.append(loss * (weights[place] if weights is not None else 1.0))
     return sum(losses) / len(losses)

@@ -9,6 +9,7 @@ from recbole_ccd.model.growth import grow
 from recbole_ccd.trainer.base import StageTrainer, make_trainer
 from recbole_ccd.trainer.replay import ReplaySource
 from recbole_ccd.trainer.teacher_update import TeacherUpdateTrainer
+from tests.conftest import few
 from tests.model.small_models import SMALL_MODELS, small_model, state_of
 
 
@@ -91,10 +92,10 @@ def test_without_validation_the_last_epoch_is_kept(make_trainer_of, monkeypatch,
     assert not same(trainer.states[0], trainer.states[-1])
 
 
-@pytest.mark.parametrize("name", ["LightGCN", "SGL", "NeuMF", "MultiVAE"])
+@pytest.mark.parametrize("name", few(["LightGCN", "SGL", "NeuMF", "MultiVAE"], "LightGCN", "SGL", "MultiVAE"))
 def test_the_model_left_scores_what_its_best_validation_said(make_trainer_of, tiny_stream, name):
     # a learning rate at which validation goes up and down
-    trainer = make_trainer_of(name, epochs=6, learning_rate=0.1, stopping_step=10)
+    trainer = make_trainer_of(name, epochs=4, learning_rate=0.1, stopping_step=10)
     # models draw dropout and graphs from the global generators
     init_seed(1, reproducibility=True)
     scores = []
@@ -168,7 +169,7 @@ def test_other_learners_train_as_ever(make_trainer_of, learner, kind):
     assert not same(before, after) and all(torch.isfinite(value).all() for value in after.values())
 
 
-def test_nothing_is_written_outside_the_run_directory(make_trainer_of, tmp_path):
+def test_nothing_is_written_outside_the_run_directory(make_trainer_of, tmp_path, tensorboard):
     trainer = make_trainer_of("BPR", epochs=2)
     trainer.run(show_progress=False)
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
@@ -177,7 +178,7 @@ def test_nothing_is_written_outside_the_run_directory(make_trainer_of, tmp_path)
     assert not Path("log_tensorboard").exists()
 
 
-def test_two_stages_have_curves_of_their_own(make_trainer_of, tmp_path):
+def test_two_stages_have_curves_of_their_own(make_trainer_of, tmp_path, tensorboard):
     make_trainer_of("BPR").run(show_progress=False)
     make_trainer_of("BPR", block=1).run(show_progress=False)
     folders = {path.name for path in (tmp_path / "run" / "tensorboard").iterdir()}

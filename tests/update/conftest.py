@@ -12,7 +12,7 @@ from tests.strategy.runs import teachers, triples, write_files
 KEYS = {
     **SMALL,
     **SMALL_CCD,
-    **teachers("LightGCN", "BPR"),
+    **teachers("LightGCN"),
     "model": "LightGCN",
     "load_col": {"inter": ["user_id", "item_id"]},
     "metric_decimal_place": 15,

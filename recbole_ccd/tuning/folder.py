@@ -1,0 +1,115 @@
+"""The folder of a search: begun, found again, and gone on with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from recbole_ccd.comparing import MakeStream, folder_name
+from recbole_ccd.compat import check_working_folder
+from recbole_ccd.config import Variant
+from recbole_ccd.runs import reconfigured
+from recbole_ccd.state import Manifest, RunLock, create_folder, default_run_directory
+from recbole_ccd.state.manifest import SEARCH
+from recbole_ccd.state.sameness import check_data, versions
+from recbole_ccd.state.store import Store
+from recbole_ccd.stopping import resumable
+from recbole_ccd.tuning.outcome import SearchResult
+from recbole_ccd.tuning.plan import Trial
+from recbole_ccd.tuning.search import Search
+from recbole_ccd.tuning.space import Space
+
+if TYPE_CHECKING:
+    from recbole_ccd.stopping import Stop
+
+
+def begin_search(
+    space: Space, algorithm: str, trials: Sequence[Trial], make_stream: MakeStream, stop: Stop | None
+) -> SearchResult:
+    """Checks all trials, writes down what they are, and makes them.
+
+    Args:
+        space: what is searched.
+        algorithm: how.
+        trials: all trials.
+        make_stream: loads the data of a configuration and cuts them.
+        stop: who may want it to end early.
+
+    Raises:
+        CCDError: a trial cannot work, or the folder not be made; nothing has been written then.
+    """
+    config = trials[0].runs[0].config
+    names = (f"tune-{config['dataset']}", config["model"], config["strategy"])
+    top = Path(config["run_dir"] or default_run_directory(*names, None))
+    manifest = Manifest(SEARCH, versions=versions())
+    search = Search(top, manifest, trials, make_stream, stop)
+    manifest.data = search.check()
+    common, manifest.runs = _entries(trials)
+    described = [dimension.to_dict() for dimension in space.dimensions]
+    manifest.settings = {"algorithm": algorithm, "space": described, "config": common}
+    check_working_folder()
+    with RunLock(create_folder(top)):
+        Store(top).write(manifest)
+        return search.follow()
+
+
+def resume_search(
+    top: Path, manifest: Manifest, sources: tuple[Any, ...], make_stream: MakeStream, stop: Stop | None
+) -> SearchResult:
+    """Goes on with a search: trials that have been made are read, the others taken up or begun.
+
+    Args:
+        top: its folder.
+        manifest: its manifest.
+        sources: files, dictionary and arguments that are laid over the configuration of each run.
+        make_stream: as of :func:`begin_search`.
+        stop: who may want it to end early.
+
+    Raises:
+        CCDError: settings or data are not those it was begun with, or something cannot be read.
+    """
+    search = Search(top, manifest, _trials_in(top, manifest, sources), make_stream, stop)
+    with resumable(top), RunLock(top):
+        search.read_outcomes()
+        if search.waiting:
+            for seed, data in search.check().items():
+                check_data(top, manifest.data[seed], data)
+            check_working_folder()
+        return search.follow()
+
+
+def _entries(trials: Sequence[Trial]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """What the manifest has of trials: what all runs have set alike, and the rest by trial and run."""
+    configs = [run.config.to_dict() for trial in trials for run in trial.runs]
+    first = configs[0]
+    # 1, 1.0 and True are equal, and not the same setting
+    common = {key: first[key] for key in first if len({repr(config.get(key)) for config in configs}) == 1}
+    left = iter(configs)
+    entries = []
+    for trial in trials:
+        runs = []
+        for run in trial.runs:
+            own = {key: value for key, value in next(left).items() if key not in common}
+            runs.append({"label": run.label, "folder": run.folder, "config": own})
+        entries.append({"folder": trial.folder, "values": trial.values, "runs": runs, "failed": None})
+    return common, entries
+
+
+def _trials_in(top: Path, manifest: Manifest, sources: tuple[Any, ...]) -> list[Trial]:
+    """The trials that a manifest tells of, each run with the configuration it was begun with."""
+    trials, common = [], manifest.settings["config"]
+    names = [dimension["name"] for dimension in manifest.settings["space"]]
+    for number, entry in enumerate(manifest.runs):
+        runs = []
+        for run in entry["runs"]:
+            folder = folder_name(top, run["folder"])
+            config = reconfigured(top, _recorded(common, run), *sources)
+            runs.append(Variant(str(run["label"]), folder, config))
+        # the manifest has them in another order
+        trials.append(Trial(number, {name: entry["values"][name] for name in names}, runs))
+    return trials
+
+
+def _recorded(common: Mapping[str, Any], run: Mapping[str, Any]) -> dict[str, Any]:
+    return {**common, **run["config"]}

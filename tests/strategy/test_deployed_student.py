@@ -1,0 +1,50 @@
+"""Which student is deployed after a block: that of stage 2, or the one that stage 1 makes next."""
+
+import pytest
+import torch
+
+from recbole_ccd.strategy import CCD
+from tests.strategy.runs import Recorded, follow, same_weights
+
+
+class Generating(Recorded):
+    """CCD that remembers what stage 1 made of each block."""
+
+    def generate_student(self, block):
+        student = super().generate_student(block)
+        self.generated = {**getattr(self, "generated", {}), block.index: student.state_dict()}
+        return student
+
+
+@pytest.fixture(scope="module")
+def runs(make_config, tiny_stream):
+    """A run for each choice, on the same blocks."""
+    keys = {"metric_decimal_place": 15, "learning_rate": 0.005}
+    configs = {choice: make_config(deployed_student=choice, **keys) for choice in ("updated", "generated")}
+    return {choice: follow(config, Generating, tiny_stream) for choice, config in configs.items()}
+
+
+def test_the_generated_student_is_the_one_that_the_next_block_would_begin_with(runs):
+    updated, generated = runs["updated"], runs["generated"]
+    assert sorted(updated.generated) == [0, 1] and sorted(generated.generated) == [0, 1, 2]
+    for block, state in generated.generated.items():
+        assert same_weights({"": generated.states[block]["student"]}, {"": state})
+    # base block and block 1 are learned alike until then
+    for block in (0, 1):
+        assert same_weights({"": updated.generated[block]}, {"": generated.generated[block]})
+        teachers = [
+            {name: state for name, state in run.states[block].items() if name.startswith("teacher")}
+            for run in runs.values()
+        ]
+        assert same_weights(*teachers)
+
+
+def test_the_updated_student_is_another(runs):
+    one, other = (run.states[1]["student"] for run in runs.values())
+    assert any(not torch.equal(one[name], other[name]) for name in one)
+
+
+def test_nothing_is_prepared_twice(runs, tiny_stream):
+    done = len(runs["generated"].generated), runs["generated"].student
+    CCD.prepare_after(runs["generated"], tiny_stream[2])
+    assert (len(runs["generated"].generated), runs["generated"].student) == done
