@@ -19,7 +19,7 @@ DEVELOPERS = [*PAGES, REPOSITORY / "benchmarks" / "README.md"]
 # keys that the program takes beside those of a run
 OF_THE_PROGRAM = set(re.findall(r"--(\w+)=", USAGE)) | {"new_block", "cycle", "replace", "config_files"}
 # pages that come with another change
-TO_COME = {REPOSITORY / "docs" / name for name in ("tuning.md", "parallel.md")}
+TO_COME = {REPOSITORY / "docs" / "parallel.md"}
 
 
 def anchors(page):
