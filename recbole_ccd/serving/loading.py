@@ -12,6 +12,7 @@ from recbole.model.abstract_recommender import GeneralRecommender
 from torch import Tensor
 
 from recbole_ccd.config import CCDConfig
+from recbole_ccd.config.plugins import KEY as PLUGINS
 from recbole_ccd.data.interactions import Interactions
 from recbole_ccd.data.kept import KeptStream
 from recbole_ccd.errors import CCDError, ConfigError, RunError, one_line
@@ -117,7 +118,8 @@ def _rebuilt(
     """The model as its strategy restores it, on the interactions of the record."""
     states = {name: read_tensors(folder, file) for name, file in entry.files.items() if name != RECORD}
     try:
-        config = CCDConfig.from_dict({**settings, "use_gpu": False})
+        # no file names code that is imported
+        config = CCDConfig.from_dict({**settings, "use_gpu": False, PLUGINS: None})
         strategy = strategy_class(config)(config)
         strategy.restore(KeptStream(config, record.rows, vocabulary)[record.block], states)
     except CCDError:
