@@ -79,8 +79,8 @@ def test_the_tutorial_works_and_prints_what_it_shows(tmp_path):
             assert line == "…" or any(ends(other, line) for other in printed.splitlines()), (line, printed)
     one, other = (
         json.loads((tmp_path / "runs" / name / "result.json").read_text(encoding="utf-8"))["metrics"]
-        for name in ("stopped", "ccd")
+        for name in ("compared/ccd-2020", "ccd")
     )
     for metric, roles in one.items():
-        for role, values in roles.items():
+        for role, values in roles.items():  # the update has added a row
             assert other[metric][role]["R"][:3] == values["R"]
