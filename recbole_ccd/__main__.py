@@ -20,6 +20,7 @@ USAGE = """usage: run_ccd.py [--key=value ...]
                          --base=distilled,plain and --ablation=none,no_annealing,... may be lists too
   --dataset=ml-100k      a RecBole data set; --data_path=DIR is the folder that holds <dataset>/
   --config_files=a.yaml  property files, separated by spaces
+  --plugins=MODULE       strategies and losses of your own, in its STRATEGIES and USER_LOSSES
   --tune=FILE [--tune_algorithm=random] [--tune_trials=10]
                          search: FILE has a key and its values per line, as RecBole's HyperTuning has it; by
                          H-mean on the validation parts, mean over seeds; docs/tuning.md

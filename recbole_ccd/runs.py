@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recbole_ccd.config import CCDConfig
+from recbole_ccd.config.plugins import KEY
 from recbole_ccd.config.sources import merged, read_layers
 from recbole_ccd.data.stream import BlockStream
-from recbole_ccd.errors import ConfigError, RunError
+from recbole_ccd.errors import ConfigError, RunError, one_line
 from recbole_ccd.evaluation.result import StreamResult
 from recbole_ccd.faults import told_in_one_line
 from recbole_ccd.report.log import RunLog
@@ -23,7 +24,7 @@ from recbole_ccd.state.manifest import FINISHED, FULL
 from recbole_ccd.state.sameness import check_settings, settings_of
 from recbole_ccd.state.store import Store
 from recbole_ccd.stopping import resumable
-from recbole_ccd.strategy import STRATEGIES, BaseModels, Strategy
+from recbole_ccd.strategy import BaseModels, Strategy, strategy_class
 
 if TYPE_CHECKING:
     from recbole_ccd.stopping import Stop
@@ -35,7 +36,7 @@ def strategy_of(
     config: CCDConfig, run_directory: RunDirectory | None = None, base_models: BaseModels | None = None
 ) -> Strategy:
     """The configured strategy, untrained; arguments as of :class:`~recbole_ccd.strategy.Strategy`."""
-    return STRATEGIES[config["strategy"]](config, run_directory, base_models)
+    return strategy_class(config)(config, run_directory, base_models)
 
 
 def strategy_in(
@@ -134,9 +135,17 @@ def reconfigured(
 
     Raises:
         ConfigError: If a source or a setting is wrong.
-        RunError: If a setting that matters differs.
+        RunError: If a setting that matters differs, or the run needs plugins and is given none.
     """
-    *layers, _ = read_layers(config_file_list, config_dict, argv)
+    *layers, arguments_layer = read_layers(config_file_list, config_dict, argv)
+    recorded = dict(recorded)
+    modules = recorded.pop(KEY, None)
+    if modules and not any(layer.holds(KEY) for layer in (*layers, arguments_layer)):
+        named = one_line(",".join(map(str, modules)) if isinstance(modules, list) else modules)
+        raise RunError(
+            f"the run in {folder} was begun with code of {named}, which no file may name; give "
+            f"--{KEY}={named} once more"
+        )
     arguments = [text for text in map(str, argv or ()) if not text.startswith(_FILES)]
     config = CCDConfig.from_dict(merged(recorded, *(layer.values for layer in layers)), arguments)
     check_settings(folder, settings or settings_of(recorded), settings_of(config.to_dict()))

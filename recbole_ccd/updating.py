@@ -30,7 +30,7 @@ from recbole_ccd.state.entries import RowsEntry
 from recbole_ccd.state.manifest import FINISHED, FULL, RUN, STUDENT
 from recbole_ccd.state.rows import read_rows, read_vocabulary
 from recbole_ccd.stopping import resumable
-from recbole_ccd.strategy import STRATEGIES
+from recbole_ccd.strategy import strategy_class
 
 if TYPE_CHECKING:
     from recbole_ccd.stopping import Stop
@@ -133,7 +133,7 @@ def _updatable(folder: Path) -> Manifest:
 
 def _possible(config: CCDConfig, cycle: str) -> str:
     """The cycle that is gone through: without a teacher every one is full."""
-    strategy = STRATEGIES[config["strategy"]]
+    strategy = strategy_class(config)
     if cycle == STUDENT and strategy.keeps_teacher and not strategy.student_cycle:
         raise ConfigError(
             f"cycle is student, and the student of strategy {config['strategy']} learns from a teacher that "

@@ -75,6 +75,12 @@ def model_keys(model: str) -> frozenset[str]:
     return frozenset().union(*map(yaml_keys, _model_files(model))) - general_keys()
 
 
+def documented(model: type[AbstractRecommender]) -> str:
+    """The name whose keys a model has: its own, or that of the model it derives from."""
+    names = [found.__name__ for found in model.__mro__]
+    return next((name for name in names if any(path.is_file() for path in _model_files(name))), names[0])
+
+
 def model_defaults(model: str) -> dict[str, Any]:
     """RecBole's and our defaults of the :func:`model_keys`."""
     values = merged(*map(properties, _model_files(model)))
@@ -159,13 +165,19 @@ def model_class(name: object, source: str) -> type[AbstractRecommender]:
     return found
 
 
-def choose(key: str, value: object, source: str) -> str:
+def choose(key: str, value: object, source: str, more: Iterable[str] = ()) -> str:
     """Checks that ``value`` names one of our files for ``key`` ("strategy", "preset" or "ablation").
+
+    Args:
+        key: the key.
+        value: its value.
+        source: where it was given, for messages.
+        more: names that may be chosen as well.
 
     Raises:
         ConfigError: If there is no such file.
     """
-    known = names_of(key)
+    known = [*names_of(key), *more]
     if isinstance(value, str) and value in known:
         return value
     remedy = f"choose one of: {', '.join(known)}" if known else "leave it out, as there is none to choose"

@@ -7,9 +7,10 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from recbole_ccd.config.catalogue import model_defaults, model_keys
+from recbole_ccd.config.catalogue import documented, model_defaults, model_keys
 from recbole_ccd.config.checks import STAGE_KEYS, STAGES
 from recbole_ccd.config.loading import LoadedConfig
+from recbole_ccd.config.plugins import own_settings
 from recbole_ccd.config.sources import merged, writable
 from recbole_ccd.config.strict import member_keys
 from recbole_ccd.config.values import metric_names
@@ -102,7 +103,8 @@ class CCDConfig(LoadedConfig):
         if not 0 <= index < len(members):
             raise ConfigError(f"there is no teacher member {index} among {members}; extend teacher_models")
         model = members[index]
-        students = model_keys(self.model) | {"model", "dataset"}
+        students = model_keys(documented(self.model_class)) | set(own_settings(self.model_class))
+        students |= {"model", "dataset"}
         run = {key: value for key, value in self.external_config_dict.items() if key not in students}
         shared = {key: value for key, value in self["teacher_args"].items() if key not in members}
         own = merged(shared, self["teacher_args"].get(model) or {})

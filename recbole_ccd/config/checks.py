@@ -34,6 +34,8 @@ STAGE_KEYS = (
     "learner",
     "clip_grad_norm",
 )
+# what a student can be taught the teacher's lists with
+DISTILL_LOSSES = ("rrd", "kl", "listnet", "cd", "rd")
 
 
 def _shares(value: Any, minimum: Callable[[float], bool]) -> bool:
@@ -216,7 +218,7 @@ CHECKS: dict[str, Check] = {
     "ensemble_rank_depth": optional(_SIZE),
     "student_updates_per_block": _SIZE,
     # stage 1
-    "distill_loss": choice("rrd", "kl", "listnet", "cd", "rd"),
+    "distill_loss": choice(*DISTILL_LOSSES),
     "distill_temperature": number(0, above=True),
     "distill_rank_decay": number(0, above=True),
     "distill_rank_slope": number(0, above=True),

@@ -20,15 +20,28 @@ from recbole_ccd.config.catalogue import (
     METHOD_NAME,
     all_model_keys,
     choose,
+    comparable_keys,
+    documented,
+    general_keys,
     model_class,
     model_keys,
+    names_of,
     properties,
     properties_dir,
     recbole_properties_dir,
     strategy_keys,
     yaml_keys,
 )
-from recbole_ccd.config.checks import STAGE_KEYS, STAGES
+from recbole_ccd.config.checks import DISTILL_LOSSES, STAGE_KEYS, STAGES
+from recbole_ccd.config.plugins import (
+    KEY,
+    STRATEGIES,
+    USER_LOSSES,
+    all_own_keys,
+    check_plugins,
+    own_settings,
+    plugged,
+)
 from recbole_ccd.config.sources import ConfigLoader, merged, read_layers
 from recbole_ccd.config.strict import check_ablation, check_keys, check_strategy_args, teacher_settings
 from recbole_ccd.config.values import check_settings
@@ -108,14 +121,20 @@ class LoadedConfig(Config):
         super()._load_internal_config_dict(model, model_class, dataset)
         ours = properties_dir()
         self._update_internal_config_dict(ours / "overall.yaml")
+        self._find_plugins()
         strategy, preset, ablation = map(self._chosen_file, ("strategy", "preset", "ablation"))
+        known_as = documented(model_class)
+        if known_as != model:
+            # a class of the user's, which derives from one of RecBole's
+            self._update_internal_config_dict(recbole_properties_dir() / "model" / f"{known_as}.yaml")
         # a strategy or a data set may set a key that only some models have
-        foreign = all_model_keys() - model_keys(model)
-        for file in filter(None, ("learning", strategy, f"model/{model}", f"dataset/{dataset}", preset)):
-            values = properties(ours / f"{file}.yaml")
+        foreign = all_model_keys() - model_keys(known_as)
+        for file in filter(None, ("learning", strategy, f"model/{known_as}", f"dataset/{dataset}", preset)):
+            values = self._properties_of(file)
             kept = {key: value for key, value in values.items() if key not in foreign}
             self._lay_over(kept)
-        check_strategy_args(self._layers)
+        self._lay_over(own_settings(model_class))
+        check_strategy_args(self._layers, self._plugins)
         given = (self.internal_config_dict["strategy_args"], self.external_config_dict.get("strategy_args"))
         self._own = merged(*(args or {} for args in given)).get(Path(strategy).name) or {}
         self._lay_over(self._own)
@@ -128,7 +147,23 @@ class LoadedConfig(Config):
 
     def _chosen_file(self, key: str) -> str | None:
         name = self.external_config_dict.get(key, self.internal_config_dict[key])
-        return None if name is None else f"{key}/{choose(key, name, self._source(key))}"
+        more = plugged(self._plugins, STRATEGIES) if key == "strategy" else ()
+        return None if name is None else f"{key}/{choose(key, name, self._source(key), more)}"
+
+    def _properties_of(self, file: str) -> Mapping[str, Any]:
+        """What a file of ours holds, or what a strategy of the user's has in its place."""
+        kind, _, name = file.partition("/")
+        own = plugged(self._plugins, STRATEGIES).get(name) if kind == "strategy" else None
+        return own_settings(own) if own else properties(properties_dir() / f"{file}.yaml")
+
+    def _find_plugins(self) -> None:
+        """Lays the settings of the user's losses over ours; those of a strategy of the user's come later."""
+        self._plugins = self.external_config_dict.get(KEY, self.internal_config_dict[KEY])
+        taken = {STRATEGIES: names_of("strategy"), USER_LOSSES: DISTILL_LOSSES}
+        fixed = (general_keys() | all_model_keys() | strategy_keys()) - comparable_keys()
+        check_plugins(self._plugins, self._source(KEY), taken, fixed)
+        for found in plugged(self._plugins, USER_LOSSES).values():
+            self._lay_over(own_settings(found))
 
     # Checks: the settings are complete here, and RecBole has not yet rewritten any
 
@@ -142,7 +177,8 @@ class LoadedConfig(Config):
             defaults.update({f"{stage}_{key}": None for stage in STAGES})
         settings = merged(defaults, self.external_config_dict)
         nullable = yaml_keys(recbole_properties_dir() / "dataset" / "sample.yaml") | {"dataloaders_save_path"}
-        check_settings(settings, self.internal_config_dict, nullable, self._source)
+        losses = plugged(self._plugins, USER_LOSSES)
+        check_settings(settings, self.internal_config_dict, nullable, self._source, losses)
         if settings.get("teacher_models"):
             self._check_teacher(settings)
         if settings["strategy"] in ALWAYS_TAUGHT:
@@ -152,7 +188,7 @@ class LoadedConfig(Config):
 
     def _check_known(self, teachers: Any) -> None:
         named = teachers if isinstance(teachers, list) else []
-        known = set(self.internal_config_dict) | strategy_keys() | _EXTRA_KEYS
+        known = set(self.internal_config_dict) | strategy_keys() | _EXTRA_KEYS | all_own_keys(self._plugins)
         known |= {key for keys in self.parameters.values() for key in keys}
         # the first is read by nothing in RecBole, the second is derived from the model
         known -= {"config_file", "MODEL_TYPE"}

@@ -18,6 +18,7 @@ from recbole_ccd.config.catalogue import (
 )
 from recbole_ccd.config.checks import CHECKS, NESTED_CHECKS, STAGE_KEYS, STAGES
 from recbole_ccd.config.conditions import check_value, like
+from recbole_ccd.config.plugins import STRATEGIES, Named, all_own_keys, plugged
 from recbole_ccd.config.sources import Layer
 from recbole_ccd.errors import ConfigError, one_line
 
@@ -61,15 +62,17 @@ def _unknown(key: str, source: str, known: Collection[str], student: str, teache
     return f"{start}; did you mean '{nearest(key, known)}'?"
 
 
-def check_strategy_args(layers: Sequence[Layer]) -> None:
+def check_strategy_args(layers: Sequence[Layer], plugins: Named = None) -> None:
     """Checks the user's ``strategy_args``: names of strategies, and keys in which strategies may differ.
 
     Args:
         layers: the user's sources.
+        plugins: modules with further strategies.
 
     Raises:
         ConfigError: If it is no mapping of strategies to settings, or a name or key in it is wrong.
     """
+    more, comparable = plugged(plugins, STRATEGIES), comparable_keys() | all_own_keys(plugins, [STRATEGIES])
     for layer in layers:
         args = layer.values.get("strategy_args")
         if args is None:
@@ -80,11 +83,11 @@ def check_strategy_args(layers: Sequence[Layer]) -> None:
                 "'strategy: {key: value}'"
             )
         for name, own in args.items():
-            choose("strategy", name, f"strategy_args, {layer.source}")
+            choose("strategy", name, f"strategy_args, {layer.source}", more)
             for key in own:
-                if key not in comparable_keys():
+                if key not in comparable:
                     start = f"unknown key '{one_line(f'strategy_args.{name}.{key}')}' ({layer.source})"
-                    near = nearest(str(key), comparable_keys())
+                    near = nearest(str(key), comparable)
                     raise ConfigError(f"{start}: strategies cannot differ in it; did you mean '{near}'?")
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from recbole.evaluator import metric_types
 from recbole.evaluator.register import metric_information
 from recbole.utils import EvaluatorType
 
-from recbole_ccd.config.checks import CHECKS, NESTED_CHECKS
-from recbole_ccd.config.conditions import check_value, like
+from recbole_ccd.config.checks import CHECKS, DISTILL_LOSSES, NESTED_CHECKS
+from recbole_ccd.config.conditions import check_value, choice, like
 from recbole_ccd.errors import ConfigError, one_line
 
 BLOCK_PARTS = ("train", "valid", "test")
@@ -21,6 +21,7 @@ def check_settings(
     defaults: Mapping[str, Any],
     nullable: frozenset[str],
     source_of: Callable[[str], str],
+    more_losses: Iterable[str] = (),
 ) -> None:
     """Checks the settings of a run, each by itself and then together.
 
@@ -29,12 +30,14 @@ def check_settings(
         defaults: the defaults, whose types count where the table has no check.
         nullable: keys without check that may be None although their default is not.
         source_of: where a key (or dotted keys) was set.
+        more_losses: losses of the user's, which ``distill_loss`` may be too.
 
     Raises:
         ConfigError: If a value is of the wrong type or impossible.
     """
+    checks = {**CHECKS, "distill_loss": choice(*DISTILL_LOSSES, *more_losses)}
     for key, value in settings.items():
-        check = CHECKS.get(key) or like(defaults.get(key))
+        check = checks.get(key) or like(defaults.get(key))
         if value is not None or key in CHECKS or key not in nullable:
             check_value(key, value, check, source_of(key))
         for part, nested in NESTED_CHECKS.get(key, {}).items():

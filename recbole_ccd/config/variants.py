@@ -13,6 +13,7 @@ from recbole_ccd.config.catalogue import ALWAYS_TAUGHT, choose, properties, recb
 from recbole_ccd.config.ccd_config import CCDConfig
 from recbole_ccd.config.checks import CHECKS
 from recbole_ccd.config.conditions import check_value
+from recbole_ccd.config.plugins import KEY, STRATEGIES, plugged
 from recbole_ccd.config.sources import ConfigLoader, Layer, plain, read_layers
 from recbole_ccd.errors import ConfigError, one_line
 
@@ -191,7 +192,7 @@ def _lists(layers: Sequence[Layer]) -> dict[str, _List]:
             continue
         entries = _entries(key, deciding.values[key], deciding.source)
         if entries is not None:
-            lists[key] = _List(_checked(key, entries, deciding.source), deciding.source)
+            lists[key] = _List(_checked(key, entries, deciding.source, layers), deciding.source)
     return lists
 
 
@@ -200,7 +201,7 @@ def _with_single_ablation(lists: dict[str, _List], layers: Sequence[Layer]) -> d
     deciding = _deciding(layers, "ablation")
     if "strategy" not in lists or "ablation" in lists or deciding is None:
         return lists
-    entries = _checked("ablation", [deciding.values["ablation"]], deciding.source)
+    entries = _checked("ablation", [deciding.values["ablation"]], deciding.source, layers)
     return {**lists, "ablation": _List(entries, deciding.source)}
 
 
@@ -225,7 +226,7 @@ def _entries(key: str, value: Any, source: str) -> list[Any] | None:
     return entries
 
 
-def _checked(key: str, entries: list[Any], source: str) -> list[Any]:
+def _checked(key: str, entries: list[Any], source: str, layers: Sequence[Layer]) -> list[Any]:
     if not entries:
         raise ConfigError(f"{key} is an empty list ({source}); give at least one entry")
     if key == "ablation":
@@ -234,8 +235,14 @@ def _checked(key: str, entries: list[Any], source: str) -> list[Any]:
         if key in ("seed", "base"):
             check_value(key, entry, CHECKS[key], source)
         elif key == "strategy" or entry is not None:
-            choose(key, entry, source)
+            choose(key, entry, source, _own_strategies(layers) if key == "strategy" else ())
         if entry in entries[:number]:
             shown = _NONE if entry is None else entry
             raise ConfigError(f"{key} lists '{shown}' twice ({source}); give it once")
     return entries
+
+
+def _own_strategies(layers: Sequence[Layer]) -> Mapping[str, type]:
+    """The strategies of the user's plugins."""
+    deciding = _deciding(layers, KEY)
+    return {} if deciding is None else plugged(deciding.values[KEY], STRATEGIES)

@@ -12,6 +12,7 @@ from recbole.model.abstract_recommender import GeneralRecommender
 from torch import Tensor
 
 from recbole_ccd.config import CCDConfig
+from recbole_ccd.config.plugins import KEY as PLUGINS
 from recbole_ccd.data.interactions import Interactions
 from recbole_ccd.data.kept import KeptStream
 from recbole_ccd.errors import CCDError, ConfigError, RunError, one_line
@@ -25,7 +26,7 @@ from recbole_ccd.state.entries import BlockEntry, KeptFile, OpenEntry, RowsEntry
 from recbole_ccd.state.manifest import RUN
 from recbole_ccd.state.record import RECORD, Record
 from recbole_ccd.state.rows import REMEDY, read_rows, read_tensors, read_vocabulary
-from recbole_ccd.strategy import STRATEGIES
+from recbole_ccd.strategy import strategy_class
 
 _ROLES = ("student", "teacher")
 
@@ -117,8 +118,9 @@ def _rebuilt(
     """The model as its strategy restores it, on the interactions of the record."""
     states = {name: read_tensors(folder, file) for name, file in entry.files.items() if name != RECORD}
     try:
-        config = CCDConfig.from_dict({**settings, "use_gpu": False})
-        strategy = STRATEGIES[config["strategy"]](config)
+        # no file names code that is imported
+        config = CCDConfig.from_dict({**settings, "use_gpu": False, PLUGINS: None})
+        strategy = strategy_class(config)(config)
         strategy.restore(KeptStream(config, record.rows, vocabulary)[record.block], states)
     except CCDError:
         raise

@@ -20,6 +20,8 @@ FREE_KEYS = frozenset(
         *("show_progress", "show_epochs", "state", "write_report", "log_wandb", "wandb_project"),
         *("run_dir", "checkpoint_dir", "data_path"),
         *("save_dataset", "save_dataloaders", "dataset_save_path", "dataloaders_save_path"),
+        # where code comes from that is not ours; whether it is the same, nothing can tell
+        "plugins",
         # how often is saved, and what is done ahead
         *("checkpoint_every", "prepare_update"),
         # what computes, and how many scores at a time: results are equal but for rounding

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import partial
 from logging import getLogger
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from recbole.model.abstract_recommender import GeneralRecommender
 from recbole.utils import set_color
@@ -43,6 +43,9 @@ class BlockLoop(ABC):
     """
 
     name: ClassVar[str]
+    settings: ClassVar[Mapping[str, Any]] = {}
+    """Of a strategy outside the package: its keys with their defaults, and the values it changes. Ours have a
+    file in ``properties/strategy`` instead."""
     keeps_teacher: ClassVar[bool] = False
     """Whether there is a teacher after the base block, which follows the stream too."""
     student_cycle: ClassVar[bool] = False

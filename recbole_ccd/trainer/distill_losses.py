@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from recbole.model.abstract_recommender import GeneralRecommender
@@ -31,6 +31,9 @@ class UserLoss(ABC):
     The student may know more users and items than the lists do: those are left alone. What is drawn at
     random comes from a generator of its own, seeded anew for each epoch.
     """
+
+    settings: ClassVar[Mapping[str, Any]] = {}
+    """Keys of a loss outside the package with their defaults; those of ours are in ``learning.yaml``."""
 
     def __init__(
         self, config: CCDConfig, model: GeneralRecommender, lists: Tensor, seen: csr_matrix, seed: int

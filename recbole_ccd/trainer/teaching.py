@@ -11,6 +11,8 @@ from recbole.model.abstract_recommender import GeneralRecommender
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
+from recbole_ccd.config.plugins import KEY, plugged
+from recbole_ccd.config.plugins import USER_LOSSES as PLUGGED
 from recbole_ccd.data.pairs import pairs_matrix
 from recbole_ccd.loss.listwise import list_wise_loss, masked_log_sum_exp
 from recbole_ccd.loss.windowed import windowed_ranking_loss
@@ -85,7 +87,8 @@ class Teaching:
         self.config, self.model, self.seed, self._epoch = config, model, seed, 0
         self._alternative = self._items = None
         if (name := config["distill_loss"]) != "rrd":
-            self._alternative = USER_LOSSES[name](config, model, knowledge.top_items, seen, seed)
+            losses = {**plugged(config[KEY], PLUGGED), **USER_LOSSES}
+            self._alternative = losses[name](config, model, knowledge.top_items, seen, seed)
             return
         taken = seen + knowledge.excluded
         self._users = self._side(knowledge.top_items, taken, "user", "items", swapped=False)

@@ -68,6 +68,11 @@ TOGETHER = {
     "load-and-unload": ["--unload_col.inter=[timestamp]"],
     "dynamic-negatives": ["--train_neg_sample_args.dynamic=True"],
 }
+PLUGINS = {
+    "plugin-missing": ["--plugins=no_such"],
+    "plugin-form": ["--plugins=my ideas"],
+    "plugin-empty": ["--plugins=json"],
+}
 # these are told once the data are there
 ON_DATA = {
     "long-lists": ["--topk=[5,1000]"],
@@ -98,4 +103,4 @@ ON_DATA = {
     "full-batch-student": ["--model=MultiVAE", "--strategy=full_batch"],
     "one-of-several-runs": ["--model=NeuMF", "--strategy=ccd,graphsail"],
 }
-CONFIG_CASES = {**FORM, **UNKNOWN, **VALUES, **TOGETHER, **ON_DATA}
+CONFIG_CASES = {**FORM, **UNKNOWN, **VALUES, **TOGETHER, **PLUGINS, **ON_DATA}

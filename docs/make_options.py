@@ -1,0 +1,256 @@
+"""Writes docs/options.md, every key with its default, out of the comments in properties/*.yaml.
+
+``python docs/make_options.py`` after a change there; a test tells when it has been forgotten.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+
+HERE = Path(__file__).parent
+PROPERTIES = HERE.parent / "properties"
+PAGE = HERE / "options.md"
+
+STAGES = ("base", "student_generation", "student_update", "teacher_update")
+_KEY = re.compile(
+    r"(?P<indent> *)(?P<key>\w+):(?: +(?P<value>[^#\s].*?))?(?: +# (?:\((?P<type>[^)]*)\) )?(?P<text>.*))?"
+)
+
+INTRODUCTION = """\
+# Options
+
+Every key of the package, with its default and what it means. This page is made from the comments in
+[`properties/`](../properties) by [`docs/make_options.py`](make_options.py).
+
+A key is set in a YAML file (`--config_files=my.yaml`), as `--key=value`, or in `config_dict` from Python.
+Later ones win: RecBole's defaults, the files of `properties/` (overall, learning, strategy, model, dataset,
+preset, `strategy_args`, ablation), your files in order, `config_dict`, the command line. Dictionaries are
+merged key by key: `--teacher_args.embedding_size=32` leaves the rest of `teacher_args` as it is. `~` is
+None. RecBole's keys that do not stand here keep RecBole's meaning and default; unknown keys and impossible
+values are [errors](errors.md). Keys of one model (`n_layers`, `mlp_hidden_size` …) are in RecBole's
+documentation of that model: given plainly they are the student's, under `teacher_args` the members'.
+"""
+PER_STAGE = """\
+Each of RecBole's keys of training below can be set for one stage by putting the stage before it. `~`, the
+default where the table shows nothing, takes the key without prefix. A key without prefix that you set
+yourself replaces the defaults of its four keys per stage too, so that `--learning_rate=0.01` holds for
+every stage.
+"""
+
+
+@dataclass
+class Option:
+    """A key as its file explains it.
+
+    Attributes:
+        key: the key; of an entry of a dictionary the dotted keys.
+        default: the default as YAML, in one line.
+        type: what the comment has in brackets.
+        text: the rest of it.
+    """
+
+    key: str
+    default: str
+    type: str
+    text: str
+
+
+@dataclass
+class Section:
+    """Keys below one heading.
+
+    Attributes:
+        heading: lines of comments above the keys.
+        options: the keys.
+        apart: whether a blank line stands above it.
+    """
+
+    heading: list[str]
+    options: list[Option] = field(default_factory=list)
+    apart: bool = True
+
+
+def inline(value: object) -> str:
+    """A value as YAML has it in one line."""
+    text = yaml.safe_dump(value, default_flow_style=True, width=10**6, allow_unicode=True).strip()
+    return "~" if value is None else text.removesuffix("...").strip()
+
+
+def sections(path: Path) -> list[Section]:
+    """What a properties file explains; the first section's heading is about the whole file."""
+    found, above, apart = [], [], True
+    values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    parent = ""
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if line.startswith("# "):
+            above.append(line[2:])
+            continue
+        if not line.strip():
+            if above:
+                found.append(Section(above, apart=apart))
+            above, apart = [], True
+            continue
+        match = _KEY.fullmatch(line)
+        if match is None:
+            # an entry of a list
+            continue
+        if above or not found:
+            found.append(Section(above, apart=apart))
+            above = []
+        apart = False
+        nested = bool(match["indent"])
+        parent = parent if nested else match["key"]
+        written = match["value"] or inline(values[match["key"]] if not nested else None)
+        if nested and not match["text"]:
+            continue
+        key = f"{parent}.{match['key']}" if nested else match["key"]
+        option = Option(key, written, match["type"] or "", match["text"] or "")
+        found[-1].options.append(option)
+    if above:
+        found.append(Section(above))
+    return found
+
+
+def cell(text: str) -> str:
+    """Text in a table."""
+    return text.replace("|", "\\|").replace("<", "&lt;").strip()
+
+
+def code(text: str) -> str:
+    """Code in a table; nothing for nothing."""
+    return f"`{text}`" if text else ""
+
+
+def table(options: list[Option]) -> list[str]:
+    """The keys as a table."""
+    rows = [
+        f"| {code(option.key)} | {cell(option.type)} | {code(option.default)} | {cell(option.text)} |"
+        for option in options
+    ]
+    return ["| key | type | default | meaning |", "|---|---|---|---|", *rows, ""]
+
+
+def stage_of(option: Option) -> str | None:
+    """The stage whose key of training this is, or None."""
+    return next((stage for stage in STAGES if option.key.startswith(f"{stage}_")), None)
+
+
+def stage_table(options: list[Option], defaults: dict[str, str]) -> list[str]:
+    """The keys of the stages, a row for the four of each.
+
+    Args:
+        options: these keys.
+        defaults: defaults that a later file has in their place.
+    """
+    rows = {}
+    for option in options:
+        stage = stage_of(option)
+        rows.setdefault(option.key.removeprefix(f"{stage}_"), {})[stage] = option
+    head = " | ".join(f"`{stage}_…`" for stage in STAGES)
+    lines = [f"| key | type | meaning | {head} |", "|---|---|---|" + "---|" * len(STAGES)]
+    for key, of_stage in rows.items():
+        first = of_stage[STAGES[0]]
+        values = [defaults.get(option.key, option.default) for option in of_stage.values()]
+        shown = " | ".join("" if value == "~" else code(value) for value in values)
+        meaning = first.text.removeprefix("Base block: ").capitalize()
+        lines.append(f"| `{key}` | {cell(first.type)} | {cell(meaning)} | {shown} |")
+    return [*lines, ""]
+
+
+def link(path: Path) -> str:
+    """A link to a properties file."""
+    name = path.relative_to(PROPERTIES).as_posix()
+    return f"[`properties/{name}`](../properties/{name})"
+
+
+def file_part(name: str, title: str, later: dict[str, str] | None = None) -> list[str]:
+    """The part of one file with headings of its own."""
+    path = PROPERTIES / name
+    about, *rest = sections(path)
+    lines = [f"## {title}", "", f"{link(path)}. {' '.join(about.heading)}", ""]
+    if about.options:
+        rest = [Section([""], about.options), *rest]
+    for section in rest:
+        staged = [option for option in section.options if stage_of(option)] if later is not None else []
+        heading, *more = section.heading
+        if staged and len(staged) == len(section.options):
+            lines += ["### Keys of training, per stage", "", PER_STAGE, *stage_table(staged, later)]
+            continue
+        lines += [f"### {heading}", ""] if heading else []
+        lines += [" ".join(more), ""] if more else []
+        lines += table(section.options)
+    return lines
+
+
+def small_files(folder: str, title: str, about: str, without: str | None = None) -> list[str]:
+    """The part of a folder whose files hold a few keys each, without the one that has a part of its own."""
+    lines = [f"## {title}", "", about, ""]
+    for path in sorted((PROPERTIES / folder).glob("*.yaml")):
+        if path.stem == without:
+            continue
+        found = sections(path)
+        lines += [f"### `{path.stem}`", "", f"{' '.join(found[0].heading)} ({link(path)})", ""]
+        for section in found:
+            lines += [" ".join(section.heading), ""] if section is not found[0] else []
+            lines += table(section.options) if section.options else []
+    return lines
+
+
+def ablations() -> list[str]:
+    """The ablations in one table."""
+    lines = ["## Ablations", "", "`--ablation=NAME` takes a part of `ccd` away; a list compares.", ""]
+    lines += ["| ablation | what is taken away | settings |", "|---|---|---|"]
+    for path in sorted((PROPERTIES / "ablation").glob("*.yaml")):
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        settings = ", ".join(f"`{key}: {inline(value)}`" for key, value in values.items())
+        lines.append(f"| `{path.stem}` | {' '.join(sections(path)[0].heading)} | {settings} |")
+    return [*lines, ""]
+
+
+def presets() -> list[str]:
+    """The presets, whose keys are explained above."""
+    lines = ["## Presets", "", "`--preset=NAME` takes the settings of a published experiment.", ""]
+    for path in sorted((PROPERTIES / "preset").glob("*.yaml")):
+        found = sections(path)
+        lines += [f"### `{path.stem}`", "", f"{' '.join(found[0].heading)} ({link(path)})", ""]
+        for section in found:
+            shown = ", ".join(f"`{option.key}: {option.default}`" for option in section.options)
+            if section.apart and shown:
+                lines += [f"* {section.heading[0]}: {shown}"]
+            elif shown:
+                lines[-1] += f", {shown}"
+        lines.append("")
+    return lines
+
+
+def page() -> str:
+    """The whole page."""
+    learning = sections(PROPERTIES / "learning.yaml")
+    later = {o.key: o.default for section in learning for o in section.options if stage_of(o)}
+    parts = [
+        INTRODUCTION.splitlines(),
+        [""],
+        file_part("overall.yaml", "Run, stream, training, evaluation", later),
+        file_part("learning.yaml", "Models, distillation, holding on to the past"),
+        file_part("strategy/ccd.yaml", "Strategy `ccd`"),
+        small_files(
+            "strategy",
+            "Other strategies",
+            "What each has of its own, and the values that it changes above. "
+            "What they do is in [strategies.md](strategies.md).",
+            without="ccd",
+        ),
+        ablations(),
+        small_files("dataset", "Data sets", "What is set where `--dataset` has this name."),
+        presets(),
+    ]
+    text = "\n".join(line for part in parts for line in part)
+    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")

@@ -1,0 +1,90 @@
+"""The documentation as a whole: links that lead somewhere, keys that exist, pages that are up to date."""
+
+import ast
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+import yaml
+
+from recbole_ccd.__main__ import USAGE
+from recbole_ccd.config import STAGES, CCDConfig
+from recbole_ccd.config.catalogue import names_of, properties_dir
+from recbole_ccd.config.sources import parse_arguments
+from tests.documents import PAGES, REPOSITORY, blocks, program_arguments, prose
+
+IDS = [str(page.relative_to(REPOSITORY)) for page in PAGES]
+DEVELOPERS = [*PAGES, REPOSITORY / "benchmarks" / "README.md"]
+# keys that the program takes beside those of a run
+OF_THE_PROGRAM = set(re.findall(r"--(\w+)=", USAGE)) | {"new_block", "cycle", "replace", "config_files"}
+# pages that come with another change
+TO_COME = {REPOSITORY / "docs" / "parallel.md"}
+
+
+def anchors(page):
+    """The anchors that GitHub gives the headings of a page."""
+    headings = re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE)
+    words = [re.sub(r"[^\w\- ]", "", heading.lower()) for heading in headings]
+    return [word.strip().replace(" ", "-") for word in words]
+
+
+@pytest.mark.parametrize("page", DEVELOPERS, ids=lambda page: str(page.relative_to(REPOSITORY)))
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
+        if re.match(r"https?://", target):
+            continue
+        name, _, anchor = target.partition("#")
+        file = (page.parent / name).resolve() if name else page
+        if file in TO_COME and not file.exists():
+            continue
+        assert file.exists() and REPOSITORY in (file, *file.parents), f"{page.name}: {target}"
+        assert not anchor or anchor in anchors(file), f"{page.name}: {target}"
+
+
+def test_every_page_can_be_reached_from_the_readme():
+    linked = set(re.findall(r"\]\(docs/([\w.-]+)", prose(REPOSITORY / "README.md")))
+    assert {page.name for page in PAGES[1:]} <= linked
+    assert linked - {page.name for page in PAGES[1:]} <= {page.name for page in TO_COME}
+
+
+def test_headings_of_a_page_have_anchors_of_their_own():
+    for page in PAGES:
+        assert len(set(anchors(page))) == len(anchors(page)), page.name
+
+
+@pytest.mark.parametrize("page", IDS)
+def test_commands_have_keys_and_values_that_exist(page):
+    for arguments in program_arguments(page):
+        given = parse_arguments(arguments)
+        unknown = given.keys() - set(CCDConfig().final_config_dict) - OF_THE_PROGRAM
+        assert not unknown, f"{page}: {unknown}"
+        for strategy in str(given.get("strategy", "ccd")).split(","):
+            assert strategy in names_of("strategy") or "plugins" in given, (page, strategy)
+
+
+@pytest.mark.parametrize("page", IDS)
+def test_code_can_be_read(page):
+    for language, text in blocks(page, "python", "yaml"):
+        if language == "python":
+            ast.parse(text)
+        else:
+            assert isinstance(yaml.safe_load(text), dict)
+
+
+def test_yaml_on_the_pages_holds_known_keys():
+    known = set(CCDConfig().final_config_dict)
+    for page in IDS:
+        for _, text in blocks(page, "yaml"):
+            assert set(yaml.safe_load(text)) <= known, (page, text)
+
+
+def test_options_are_what_the_property_files_say():
+    made = runpy.run_path(str(REPOSITORY / "docs" / "make_options.py"))
+    page = Path(made["PAGE"])
+    assert page.read_text(encoding="utf-8") == made["page"](), "run python docs/make_options.py"
+    text = page.read_text(encoding="utf-8")
+    for file in properties_dir().rglob("*.yaml"):
+        for key in yaml.safe_load(file.read_text(encoding="utf-8")) or {}:
+            stage = next((stage for stage in STAGES if key.startswith(f"{stage}_")), "")
+            assert f"`{key}" in text or (stage and f"`{key.removeprefix(f'{stage}_')}`" in text), key
