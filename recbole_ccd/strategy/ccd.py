@@ -84,10 +84,11 @@ class CCD(DistillingStrategy):
             self.student = self.update_student(piece, distilled, number if number or several else None)
 
     def prepare_after(self, block: Block) -> None:
-        """Stage 1 of the next block; the student of the base block is a distilled one."""
+        """The teacher's lists, and stage 1 where that has not been gone through."""
+        self.keep_lists(block)
         if block.index and not self.deploys_generated:
             self.generate_student(block)
-            self.forget_lists()
+        self.forget_lists()
 
     @property
     def deploys_generated(self) -> bool:

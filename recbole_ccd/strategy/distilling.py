@@ -30,6 +30,13 @@ if TYPE_CHECKING:
     from recbole_ccd.config import CCDConfig
 
 
+_SIDES = ("items", "users")
+
+
+def _lists_of(block: Block) -> str:
+    return f"block-{block.index}-lists"
+
+
 class DistillingStrategy(Strategy):
     """A strategy whose student is taught by a teacher, once or in every block.
 
@@ -195,10 +202,24 @@ class DistillingStrategy(Strategy):
 
     def ask_teacher(self, block: Block) -> TeacherKnowledge:
         """The teacher's top lists for a block, and what is neither negative nor uninteresting there."""
-        top_items, top_users = self.top_lists(self.teacher, block)
+        kept = None if self.journal is None else self.journal.outcome(_lists_of(block))
+        if kept is None:
+            top_items, top_users = self.top_lists(self.teacher, block)
+        else:
+            top_items, top_users = (kept.state[side].to(self.config["device"]) for side in _SIDES)
         self._teacher_top = top_items[:, : self.config["exclusion_top_k"]]
         top_items = top_items[:, : self.config["distill_top_k"]]
         return TeacherKnowledge(top_items, top_users, excluded=self.exclusion(block))
+
+    def keep_lists(self, block: Block) -> None:
+        """Keeps in the run directory what the teacher is going to be asked about a block.
+
+        Raises:
+            RunError: they cannot be saved.
+        """
+        if self.journal is not None and self.journal.outcome(_lists_of(block)) is None:
+            lists = dict(zip(_SIDES, self.top_lists(self.teacher, block), strict=True))
+            self.journal.keep_outcome(_lists_of(block), block.index, None, lists)
 
     def top_lists(self, teacher: TeacherEnsemble, block: Block) -> tuple[torch.Tensor, torch.Tensor]:
         """What a teacher ranks highest outside the train part of a block.

@@ -8,6 +8,7 @@ import pytest
 from recbole_ccd import load_student, resume, update
 from recbole_ccd.errors import ConfigError, DataError
 from recbole_ccd.reporting import write_report
+from recbole_ccd.strategy import CCD
 from recbole_ccd.trainer.base import StageTrainer
 from tests.conftest import few, write_inter
 from tests.resume.cases import Killed, document_of, killed_after
@@ -62,6 +63,28 @@ def test_the_student_first_and_the_teacher_later(copy_of, run_on, new_block, tmp
     write_report(folder)
     update(folder, new_block(2)[0])
     assert_same(folder, whole, tmp_path)
+
+
+def test_a_generated_student_takes_the_place_of_the_updated_one(copy_of, run_on, new_block, tmp_path):
+    folder, whole = (run(n, deployed_student="generated") for run, n in ((copy_of, 2), (run_on, 3)))
+    update(folder, new_block(2)[0], cycle="student")
+    assert rows_of(folder, "student")[:2] == rows_of(whole, "student")[:2]
+    assert rows_of(folder, "student")[2] != rows_of(whole, "student")[2]
+    update(folder, new_block(2)[0])
+    assert_same(folder, whole, tmp_path)
+
+
+def test_the_teacher_of_the_block_before_is_not_asked_again(copy_of, new_block, monkeypatch):
+    asked, top_lists = [], CCD.top_lists
+
+    def watched(self, teacher, block):
+        asked.append(block.index)
+        return top_lists(self, teacher, block)
+
+    monkeypatch.setattr(CCD, "top_lists", watched)
+    update(copy_of(2), new_block(2)[0], cycle="student")
+    # grown to the new block, for the reminder
+    assert asked == [2]
 
 
 def test_stage_2_alone_is_trained(copy_of, new_block, monkeypatch):
