@@ -139,6 +139,7 @@ def test_a_run_of_an_earlier_version(part):
         resume(part)
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_before_it_began(place, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "part").mkdir()

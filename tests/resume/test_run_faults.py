@@ -62,6 +62,7 @@ def test_a_damaged_checkpoint_is_told_and_done_without(part, place, kind, spoil)
     assert_same_run(place / "whole", part)
 
 
+@pytest.mark.slow
 def test_everything_damaged_is_a_new_beginning(part, place):
     for path in (part / "checkpoints").rglob("*.pt"):
         cut(path)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from recbole_ccd.strategy import CCD
-from tests.strategy.runs import Recorded, follow, same_weights
+from tests.strategy.runs import Recorded, follow, same_weights, teachers
 
 
 class Generating(Recorded):
@@ -19,7 +19,7 @@ class Generating(Recorded):
 @pytest.fixture(scope="module")
 def runs(make_config, tiny_stream):
     """A run for each choice, on the same blocks."""
-    keys = {"metric_decimal_place": 15, "learning_rate": 0.005}
+    keys = {"metric_decimal_place": 15, "learning_rate": 0.005, **teachers("BPR")}
     configs = {choice: make_config(deployed_student=choice, **keys) for choice in ("updated", "generated")}
     return {choice: follow(config, Generating, tiny_stream) for choice, config in configs.items()}
 

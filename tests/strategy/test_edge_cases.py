@@ -173,7 +173,8 @@ def test_without_replay_and_exclusion(run):
     )
 
 
-@pytest.mark.parametrize("updates", few([1, 3], 3))
+@pytest.mark.slow
+@pytest.mark.parametrize("updates", [1, 3])
 def test_replay_may_rank_with_the_distilled_student_though_items_are_new(run, monkeypatch, updates):
     drawn_with, draw = [], ProxyReplay.draw
 

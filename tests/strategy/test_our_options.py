@@ -115,10 +115,8 @@ def test_a_frozen_student_that_keeps_its_predictions_predicts_the_same_for_ever(
     assert len(changes) == 2 and drift["predictions"] < 1e-4 * first.abs().max() < drift["embeddings"]
 
 
-@pytest.mark.parametrize(
-    ("graph", "start"),
-    [("block", "fresh"), pytest.param("cumulative", "previous", marks=pytest.mark.slow)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("graph", "start"), [("block", "fresh"), ("cumulative", "previous")])
 def test_the_whole_method_runs_on_kept_predictions(make_config, tiny_stream, graph, start):
     keys = {"graph": graph, "student_start": start, "student_updates_per_block": 2, **KEYS}
     keys |= teachers("LightGCN")

@@ -79,7 +79,7 @@ def whole(make_config, tiny_stream, tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    "name", few([name for name in RESUMABLE if name in SMALL_MODELS], "LightGCN", "SGL", "NeuMF", "MultiVAE")
+    "name", few([name for name in RESUMABLE if name in SMALL_MODELS], "LightGCN", "NeuMF", "MultiVAE")
 )
 def test_every_model_goes_on_as_if_nothing_had_happened(make_config, tiny_stream, whole, name):
     def going_on(epochs):

@@ -36,7 +36,7 @@ CASES = {
     "distill_each_block": {**teachers("BPR"), "strategy": "distill_each_block"},
 }
 # the others are slow only in their number
-AT_ONCE = ("ccd", "ccd-block-graph", "fine_tune")
+AT_ONCE = ("ccd", "fine_tune")
 TWICE = set(CASES) - {"ccd-block-graph", "fine_tune"}
 
 
@@ -107,7 +107,7 @@ def test_a_stream_with_times_is_gone_on_with_in_their_order(tiny_folder, tmp_pat
 
 
 # one by the update, one by the run; the student, the member, the block, the end, stage 1 of the next
-@pytest.mark.parametrize("saves", few([1, 2, 3, 4], 1, 4))
+@pytest.mark.parametrize("saves", few([1, 2, 3, 4], 4))
 def test_an_interrupted_update_goes_on(saves, copy_of, run_on, new_block, tmp_path):
     folder, before = copy_of(2), copy_of(2, to="before")
     with pytest.raises(Killed), killed_after(saves):
@@ -156,6 +156,7 @@ def test_an_update_is_done_once(copy_of, new_block, caplog):
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.slow
 def test_damaged_blocks_are_learned_again_without_the_data(copy_of, run_on, new_block, tmp_path):
     folder = copy_of(2)
     update(folder, new_block(2)[0])
