@@ -159,3 +159,8 @@ def make_config(tiny_folder):
 def tiny_stream(make_config):
     """The tiny stream in three blocks."""
     return create_stream(make_config())
+
+
+def pytest_collection_modifyitems(items):
+    """Puts files of long tests first, lest one worker be left with them when the others are done."""
+    items.sort(key=lambda item: item.path.parent.name not in {"update", "resume", "strategy"})

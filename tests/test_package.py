@@ -69,6 +69,7 @@ assert not [name for name in sys.modules if name.split(".")[0] == "ray" or name 
 """
 
 
+@pytest.mark.slow
 def test_the_installed_package_is_light_and_needs_neither_the_checkout_nor_ray(wheel, tiny_folder, tmp_path):
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
     for name in ("empty", "run"):

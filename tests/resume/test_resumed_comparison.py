@@ -88,6 +88,7 @@ def test_a_finished_comparison_trains_nothing(whole, keys, monkeypatch):
     assert (whole / "comparison.csv").read_text().startswith("metric,role,label,")
 
 
+@pytest.mark.slow
 def test_a_single_run_of_it_can_be_gone_on_with(whole, keys, tmp_path):
     with pytest.raises(Killed), killed_after(7):
         compare(config_dict=keys)

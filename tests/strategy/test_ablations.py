@@ -33,7 +33,7 @@ KEYS = {
 ABLATED = {"no_retention": ("lwc_kd_weight", "output_kl_weight")}
 ABLATIONS = names_of("ablation")
 # each kind of loss and of replay without, by default; the others take as long
-RUNS = few(ABLATIONS, "no_plasticity_proxy", "no_retention", "no_student_knowledge")
+RUNS = few(ABLATIONS, "no_plasticity_proxy", "no_student_knowledge")
 STUDENT, MEMBERS = (
     "block 1 student_update",
     [f"block 1 teacher_update member {m} ({name})" for m, name in enumerate(("LightGCN", "MultiVAE"))],

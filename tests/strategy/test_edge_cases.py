@@ -42,6 +42,7 @@ def known(strategy):
     return [(entry["users"], entry["items"]) for entry in strategy.result.known]
 
 
+@pytest.mark.slow
 def test_more_student_updates_than_interactions(run):
     base, later = two_blocks()
     blocks = triples([base, []]) | {"b1.train": later[:3], "b1.valid": later[3:4], "b1.test": base[9:10]}

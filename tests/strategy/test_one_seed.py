@@ -58,6 +58,7 @@ def test_random_numbers_drawn_by_others_do_not_matter(first, make_config):
     assert same(first, follow(make_config(**KEYS), Disturbed)) == (True, [True, True])
 
 
+@pytest.mark.slow
 def test_another_seed_gives_another_result(first, make_config):
     assert same(first, follow(make_config(seed=7, **KEYS))) == (False, [False, False])
 

@@ -29,7 +29,7 @@ def test_every_model_plays_its_role_once():
 
 
 # students and members of every kind; that others grow and train is seen in tests/model and tests/trainer
-@pytest.mark.parametrize("student", few(RUNS, "SGL", "NeuMF"))
+@pytest.mark.parametrize("student", few(RUNS, "NeuMF"))
 def test_models_play_their_role_through_two_blocks(make_config, tmp_path, monkeypatch, student):
     monkeypatch.chdir(tmp_path)
     keys = {**teachers(*RUNS[student]), **STUDENT_ARGS.get(student, {})}

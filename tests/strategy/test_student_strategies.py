@@ -88,7 +88,7 @@ def test_a_single_student_follows_the_stream_without_a_teacher(run, way):
     assert stages(strategy) == [*(taught if base == "distilled" else [(0, "base", None)]), *updates]
 
 
-@pytest.mark.parametrize("name", few(SINGLE + WITH_TEACHER, "distill_each_block"))
+@pytest.mark.parametrize("name", few(SINGLE + WITH_TEACHER))
 def test_one_seed_one_result(run, name):
     one, other = run(name), run(name, again=True)
     assert matrices(one) == matrices(other)

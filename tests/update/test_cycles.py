@@ -50,6 +50,7 @@ def opened_by(opened, tmp_path):
     return lambda n, to="run": shutil.copytree(opened[n - 1], tmp_path / to)
 
 
+@pytest.mark.slow
 def test_the_student_first_and_the_teacher_later(copy_of, run_on, new_block, tmp_path):
     folder, whole = copy_of(2), run_on(3)
     result = update(folder, new_block(2)[0], cycle="student")
@@ -75,14 +76,14 @@ def test_a_generated_student_takes_the_place_of_the_updated_one(copy_of, run_on,
 
 
 def test_the_teacher_of_the_block_before_is_not_asked_again(copy_of, new_block, monkeypatch):
-    asked, top_lists = [], CCD.top_lists
+    asked, top_lists, folder = [], CCD.top_lists, copy_of(2)
 
     def watched(self, teacher, block):
         asked.append(block.index)
         return top_lists(self, teacher, block)
 
     monkeypatch.setattr(CCD, "top_lists", watched)
-    update(copy_of(2), new_block(2)[0], cycle="student")
+    update(folder, new_block(2)[0], cycle="student")
     # grown to the new block, for the reminder
     assert asked == [2]
 
@@ -94,8 +95,8 @@ def test_stage_2_alone_is_trained(copy_of, new_block, monkeypatch):
         trained.append(type(self).__name__)
         return run(self, *args)
 
-    monkeypatch.setattr(StageTrainer, "run", watched)
     folder = copy_of(2)
+    monkeypatch.setattr(StageTrainer, "run", watched)
     update(folder, new_block(2)[0], cycle="student")
     assert trained == ["StudentUpdateTrainer"]
     # nor is anything done twice
@@ -128,6 +129,7 @@ def test_an_open_block_takes_more(opened_by, halves):
     assert [len(row) for row in rows_of(folder, "teacher")] == [1, 2, 3]
 
 
+@pytest.mark.slow
 def test_a_full_cycle_takes_more_too(opened_by, halves, tmp_path):
     one, other = opened_by(2), opened_by(1, to="other")
     update(one)

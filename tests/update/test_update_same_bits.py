@@ -77,6 +77,7 @@ def test_updates_equal_a_run_on_all_blocks(case, copy_of, run_on, new_block, tmp
     assert files == [None, None, *(1 for _ in later)]
 
 
+@pytest.mark.slow
 def test_triples_of_files(copy_of, run_on, new_block, tmp_path):
     folder = copy_of(2, "parted", strategy="fine_tune", base="plain")
     update(folder, ",".join(map(str, reversed(new_block(2, "parted")))))
