@@ -43,8 +43,6 @@ SMALL_CCD = {
     "teacher_replay_candidates": 10,
     "similarity_degree": 4,
     "piw_clusters": 3,
-    # as in the paper; else stage 1 comes once more, see tests/strategy/test_deployed_student.py
-    "deployed_student": "updated",
 }
 
 
