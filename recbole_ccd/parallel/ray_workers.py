@@ -17,7 +17,7 @@ from recbole.config import Config
 from recbole_ccd.errors import ConfigError, RunError
 from recbole_ccd.memory import keep_freed_memory
 from recbole_ccd.parallel.cluster import connect, ray_module
-from recbole_ccd.parallel.workers import Done, Sequential, Shared, Task, Workers, _nothing
+from recbole_ccd.parallel.workers import Done, Sequential, Shared, Task, Workers, nothing
 from recbole_ccd.seeding import deterministic
 
 RETRIES = 3
@@ -96,8 +96,8 @@ class RayWorkers(Workers):
         do: Callable[[Shared, Task], Done],
         shared: Shared,
         tasks: Sequence[Task],
-        at: Callable[[int], None] = _nothing,
-        waiting: Callable[[], None] = _nothing,
+        at: Callable[[int], None] = nothing,
+        waiting: Callable[[], None] = nothing,
     ) -> Iterator[tuple[int, Done]]:
         """Gives tasks to workers, and what comes back to the caller; a single task is done here."""
         if len(tasks) < 2:

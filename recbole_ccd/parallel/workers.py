@@ -10,7 +10,7 @@ from typing import TypeVar
 Shared, Task, Done = TypeVar("Shared"), TypeVar("Task"), TypeVar("Done")
 
 
-def _nothing(*place: int) -> None:
+def nothing(*place: int) -> None:
     """Is told of something and does nothing."""
 
 
@@ -32,8 +32,8 @@ class Workers(ABC):
         do: Callable[[Shared, Task], Done],
         shared: Shared,
         tasks: Sequence[Task],
-        at: Callable[[int], None] = _nothing,
-        waiting: Callable[[], None] = _nothing,
+        at: Callable[[int], None] = nothing,
+        waiting: Callable[[], None] = nothing,
     ) -> Iterator[tuple[int, Done]]:
         """Does every task.
 
@@ -81,8 +81,8 @@ class Sequential(Workers):
         do: Callable[[Shared, Task], Done],
         shared: Shared,
         tasks: Sequence[Task],
-        at: Callable[[int], None] = _nothing,
-        waiting: Callable[[], None] = _nothing,
+        at: Callable[[int], None] = nothing,
+        waiting: Callable[[], None] = nothing,
     ) -> Iterator[tuple[int, Done]]:
         """Does every task when its result is asked for, in order."""
         for place, task in enumerate(tasks):
