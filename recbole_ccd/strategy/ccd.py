@@ -69,7 +69,8 @@ class CCD(DistillingStrategy):
         self.forget_lists()
         if self.deploys_generated:
             self.student = self.generate_student(block)
-            self.forget_lists()
+            # the lists serve the next block too, beside another student's
+            self.knowledge = None
 
     def follow_by_student(self, block: Block) -> None:
         """Stages 1 and 2: short cycles, several of which may pass before the teacher's long one."""

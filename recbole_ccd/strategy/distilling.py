@@ -51,6 +51,7 @@ class DistillingStrategy(Strategy):
         self.members = [self.config.for_member(m) for m in range(len(self.config["teacher_models"]))]
         self.knowledge: TeacherKnowledge | None = None
         self._teacher_top: torch.Tensor | None = None
+        self._asked: tuple[Block, tuple[torch.Tensor, torch.Tensor]] | None = None
 
     def check_models(self, stream: BlockStream) -> None:
         """Refuses models that cannot play their role, and users for whom no negative can be drawn.
@@ -202,14 +203,22 @@ class DistillingStrategy(Strategy):
 
     def ask_teacher(self, block: Block) -> TeacherKnowledge:
         """The teacher's top lists for a block, and what is neither negative nor uninteresting there."""
-        kept = None if self.journal is None else self.journal.outcome(_lists_of(block))
-        if kept is None:
-            top_items, top_users = self.top_lists(self.teacher, block)
-        else:
-            top_items, top_users = (kept.state[side].to(self.config["device"]) for side in _SIDES)
+        top_items, top_users = self._teacher_lists(block)
         self._teacher_top = top_items[:, : self.config["exclusion_top_k"]]
         top_items = top_items[:, : self.config["distill_top_k"]]
         return TeacherKnowledge(top_items, top_users, excluded=self.exclusion(block))
+
+    def _teacher_lists(self, block: Block) -> tuple[torch.Tensor, torch.Tensor]:
+        """The :meth:`top_lists` of the teacher after a block, as they were found last, kept ahead, or now."""
+        if self._asked is None or self._asked[0] is not block:
+            kept = None if self.journal is None else self.journal.outcome(_lists_of(block))
+            if kept is None:
+                lists = self.top_lists(self.teacher, block)
+            else:
+                items, users = (kept.state[side].to(self.config["device"]) for side in _SIDES)
+                lists = items, users
+            self._asked = block, lists
+        return self._asked[1]
 
     def keep_lists(self, block: Block) -> None:
         """Keeps in the run directory what the teacher is going to be asked about a block.
@@ -218,7 +227,7 @@ class DistillingStrategy(Strategy):
             RunError: they cannot be saved.
         """
         if self.journal is not None and self.journal.outcome(_lists_of(block)) is None:
-            lists = dict(zip(_SIDES, self.top_lists(self.teacher, block), strict=True))
+            lists = dict(zip(_SIDES, self._teacher_lists(block), strict=True))
             self.journal.keep_outcome(_lists_of(block), block.index, None, lists)
 
     def top_lists(self, teacher: TeacherEnsemble, block: Block) -> tuple[torch.Tensor, torch.Tensor]:
@@ -251,7 +260,7 @@ class DistillingStrategy(Strategy):
 
     def forget_lists(self) -> None:
         """Lets go of the teacher's lists, which are as many as users and items, once they have served."""
-        self.knowledge = self._teacher_top = None
+        self.knowledge = self._teacher_top = self._asked = None
 
     def exclusion(self, block: Block) -> csr_matrix:
         """Pairs that are no negatives: the teacher's top items, as stage 1 was told them."""

@@ -8,7 +8,13 @@ from tests.strategy.runs import Recorded, follow, same_weights, teachers
 
 
 class Generating(Recorded):
-    """CCD that remembers what stage 1 made of each block."""
+    """CCD that remembers what stage 1 made of each block, and of which blocks its teacher was asked."""
+
+    def top_lists(self, teacher, block):
+        # a teacher that was grown for a reminder is another one
+        if teacher is self.teacher:
+            self.asked = [*getattr(self, "asked", []), block.index]
+        return super().top_lists(teacher, block)
 
     def generate_student(self, block):
         student = super().generate_student(block)
@@ -37,6 +43,10 @@ def test_the_generated_student_is_the_one_that_the_next_block_would_begin_with(r
             for run in runs.values()
         ]
         assert same_weights(*teachers)
+
+
+def test_the_teacher_is_asked_once_about_each_block(runs):
+    assert runs["updated"].asked == [0, 1] and runs["generated"].asked == [0, 1, 2]
 
 
 def test_the_updated_student_is_another(runs):
