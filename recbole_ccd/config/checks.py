@@ -233,6 +233,7 @@ CHECKS: dict[str, Check] = {
     "uninteresting_redraw": _SIZE,
     "distill_score_max": number(0, above=True),
     "distill_layer": choice("ego", "final"),
+    "base_distill_layer": optional(choice("ego", "final")),
     "exclusion_top_k": integer(0),
     "distill_absent_users": BOOLEAN,
     "student_start": choice("fresh", "previous"),
