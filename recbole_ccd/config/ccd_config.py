@@ -87,6 +87,19 @@ class CCDConfig(LoadedConfig):
             staged.final_config_dict[key] = copy.deepcopy(staged._unstaged[key] if own is None else own)
         return staged
 
+    def for_base_student(self) -> CCDConfig:
+        """The settings of the student of the base block: ``base_student_args`` over those of stage 1.
+
+        Returns:
+            A copy that shares nothing with this one.
+        """
+        own = copy.deepcopy(self)
+        for key, value in (self["base_student_args"] or {}).items():
+            prefix = "student_generation_" if key in STAGE_KEYS else ""
+            # not by assignment, as in for_stage
+            own.final_config_dict[prefix + key] = copy.deepcopy(value)
+        return own
+
     def for_member(self, index: int) -> CCDConfig:
         """The settings of one of the teacher's members.
 

@@ -233,7 +233,7 @@ CHECKS: dict[str, Check] = {
     "uninteresting_redraw": _SIZE,
     "distill_score_max": number(0, above=True),
     "distill_layer": choice("ego", "final"),
-    "base_distill_layer": optional(choice("ego", "final")),
+    "base_student_args": optional(_MAPPING),
     "exclusion_top_k": integer(0),
     "distill_absent_users": BOOLEAN,
     "student_start": choice("fresh", "previous"),
@@ -304,4 +304,5 @@ NESTED_CHECKS: dict[str, dict[str, Check]] = {
         "candidate_num": integer(0),
     },
     "clip_grad_norm": _CLIP,
+    "base_student_args": {key: CHECKS[key] for key in (*STAGE_KEYS, "distill_layer")},
 } | {f"{stage}_clip_grad_norm": _CLIP for stage in STAGES}

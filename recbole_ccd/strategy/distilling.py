@@ -158,7 +158,8 @@ class DistillingStrategy(Strategy):
             return student
 
         self.knowledge = None
-        student = self.stage("student_generation", block, self.config, learn)
+        config = self.config if block.index else self.config.for_base_student()
+        student = self.stage("student_generation", block, config, learn)
         # a student that was finished before an interruption was told the same
         self.knowledge = self.knowledge or self.ask_teacher(block)
         return student

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -69,11 +68,7 @@ class DistillationTrainer(TaughtTrainer):
         """
         self._knowledge = knowledge
         self._absent = torch.from_numpy(np.flatnonzero(self.block.train_matrix.getnnz(axis=1)[1:] == 0) + 1)
-        config = self.config
-        if self.block.index == 0 and config["base_distill_layer"]:
-            config = deepcopy(config)
-            config["distill_layer"] = config["base_distill_layer"]
-        self._teaching = Teaching(config, self.model, knowledge, self.block.train_matrix, self.seed)
+        self._teaching = Teaching(self.config, self.model, knowledge, self.block.train_matrix, self.seed)
         return self
 
     def state(self) -> dict[str, Any]:

@@ -82,3 +82,11 @@ def test_the_papers_settings_on_yelp():
     assert [config.per_block("student_replay_candidates", k) for k in range(1, 6)] == [50, 100, 100, 50, 50]
     assert [config.per_block("plasticity_ema", k) for k in (1, 2, 3)] == [0.0, 0.1, 0.0]
     assert config.for_stage("student_generation")["weight_decay"] == pytest.approx(1e-4 / 1024, rel=0.01)
+
+
+def test_the_base_student_may_have_settings_of_its_own():
+    own = {"distill_layer": "ego", "learning_rate": 0.003}
+    config = CCDConfig(config_dict={"distill_layer": "final", "base_student_args": own})
+    settings = [c.for_stage("student_generation") for c in (config.for_base_student(), config)]
+    read = [(c["distill_layer"], c["learning_rate"], c["train_batch_size"]) for c in settings]
+    assert read == [("ego", 0.003, 1024), ("final", 0.005, 1024)]

@@ -38,7 +38,7 @@ WRONG = {
     "student_replay_stability": [-1, 101, [1, 200]],
     "teacher_replay_student": [101],
     "distill_layer": ["middle"],
-    "base_distill_layer": ["middle"],
+    "base_student_args": [3, {"learning_rate": 0}, {"distill_layer": "middle"}],
     "n_uninteresting_items": [0, "all"],
     "ensemble_exponent": [0],
     "lwc_kd_temperature": [0],

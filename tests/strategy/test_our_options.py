@@ -194,3 +194,14 @@ def test_nothing_is_kept_that_has_served(run, make_config, name):
     assert strategy.knowledge is None and strategy._teacher_top is None
     # base models are kept for other runs alone
     assert strategy.base_models is None
+
+
+def test_the_base_students_settings_are_not_those_of_later_ones(run):
+    keys = {
+        "student_generation_epochs": 2,
+        "deployed_student": "generated",
+        "base_student_args": {"epochs": 1},
+    }
+    strategy = run(**keys, stopping_step=10)
+    generated = [s for s in strategy.result.stages if s["stage"] == "student_generation"]
+    assert [(s["block"], s["epochs"]) for s in generated] == [(0, 1), (1, 2)]

@@ -263,12 +263,3 @@ def test_a_distilled_student_agrees_with_the_teacher_more_than_an_undistilled_on
         trainer.fit(trainer.block.train_loader(trainer.config, seed=1, exclude=trainer.excluded()))
         shares.append(agreement(trainer))
     assert shares[1] > shares[0] + 0.1
-
-
-def test_a_base_student_may_be_taught_on_another_layer(make_distillation):
-    trainer = make_distillation("LightGCN", distill_layer="final", base_distill_layer="ego")
-    users = torch.tensor([4, 9, 30])
-    loss = trainer._teaching.of_users(users)
-    (ego,) = torch.autograd.grad(loss, trainer.model.user_embedding.weight)
-    # by their own embeddings alone, no neighbours' are moved
-    assert ego.abs().sum(dim=1).nonzero().flatten().tolist() == users.tolist()
