@@ -235,6 +235,7 @@ CHECKS: dict[str, Check] = {
     "distill_layer": choice("ego", "final"),
     "base_student_args": optional(_MAPPING),
     "exclusion_top_k": integer(0),
+    "exclude_student_items": BOOLEAN,
     "distill_absent_users": BOOLEAN,
     "student_start": choice("fresh", "previous"),
     # stage 2

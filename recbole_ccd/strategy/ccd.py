@@ -180,7 +180,7 @@ class CCD(DistillingStrategy):
 
     def excluded_lists(self, block: Block) -> list[torch.Tensor]:
         """Top items of the proxies and of the current student; the base block comes before all of them."""
-        if not block.index:
+        if not block.index or not self.config["exclude_student_items"]:
             return []
         models = [*self.proxies.values(), self.student]
         return [self._top_items(model, block)[:, : self.config["exclusion_top_k"]] for model in models]

@@ -43,6 +43,7 @@ WRONG = {
     "ensemble_exponent": [0],
     "lwc_kd_temperature": [0],
     "piw": ["yes", 1],
+    "exclude_student_items": ["yes"],
     "teacher_models": [[], "LightGCN", [3]],
     "teacher_args": [[1], 3, {"embedding_size": 0}, {"MultiVAE": 3}, {"MultiVAE": {"latent_dimension": "a"}}],
     "deployed_student": ["both"],

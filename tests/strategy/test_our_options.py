@@ -205,3 +205,16 @@ def test_the_base_students_settings_are_not_those_of_later_ones(run):
     strategy = run(**keys, stopping_step=10)
     generated = [s for s in strategy.result.stages if s["stage"] == "student_generation"]
     assert [(s["block"], s["epochs"]) for s in generated] == [(0, 1), (1, 2)]
+
+
+def test_what_the_student_side_ranks_high_may_be_a_negative(run):
+    keys = {"deployed_student": "generated"}
+    with_student, alone = run(**keys), run(**keys, exclude_student_items=False)
+    excluded, listed = [], []
+    for strategy in (with_student, alone):
+        known = strategy.told[-1]
+        lists = known.top_items[:, : strategy.config["exclusion_top_k"]].tolist()
+        listed.append({(user, item) for user, row in enumerate(lists) for item in row if item})
+        excluded.append(set(zip(*(part.tolist() for part in known.excluded.nonzero()), strict=True)))
+    assert excluded[0] > listed[0] and excluded[1] == listed[1]
+    assert not same_model(with_student, alone, 1)
