@@ -62,7 +62,7 @@ def test_for_member_separates_the_teacher_from_the_student():
         assert member.for_stage("teacher_update")["learning_rate"] == 0.03
     assert lightgcn.model_class is config.model_class
     assert (config["embedding_size"], config["n_layers"]) == (16, 1)
-    assert config.for_stage("student_update")["learning_rate"] == 0.01
+    assert config.for_stage("student_update")["learning_rate"] == 0.02
 
 
 def test_members_of_another_students_teacher():
