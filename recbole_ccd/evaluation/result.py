@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -57,6 +56,9 @@ class StreamResult:
             ``test``: what R was measured on) are looked up.
         n_blocks: K + 1, the blocks of the stream, base block included.
         known: ``{"users": n, "items": n}`` per block: how many are known after it, without the padding entry.
+
+    Attributes:
+        stages: One record per finished stage of training, in order (see ``stage_record.stage_record``).
 
     Raises:
         ValueError: If ``known`` has not one entry per block.
@@ -136,18 +138,6 @@ class StreamResult:
         for kind, metrics in (("users", users), ("items", items)):
             if metrics is not None:
                 self._new[kind].setdefault(role, {})[block] = self._values(metrics)
-
-    def add_stage(
-        self,
-        block: int,
-        stage: str,
-        member: int | None,
-        epochs: int,
-        seconds: float,
-        learned: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Record a finished stage of training; arguments as of :func:`stage_record`."""
-        self.stages.append(stage_record(block, stage, member, epochs, seconds, learned))
 
     def set_size(self, role: str, model: nn.Module) -> None:
         """Record how many ``parameters`` and ``bytes`` a model has (see ``size.size_of``).
@@ -265,46 +255,6 @@ class _StoredConfig:
 
     def to_dict(self) -> dict[str, Any]:
         return self._document["config"]
-
-
-def stage_record(
-    block: int,
-    stage: str,
-    member: int | None,
-    epochs: int,
-    seconds: float,
-    learned: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
-    """What result.json has of a finished stage, with this process's peak resident memory so far, in MB.
-
-    Args:
-        block: The block it belongs to.
-        stage: ``base``, ``student_generation``, ``student_update`` or ``teacher_update``.
-        member: The teacher member trained; None for the student.
-        epochs: Epochs run.
-        seconds: Wall-clock time.
-        learned: What else is recorded: ``loss`` and ``valid_score`` by epoch and, where pairs were
-            replayed, ``replayed`` by source, see the trainers' ``learned``.
-    """
-    return {
-        "block": int(block),
-        "stage": stage,
-        "member": member,
-        "epochs": int(epochs),
-        "seconds": round(float(seconds), 3),
-        "peak_rss_mb": peak_rss_mb(),
-        **(learned or {}),
-    }
-
-
-def peak_rss_mb() -> float | None:
-    """This process's largest resident memory so far, in MB (10**6 bytes); None if unknown."""
-    try:
-        import resource
-    except ImportError:
-        return None
-    unit = 1 if sys.platform == "darwin" else 1024
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6, 1)
 
 
 def _check_role(role: str) -> None:

@@ -13,7 +13,7 @@ from recbole.model.abstract_recommender import GeneralRecommender
 from torch import Tensor
 
 from recbole_ccd.data.block import Block
-from recbole_ccd.evaluation.result import stage_record
+from recbole_ccd.evaluation.stage_record import stage_record
 from recbole_ccd.seeding import derive_seed, deterministic, seed_stage
 from recbole_ccd.trainer.base import StageTrainer, make_trainer
 

@@ -5,6 +5,7 @@ from typing import Any
 from torch import nn
 
 from recbole_ccd.evaluation import StreamResult
+from recbole_ccd.evaluation.stage_record import stage_record
 
 
 class TinyConfig(dict):
@@ -33,7 +34,7 @@ def make_run(strategy="ccd", seed=1, levels=(0.2, 0.2), teacher=None, known=10, 
         for k, value in enumerate(values or ()):
             result.add_row(role, k, [{"recall@20": value, "ndcg@20": value / 2}] * (k + 1))
     for k in range(len(levels)):
-        result.add_stage(k, "student_update" if k else "base", None, 1, 2.0 + seed + k)
+        result.stages.append(stage_record(k, "student_update" if k else "base", None, 1, 2.0 + seed + k))
     result.set_size("student", nn.Linear(3, 2))
     return result
 

@@ -9,6 +9,7 @@ from torch import nn
 
 from recbole_ccd.errors import RunError
 from recbole_ccd.evaluation import StreamResult
+from recbole_ccd.evaluation.stage_record import stage_record
 
 NAMES = ["recall@20", "ndcg@20"]
 
@@ -37,7 +38,7 @@ def make_result() -> StreamResult:
     result.add_row("student", 1, [metrics(0.2), metrics(0.6)])
     result.add_row("teacher", 0, [metrics(0.5)])
     result.add_new_entities("student", 1, metrics(0.1), None)
-    result.add_stage(0, "base", 1, 3, 1.23456)
+    result.stages.append(stage_record(0, "base", 1, 3, 1.23456))
     result.set_size("student", nn.Linear(3, 2))
     return result
 
@@ -45,7 +46,7 @@ def make_result() -> StreamResult:
 def test_what_a_stage_has_learned_stands_beside_its_time() -> None:
     result = StreamResult(CONFIG, 2, KNOWN)
     learned = {"loss": [0.5, 0.25], "valid_score": [[2, 0.1]], "replayed": {"stability": 3}}
-    result.add_stage(1, "student_update", None, 2, 1.0, learned)
+    result.stages.append(stage_record(1, "student_update", None, 2, 1.0, learned))
     (stage,) = StreamResult.from_dict({**make_result().to_dict(), "stages": result.stages}).stages
     assert {key: stage[key] for key in learned} == learned and stage["epochs"] == 2
 

@@ -4,6 +4,7 @@ import json
 from html.parser import HTMLParser
 
 from recbole_ccd.evaluation import Comparison
+from recbole_ccd.evaluation.stage_record import stage_record
 from tests.evaluation.results import runs
 from tests.report.test_tables import TinyConfig, make_result
 
@@ -22,7 +23,7 @@ def run_document(n_blocks=3, roles=("student", "teacher"), learned=True, **confi
             more = {"loss": [0.75, 0.5 + k / 10], "valid_score": [[2, 0.125 + n / 100]]}
             if stage.endswith("update"):
                 more["replayed"] = {"stability": 30 + k, "plasticity": 10}
-            result.add_stage(k, stage, member, 2, 1.5 + n, more if learned else None)
+            result.stages.append(stage_record(k, stage, member, 2, 1.5 + n, more if learned else None))
     return json.loads(json.dumps(result.to_dict(), sort_keys=True))
 
 
