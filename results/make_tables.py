@@ -1,0 +1,175 @@
+"""Keeps what the runs of results/ measured, and writes the tables of its pages out of that.
+
+``python results/make_tables.py NAME FOLDER...`` takes the finished runs in folders of comparisons into
+``runs/NAME.jsonl``, one line per run, in the place of those with the same label and seed.
+``python results/make_tables.py`` writes every table anew: what stands between ``<!-- NAME: PART -->`` and
+``<!-- end -->`` in a page here or in README.md. A test tells when that has been forgotten.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate
+
+from recbole_ccd.config.catalogue import stream_keys
+from recbole_ccd.evaluation.comparison import Comparison
+from recbole_ccd.evaluation.result import StreamResult
+from recbole_ccd.report.comparison import comparison_tables, cost_table
+
+HERE = Path(__file__).parent
+RUNS = HERE / "runs"
+PAGES = (*sorted(HERE.glob("*.md")), HERE.parent / "README.md")
+METRICS = ("recall@20", "ndcg@20")
+NAMED = ("fine_tune", "replay", "lwc_kd", "piw", "graphsail")
+"""The competitors that CCD's student is measured against; distill_each_block has a teacher too."""
+
+MARKS = ("**{}**", "*{}*", "{}")
+_PART = re.compile(r"(<!-- (?P<name>[\w-]+): (?P<part>\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_RIGHT = ("± std", "gain", "relative", "p", "parameters", "MB", "base s", "updates s")
+
+
+def kept(document: dict[str, Any]) -> dict[str, Any]:
+    """Of a result.json what the tables need: two metrics, times and what must be alike in a comparison."""
+    common = (*stream_keys(), "eval_part", "la_include_base", "ra_include_current")
+    metrics = {
+        metric: {role: {"R": found["R"]} for role, found in document["metrics"][metric].items()}
+        for metric in METRICS
+    }
+    new = {kind: {m: document[kind][m] for m in METRICS} for kind in ("new_users", "new_items")}
+    times = [
+        {key: stage[key] for key in ("block", "stage", "epochs", "seconds")} for stage in document["stages"]
+    ]
+    config = {key: document["config"][key] for key in common if key in document["config"]}
+    return {**document, "metrics": metrics, **new, "stages": times, "config": config}
+
+
+def read(file: Path) -> dict[tuple[str, int], dict[str, Any]]:
+    """The runs kept in a file: their documents by label and seed."""
+    entries = map(json.loads, file.read_text(encoding="utf-8").splitlines())
+    return {(entry["label"], entry["result"]["seed"]): entry["result"] for entry in entries}
+
+
+def add(file: Path, folders: Iterable[Path]) -> None:
+    """Keeps the finished runs of comparisons.
+
+    Args:
+        file: where, made if need be.
+        folders: of comparisons; their runs lie in ``LABEL-SEED``.
+    """
+    runs = read(file) if file.exists() else {}
+    for path in sorted(path for folder in folders for path in folder.glob("*/result.json")):
+        document = json.loads(path.read_text(encoding="utf-8"))
+        if len(document["metrics"][METRICS[0]]["student"]["R"]) < document["n_blocks"]:
+            continue
+        label = path.parent.name.removesuffix(f"-{document['seed']}")
+        runs[label, document["seed"]] = kept(document)
+    lines = [json.dumps({"label": label, "result": runs[label, seed]}) for label, seed in sorted(runs)]
+    file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+def comparison_of(file: Path, labels: Iterable[str] | None = None) -> Comparison:
+    """The runs kept in a file with seeds that all of them have, the worst label first.
+
+    Args:
+        file: where they are kept.
+        labels: those compared; None for all.
+    """
+    results: dict[str, list[StreamResult]] = {}
+    for (label, _), document in read(file).items():
+        if labels is None or label in labels:
+            results.setdefault(label, []).append(StreamResult.from_dict(document))
+    seeds = set.intersection(*({run.head["seed"] for run in runs} for runs in results.values()))
+    results = {label: [run for run in runs if run.head["seed"] in seeds] for label, runs in results.items()}
+
+    def height(label: str) -> float:
+        H = [run.summary("student", METRICS[0])["H"] for run in results[label]]
+        return sum(of_run[-1] for of_run in H) / len(H)
+
+    return Comparison({label: results[label] for label in sorted(results, key=height)})
+
+
+def table(rows: list[list[str]], header: list[str]) -> str:
+    """A Markdown table; numbers without marks stand on the right."""
+    align = ["right" if name.startswith(_RIGHT) else "left" for name in header]
+    return tabulate(rows, header, tablefmt="pipe", colalign=align, disable_numparse=True)
+
+
+def tables_of(comparison: Comparison, role: str, metric: str) -> list[str]:
+    """The tables of a role in a metric: H by block, the averages after the last one, what ccd gains."""
+    return [text for _, text in comparison_tables(comparison, role, metric, MARKS, table)]
+
+
+def student(file: Path) -> list[str]:
+    """Everything of the student: H of both metrics, averages, and what ccd gains over the named ones."""
+    everyone, named = comparison_of(file), comparison_of(file, ("ccd", *NAMED))
+    H, averages, *_ = tables_of(everyone, "student", METRICS[0])
+    gain = tables_of(named, "student", METRICS[0])[2]
+    marks = "bold: the best, italics: the second best; ± after the last"
+    return [
+        f"Student, H-mean of Recall@20 after each block, {_seeds(everyone)} ({marks}):",
+        H,
+        f"What `ccd` gains over the best of {_listed(NAMED)}, p of a t-test paired by seed:",
+        gain,
+        "Student after the last block:",
+        averages,
+        "Student, H-mean of NDCG@20:",
+        tables_of(everyone, "student", METRICS[1])[0],
+    ]
+
+
+def teacher(file: Path) -> list[str]:
+    """H of the teacher's Recall@20, and what ccd's gains."""
+    H, _, *gains = tables_of(comparison_of(file), "teacher", METRICS[0])
+    return ["Teacher, H-mean of Recall@20:", H, *gains]
+
+
+def brief(file: Path) -> list[str]:
+    """H of the student's Recall@20 alone."""
+    comparison = comparison_of(file)
+    return [
+        f"Student, H-mean of Recall@20, {_seeds(comparison)}:",
+        tables_of(comparison, "student", METRICS[0])[0],
+    ]
+
+
+def size(file: Path) -> list[str]:
+    """Parameters, bytes and seconds of training."""
+    return [cost_table(comparison_of(file), table)]
+
+
+PARTS: dict[str, Callable[[Path], list[str]]] = {
+    part.__name__: part for part in (student, teacher, brief, size)
+}
+
+
+def page(text: str, runs: Path = RUNS) -> str:
+    """A page with its tables written anew, out of the files in a folder."""
+
+    def made(match: re.Match[str]) -> str:
+        parts = PARTS[match["part"]](runs / f"{match['name']}.jsonl")
+        return match[1] + "\n" + "\n\n".join(parts) + "\n\n" + match[4]
+
+    return _PART.sub(made, text)
+
+
+def _seeds(comparison: Comparison) -> str:
+    seeds = [str(seed) for seed in comparison.seeds]
+    return f"seed {seeds[0]} alone" if len(seeds) == 1 else f"means over seeds {_listed(seeds, '')}"
+
+
+def _listed(names: Iterable[str], mark: str = "`") -> str:
+    *first, last = [f"{mark}{name}{mark}" for name in names]
+    return f"{', '.join(first)} and {last}"
+
+
+if __name__ == "__main__":
+    if sys.argv[1:]:
+        add(RUNS / f"{sys.argv[1]}.jsonl", map(Path, sys.argv[2:]))
+    for found in PAGES:
+        found.write_text(page(found.read_text(encoding="utf-8")), encoding="utf-8")
