@@ -40,6 +40,11 @@ class WholeBatches(AbstractDataLoader):
 class BlockTrainDataLoader(WholeBatches, TrainDataLoader):
     """RecBole's loader of training rows with their negatives."""
 
+    @torch.no_grad()
+    def _neg_sampling(self, inter_feat: Interaction) -> Interaction:
+        # RecBole scores dynamic negatives with gradients that nobody reads
+        return super()._neg_sampling(inter_feat)
+
 
 class ActiveUserDataLoader(UserDataLoader):
     """RecBole's ``UserDataLoader`` over the users who interact in the block, not over every id."""

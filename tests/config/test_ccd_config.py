@@ -28,7 +28,7 @@ def test_yelp_blocks():
     assert len(config["benchmark_filename"]) == 18
     assert config["benchmark_filename"][:4] == ["block0.train", "block0.valid", "block0.test", "block1.train"]
     assert config["load_col"] == {"inter": ["user_id", "item_id"]}
-    assert config["teacher_args"] == {"embedding_size": 128, "n_layers": 2}
+    assert config["teacher_args"] == {"embedding_size": 128, "n_layers": 2, "reg_weight": 0.0}
 
 
 def test_it_is_a_recbole_config_that_can_be_printed():

@@ -139,6 +139,38 @@ def test_pointwise_negatives_are_of_the_rows_user(make_loader, rows, tiny_stream
     assert users_of_negatives == Counter([row[0] for row in rows for _ in range(times)])
 
 
+class Favours(torch.nn.Module):
+    """A model that likes every item better than the one before it."""
+
+    device = torch.device("cpu")
+
+    def predict(self, interaction):
+        assert not torch.is_grad_enabled() and not self.training
+        return interaction["item_id"].float()
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_dynamic_negative_is_the_candidate_that_the_model_ranks_highest(
+    make_loader, rows, tiny_stream, name
+):
+    known, n_items = tiny_stream[0].train_matrix.toarray() > 0, tiny_stream[0].n_items
+    # so many candidates that each user's highest item is among them
+    arguments = {"dynamic": True, "candidate_num": 100 * n_items}
+    loader, model = make_loader(name, train_neg_sample_args=arguments), Favours()
+    loader.get_model(model)
+    seen = Counter()
+    for batch in loader:
+        if name == "BPR":
+            users, negatives = batch["user_id"], batch["neg_item_id"]
+        else:
+            users, negatives = (batch[field][batch["label"] == 0] for field in ("user_id", "item_id"))
+        highest = [max(item for item in range(1, n_items) if not known[user, item]) for user in users]
+        assert negatives.tolist() == highest
+        assert model.training
+        seen.update(positives(batch))
+    assert seen == Counter(rows)
+
+
 def test_negatives_differ_between_epochs(make_loader):
     loader = make_loader(shuffle=False)
     epochs = [torch.cat([batch["neg_item_id"] for batch in loader]) for _ in range(2)]

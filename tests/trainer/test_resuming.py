@@ -111,6 +111,14 @@ def test_so_does_every_optimizer(make_config, tiny_stream, learner):
     assert same(trained(trainer.take_up(state)), whole)
 
 
+@pytest.mark.parametrize("name", ["LightGCN", "NeuMF"])
+def test_so_does_one_with_dynamic_negatives(make_config, tiny_stream, whole, name):
+    keys = {"train_neg_sample_args": {"dynamic": True, "candidate_num": 4}}
+    state = saved_after(make(make_config, tiny_stream, name, **keys)[0], 2)
+    resumed = trained(make(make_config, tiny_stream, name, **keys)[0].take_up(state))
+    assert same(resumed, whole(name, **keys)) and not same(resumed, whole(name))
+
+
 @pytest.mark.parametrize("name", few(["LightGCN", "MultiVAE", "RecVAE", "NeuMF"], "LightGCN", "MultiVAE"))
 def test_so_does_an_update_with_replay_and_retention(make_config, tiny_stream, source_of, name):
     keys = {"replay_redraw": 2, "piw": True, "lwc_kd_anchors": 5}
