@@ -255,6 +255,8 @@ CHECKS: dict[str, Check] = {
     "update_distill_layer": choice("ego", "final"),
     "student_replay_weight": number(0),
     "student_replay_decay": optional(number(0, above=True)),
+    "student_replay_batch_size": optional(_SIZE),
+    "student_replay_labels": choice("source", "matched"),
     "replay_temperature": number(0),
     "replay_rank_sample": optional(_SIZE),
     "replay_redraw": _SIZE,
@@ -272,6 +274,8 @@ CHECKS: dict[str, Check] = {
     "teacher_replay_student": _COUNTS,
     "teacher_replay_weight": number(0),
     "teacher_replay_decay": optional(number(0, above=True)),
+    "teacher_replay_batch_size": optional(_SIZE),
+    "teacher_replay_labels": choice("source", "matched"),
     "pseudo_interaction_value": number(0),
     "output_kl_weight": number(0),
     # other strategies

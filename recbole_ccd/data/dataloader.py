@@ -148,15 +148,18 @@ class ReplayDataLoader(WholeBatches):
         dataset: IncrementalDataset,
         pairs: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
         seed: int,
+        batch_size: int | None = None,
     ) -> None:
         """Wraps drawn pairs.
 
         Args:
-            config: the stage's configuration; ``train_batch_size`` pairs make a batch.
+            config: the stage's configuration.
             dataset: any view of the stream, for its field names.
             pairs: users, items and labels, each of shape ``(p,)``.
             seed: seed of the shuffling.
+            batch_size: pairs that make a batch; default ``train_batch_size``.
         """
+        self._pairs_at_a_time = batch_size or config["train_batch_size"]
         users, items, labels = pairs
         fields = {dataset.uid_field: users, dataset.iid_field: items, REPLAY_LABEL: labels}
         self._triples = Interaction(fields)
@@ -166,7 +169,7 @@ class ReplayDataLoader(WholeBatches):
         self.generator.manual_seed(seed)
 
     def _init_batch_size_and_step(self) -> None:
-        self.step = self.config["train_batch_size"]
+        self.step = self._pairs_at_a_time
         self.set_batch_size(self.step)
 
     def collate_fn(self, index: torch.Tensor) -> Interaction:

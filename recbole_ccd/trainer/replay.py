@@ -21,6 +21,7 @@ from recbole_ccd.seeding import derive_seed, torch_generator
 from recbole_ccd.trainer.base import StageTrainer
 
 Pairs = tuple[Tensor, Tensor, Tensor]
+_PAIRS_AT_A_TIME = 65536
 
 
 @dataclass
@@ -66,6 +67,9 @@ class ProxyReplay:
     ``n_candidates``, with probability proportional to ``exp(temperature·(live rank - source rank))``.
     Each model ranks the items it knows, the user's seen items left out.
 
+    The soft label of a pair is ``σ(s)`` of the source's score ``s``. Given a scale (μ, δ), it is
+    ``σ(μ + δ·(s - μ') / δ')``, with mean μ' and deviation δ' of the source's scores of its candidates.
+
     Attributes:
         drawn: pairs of the last draw by source; one that several sources drew counts for each of them.
     """
@@ -79,8 +83,9 @@ class ProxyReplay:
         seed: int,
         device: torch.device,
         rank_sample: int | None = None,
+        scale: tuple[float, float] | None = None,
     ) -> None:
-        """Finds the candidates of the sources that lack them.
+        """Finds the candidates of the sources that lack them, and their scales where those are needed.
 
         Args:
             sources: frozen models; those that draw nothing are dropped.
@@ -90,6 +95,8 @@ class ProxyReplay:
             seed: seed of the draws.
             device: where the models live.
             rank_sample: items on which live ranks are estimated; None counts all.
+            scale: mean and standard deviation that the scores behind the labels are brought to; None leaves
+                each source its own.
         """
         self._rank_sample = rank_sample
         self._sources = [source for source in sources if source.n_draws > 0]
@@ -98,6 +105,10 @@ class ProxyReplay:
         for source in self._sources:
             if source.candidates is None:
                 source.candidates = top_candidates(source.model, seen, n_candidates)
+        self._scale = scale
+        self._scales = (
+            {} if scale is None else {s.name: score_scale(s.model, s.candidates) for s in self._sources}
+        )
 
     @torch.no_grad()
     def draw(self, live: GeneralRecommender, epoch: int) -> Pairs:
@@ -129,8 +140,15 @@ class ProxyReplay:
                 users.append(batch.unsqueeze(1).expand_as(drawn)[kept])
                 items.append(drawn[kept])
                 self.drawn[source.name] += len(users[-1])
-                labels.append(torch.sigmoid(score_pairs_cached(source.model, users[-1], items[-1])))
+                labels.append(self._labels(source, users[-1], items[-1]))
         return merge_pairs(users, items, labels)
+
+    def _labels(self, source: ReplaySource, users: Tensor, items: Tensor) -> Tensor:
+        scores = score_pairs_cached(source.model, users, items)
+        if self._scale is not None:
+            (mean, std), (own_mean, own_std) = self._scale, self._scales[source.name]
+            scores = mean + std * (scores - own_mean) / max(own_std, 1e-8)
+        return torch.sigmoid(scores)
 
     def _sampled_items(self, n_items: int, epoch: int) -> Tensor | None:
         if self._rank_sample is None or self._rank_sample >= n_items - 1:
@@ -169,11 +187,36 @@ def score_pairs_cached(model: GeneralRecommender, users: Tensor, items: Tensor) 
     return score_pairs(model, users, items)
 
 
+@torch.no_grad()
+def score_scale(model: GeneralRecommender, lists: Tensor) -> tuple[float, float]:
+    """How large a model's scores of the items on its users' lists are.
+
+    Args:
+        model: a model in eval mode.
+        lists: item ids, shape ``(n_users, n)``, 0-padded, row = user id; row 0 is nobody's.
+
+    Returns:
+        Mean and standard deviation; 0 and 1 of no items.
+    """
+    users, places = torch.nonzero(lists[1:], as_tuple=True)
+    users += 1
+    items, moments = lists[users, places].long(), torch.zeros(2, dtype=torch.float64)
+    for part in torch.arange(len(users), device=users.device).split(_PAIRS_AT_A_TIME):
+        scores = score_pairs_cached(model, users[part], items[part]).double()
+        moments += torch.stack([scores.sum(), scores.square().sum()]).cpu()
+    if not len(users):
+        return 0.0, 1.0
+    mean, square = (moments / len(users)).tolist()
+    return mean, max(square - mean**2, 0.0) ** 0.5
+
+
 class ReplayTrainer(StageTrainer):
     """A stage that replays: after each epoch a pass of its own over drawn pairs.
 
     The pass minimises ``Σ BCE(σ(score), label)`` times ``weight·exp(-epoch/decay)``, divided by the
-    batch size as all sums are. Pairs are redrawn every ``replay_redraw`` epochs.
+    batch size as all sums are. Pairs are redrawn every ``replay_redraw`` epochs. Keys of the role say how
+    many make a step (``*_replay_batch_size``), and whether labels are on the sources' scales or on that of
+    the model's own best scores when the stage begins (``*_replay_labels``).
 
     Attributes:
         replayed: pairs by source, added up over the epochs that replayed them.
@@ -193,6 +236,7 @@ class ReplayTrainer(StageTrainer):
         block, config = self.block, self.config
         candidates = config.per_block(f"{self.role}_replay_candidates", block.index)
         temperature, seed = config["replay_temperature"], derive_seed(self.seed, "draws")
+        matched = config[f"{self.role}_replay_labels"] == "matched" and not is_autoencoder(self.model)
         self._replay = ProxyReplay(
             sources,
             block.recent_train_matrix,
@@ -201,10 +245,17 @@ class ReplayTrainer(StageTrainer):
             seed,
             self.device,
             config["replay_rank_sample"],
+            self._own_scale(candidates) if matched else None,
         )
         self._rank_with = rank_with or self.model
         self.replayed: dict[str, int] = {}
         return self
+
+    def _own_scale(self, n_candidates: int) -> tuple[float, float]:
+        lists = top_candidates(self.model, self.block.recent_train_matrix, n_candidates)
+        scale = score_scale(self.model, lists)
+        clear_cache(self.model)
+        return scale
 
     def state(self) -> dict[str, Any]:
         """With the pairs drawn last, and how many have been replayed."""
@@ -241,9 +292,8 @@ class ReplayTrainer(StageTrainer):
         weight = self._weight(epoch_idx)
         if weight == 0 or not len(self.pairs[0]):
             return
-        loader = ReplayDataLoader(
-            self.config, self.block.train, self.pairs, derive_seed(self.seed, "pass", epoch_idx)
-        )
+        seed, size = derive_seed(self.seed, "pass", epoch_idx), self.config[f"{self.role}_replay_batch_size"]
+        loader = ReplayDataLoader(self.config, self.block.train, self.pairs, seed, size)
         scale = weight / self.config["train_batch_size"]
         for batch in self.bar(loader, epoch_idx, ", replay") if show_progress else loader:
             batch = batch.to(self.device)

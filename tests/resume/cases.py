@@ -45,6 +45,8 @@ CASES = {
         "proxies": ["stability"],
         "valid_blocks": "current",
         "deployed_student": "generated",
+        "teacher_replay_labels": "matched",
+        "student_replay_batch_size": 64,
     },
     "lwc_kd": {**teachers("BPR"), "strategy": "lwc_kd"},
     "piw": {"strategy": "piw", "base": "plain", "model": "LightGCN"},

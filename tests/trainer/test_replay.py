@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import recbole_ccd.trainer.replay as replay_module
-from recbole_ccd.trainer.replay import ProxyReplay, score_pairs_cached
+from recbole_ccd.trainer.replay import ProxyReplay, score_pairs_cached, score_scale
 from tests.model.small_models import SMALL_MODELS, all_scores, small_model
 
 
@@ -54,6 +54,34 @@ def test_draws_are_top_items_of_the_source_that_nobody_has_seen(source_of, live,
         candidates = {i for i in top[user].tolist() if i}
         assert len(set(drawn)) == len(drawn) == min(3, len(candidates)) and set(drawn) <= candidates
     torch.testing.assert_close(labels, torch.sigmoid(all_scores(source.model)[users, items]))
+
+
+def test_labels_are_brought_to_a_scale(source_of, live, tiny_stream):
+    block, source = tiny_stream[1], source_of(n_draws=3)
+    seen, device = block.recent_train_matrix, torch.device("cpu")
+    users, items, labels = ProxyReplay([source], seen, 10, 1e-4, 5, device, scale=(1.5, 0.25)).draw(live, 0)
+    scores = all_scores(source.model)
+    top = unseen_top(source, block, 10)
+    best = torch.cat([scores[user, ids[ids > 0]] for user, ids in enumerate(top) if user])
+    mean, std = best.mean(), best.std(correction=0)
+    assert abs(mean) > 1e-4 and std > 1e-4
+    expected = torch.sigmoid(1.5 + 0.25 * (scores[users, items] - mean) / std)
+    torch.testing.assert_close(labels, expected, atol=1e-5, rtol=0)
+    assert replay_of([source], block).draw(live, 0)[2].mean() < 0.6 < labels.mean()
+
+
+@pytest.mark.parametrize("at_a_time", [7, 10**6])
+def test_the_scale_of_lists_is_that_of_all_their_scores(source_of, monkeypatch, at_a_time):
+    monkeypatch.setattr(replay_module, "_PAIRS_AT_A_TIME", at_a_time)
+    model = source_of().model
+    lists = torch.tensor([[7, 8], [3, 1], [5, 0], [2, 9]])
+    scores = all_scores(model)
+    listed = torch.stack([scores[1, 3], scores[1, 1], scores[2, 5], scores[3, 2], scores[3, 9]])
+    mean, std = score_scale(model, lists)
+    assert mean == pytest.approx(listed.mean().item(), abs=1e-6)
+    assert std == pytest.approx(listed.std(correction=0).item(), abs=1e-6)
+    lists[1:] = 0
+    assert score_scale(model, lists) == (0.0, 1.0)
 
 
 def test_where_sources_agree_the_larger_label_stays(source_of, live, tiny_stream):

@@ -6,6 +6,7 @@ import pytest
 import torch
 from scipy.sparse import csr_matrix
 
+import recbole_ccd.trainer.replay as replay_module
 from recbole_ccd.model.growth import grow
 from recbole_ccd.trainer.base import make_trainer
 from recbole_ccd.trainer.student_update import StudentUpdateTrainer
@@ -53,6 +54,52 @@ def test_the_pass_is_a_step_down_the_annealed_cross_entropy(make_update, epoch, 
         after = trainer.model.state_dict()[f"{who}_embedding.weight"]
         assert own.grad.abs().max() > 1e-4
         torch.testing.assert_close(after, own.detach() - 0.5 * own.grad, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "role"), [(StudentUpdateTrainer, "student"), (TeacherUpdateTrainer, "teacher")]
+)
+@pytest.mark.parametrize("size", [None, 40, 10**6])
+def test_so_many_pairs_make_a_step(make_update, monkeypatch, kind, role, size):
+    trainer = make_update(kind=kind, train_batch_size=70, **{f"{role}_replay_batch_size": size})
+    trainer.before_epoch(0)
+    sizes, replay_loss = [], replay_module.replay_loss
+
+    def spy(scores, labels):
+        sizes.append(len(labels))
+        return replay_loss(scores, labels)
+
+    monkeypatch.setattr(replay_module, "replay_loss", spy)
+    trainer.after_epoch(0, show_progress=False)
+    total, step = len(trainer.pairs[0]), size or 70
+    assert sum(sizes) == total and len(sizes) == math.ceil(total / step)
+    assert set(sizes[:-1]) <= {step}
+
+
+@pytest.mark.parametrize("name", ["BPR", "LightGCN"])
+def test_matched_labels_are_on_the_scale_of_the_models_own_best(make_update, source_of, tiny_stream, name):
+    source, seen = source_of(seed=1), torch.from_numpy(tiny_stream[1].recent_train_matrix.toarray()) > 0
+
+    def best(model):
+        scores = all_scores(model)
+        scores[:, 0] = -torch.inf
+        scores = scores.masked_fill(seen[: len(scores), : scores.shape[1]], -torch.inf)[1:]
+        return scores.sort(dim=1, descending=True).values[:, :10].clamp(min=-1e9)
+
+    keys = {"teacher_replay_labels": "matched", "teacher_replay_candidates": 10}
+    trainer = make_update(name, TeacherUpdateTrainer, [source], **keys)
+    own, theirs = best(trainer.model), best(source.model)
+    trainer.before_epoch(0)
+    users, items, labels = trainer.pairs
+    steps = (all_scores(source.model)[users, items] - theirs.mean()) / theirs.std(correction=0)
+    expected = torch.sigmoid(own.mean() + own.std(correction=0) * steps)
+    torch.testing.assert_close(labels, expected, atol=1e-4, rtol=0)
+
+
+def test_an_auto_encoder_has_no_scale_to_match(make_update):
+    trainer = make_update("MultiVAE", TeacherUpdateTrainer, teacher_replay_labels="matched")
+    trainer.before_epoch(0)
+    assert len(trainer.pairs[0]) and trainer._replay._scale is None
 
 
 @pytest.mark.parametrize("name", ["BPR", "LightGCN", "NeuMF"])
