@@ -15,12 +15,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from tabulate import tabulate
-
-from recbole_ccd.config.catalogue import stream_keys
 from recbole_ccd.evaluation.comparison import Comparison
 from recbole_ccd.evaluation.result import StreamResult
-from recbole_ccd.report.comparison import comparison_tables, cost_table
+from recbole_ccd.report.comparison import MARKDOWN, comparison_tables, cost_table, pipe_table
 
 HERE = Path(__file__).parent
 RUNS = HERE / "runs"
@@ -29,14 +26,23 @@ METRICS = ("recall@20", "ndcg@20")
 NAMED = ("fine_tune", "replay", "lwc_kd", "piw", "graphsail")
 """The competitors that CCD's student is measured against; distill_each_block has a teacher too."""
 
-MARKS = ("**{}**", "*{}*", "{}")
+# where and how a run was made, not what it learned
+_ELSEWHERE = (
+    "seed",
+    "data_path",
+    "run_dir",
+    "checkpoint_dir",
+    "show_progress",
+    "write_report",
+    "use_gpu",
+    "device",
+)
+BOLD = "bold: the best, italics: the second best; ± after the last"
 _PART = re.compile(r"(<!-- (?P<name>[\w-]+): (?P<part>\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
-_RIGHT = ("± std", "gain", "relative", "p", "parameters", "MB", "base s", "updates s")
 
 
 def kept(document: dict[str, Any]) -> dict[str, Any]:
-    """Of a result.json what the tables need: two metrics, times and what must be alike in a comparison."""
-    common = (*stream_keys(), "eval_part", "la_include_base", "ra_include_current")
+    """Of a result.json what the tables need, and all settings: two metrics, and times."""
     metrics = {
         metric: {role: {"R": found["R"]} for role, found in document["metrics"][metric].items()}
         for metric in METRICS
@@ -45,7 +51,7 @@ def kept(document: dict[str, Any]) -> dict[str, Any]:
     times = [
         {key: stage[key] for key in ("block", "stage", "epochs", "seconds")} for stage in document["stages"]
     ]
-    config = {key: document["config"][key] for key in common if key in document["config"]}
+    config = {key: value for key, value in document["config"].items() if key not in _ELSEWHERE}
     return {**document, "metrics": metrics, **new, "stages": times, "config": config}
 
 
@@ -61,31 +67,54 @@ def add(file: Path, folders: Iterable[Path]) -> None:
     Args:
         file: where, made if need be.
         folders: of comparisons; their runs lie in ``LABEL-SEED``.
+
+    Raises:
+        SystemExit: a folder holds no finished run, or runs of one label would differ in a setting.
     """
     runs = read(file) if file.exists() else {}
-    for path in sorted(path for folder in folders for path in folder.glob("*/result.json")):
-        document = json.loads(path.read_text(encoding="utf-8"))
-        if len(document["metrics"][METRICS[0]]["student"]["R"]) < document["n_blocks"]:
-            continue
-        label = path.parent.name.removesuffix(f"-{document['seed']}")
-        runs[label, document["seed"]] = kept(document)
+    for folder in folders:
+        found = finished(folder)
+        if not found:
+            raise SystemExit(f"{folder}: no finished run in LABEL-SEED/result.json")
+        print(f"{folder}: {', '.join(f'{label} {seed}' for label, seed in sorted(found))}")
+        runs |= found
+    for label in {label for label, _ in runs}:
+        first, *others = [run["config"] for (of, _), run in runs.items() if of == label]
+        for other in others:
+            if different := [key for key in first.keys() & other.keys() if first[key] != other[key]]:
+                raise SystemExit(f"{file.name}: runs of {label} differ in {', '.join(sorted(different))}")
     lines = [json.dumps({"label": label, "result": runs[label, seed]}) for label, seed in sorted(runs)]
     file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
+def finished(folder: Path) -> dict[tuple[str, int], dict[str, Any]]:
+    """What is kept of a comparison: of its finished runs, by label and seed."""
+    runs = {}
+    for path in folder.glob("*/result.json"):
+        document = json.loads(path.read_text(encoding="utf-8"))
+        if len(document["metrics"][METRICS[0]]["student"]["R"]) == document["n_blocks"]:
+            label = path.parent.name.removesuffix(f"-{document['seed']}")
+            runs[label, document["seed"]] = kept(document)
+    return runs
+
+
 def comparison_of(file: Path, labels: Iterable[str] | None = None) -> Comparison:
-    """The runs kept in a file with seeds that all of them have, the worst label first.
+    """The runs kept in a file with seeds that all labels have, the worst label first.
 
     Args:
         file: where they are kept.
         labels: those compared; None for all.
     """
-    results: dict[str, list[StreamResult]] = {}
-    for (label, _), document in read(file).items():
-        if labels is None or label in labels:
-            results.setdefault(label, []).append(StreamResult.from_dict(document))
-    seeds = set.intersection(*({run.head["seed"] for run in runs} for runs in results.values()))
-    results = {label: [run for run in runs if run.head["seed"] in seeds] for label, runs in results.items()}
+    runs = read(file)
+    everybody = {label for label, _ in runs}
+    seeds = [
+        seed for seed in sorted({seed for _, seed in runs}) if all((one, seed) in runs for one in everybody)
+    ]
+    results = {
+        label: [StreamResult.from_dict(runs[label, seed]) for seed in seeds]
+        for label in everybody
+        if labels is None or label in labels
+    }
 
     def height(label: str) -> float:
         H = [run.summary("student", METRICS[0])["H"] for run in results[label]]
@@ -94,15 +123,9 @@ def comparison_of(file: Path, labels: Iterable[str] | None = None) -> Comparison
     return Comparison({label: results[label] for label in sorted(results, key=height)})
 
 
-def table(rows: list[list[str]], header: list[str]) -> str:
-    """A Markdown table; numbers without marks stand on the right."""
-    align = ["right" if name.startswith(_RIGHT) else "left" for name in header]
-    return tabulate(rows, header, tablefmt="pipe", colalign=align, disable_numparse=True)
-
-
 def tables_of(comparison: Comparison, role: str, metric: str) -> list[str]:
     """The tables of a role in a metric: H by block, the averages after the last one, what ccd gains."""
-    return [text for _, text in comparison_tables(comparison, role, metric, MARKS, table)]
+    return [text for _, text in comparison_tables(comparison, role, metric, MARKDOWN, pipe_table)]
 
 
 def student(file: Path) -> list[str]:
@@ -110,9 +133,8 @@ def student(file: Path) -> list[str]:
     everyone, named = comparison_of(file), comparison_of(file, ("ccd", *NAMED))
     H, averages, *_ = tables_of(everyone, "student", METRICS[0])
     gain = tables_of(named, "student", METRICS[0])[2]
-    marks = "bold: the best, italics: the second best; ± after the last"
     return [
-        f"Student, H-mean of Recall@20 after each block, {_seeds(everyone)} ({marks}):",
+        f"Student, H-mean of Recall@20 after each block, {_seeds(everyone)} ({BOLD}):",
         H,
         f"What `ccd` gains over the best of {_listed(NAMED)}, p of a t-test paired by seed:",
         gain,
@@ -133,14 +155,14 @@ def brief(file: Path) -> list[str]:
     """H of the student's Recall@20 alone."""
     comparison = comparison_of(file)
     return [
-        f"Student, H-mean of Recall@20, {_seeds(comparison)}:",
+        f"Student, H-mean of Recall@20 after each block, {_seeds(comparison)} ({BOLD}):",
         tables_of(comparison, "student", METRICS[0])[0],
     ]
 
 
 def size(file: Path) -> list[str]:
     """Parameters, bytes and seconds of training."""
-    return [cost_table(comparison_of(file), table)]
+    return [cost_table(comparison_of(file), pipe_table)]
 
 
 PARTS: dict[str, Callable[[Path], list[str]]] = {

@@ -1,6 +1,7 @@
 """The pages of results/: their tables are what the runs kept beside them measured."""
 
 import json
+import re
 import runpy
 
 import pytest
@@ -17,10 +18,16 @@ def made():
 
 
 def test_tables_are_what_the_kept_runs_say(made):
-    assert {RESULTS / "yelp-ccd.md", REPOSITORY / "README.md"} <= set(made["PAGES"])
+    shown = set()
     for path in made["PAGES"]:
         text = path.read_text(encoding="utf-8")
+        parts = re.findall(r"^<!-- ([\w-]+): (\w+) -->$", text, re.MULTILINE)
+        # each part is opened and closed, and nothing else looks like a mark
+        assert text.count("<!--") == 2 * len(parts) == 2 * text.count("<!-- end -->")
+        shown |= {(path.name, *part) for part in parts}
         assert made["page"](text) == text, f"{path.name}: run python results/make_tables.py"
+    assert {("yelp-ccd.md", "yelp-cumulative", "student"), ("README.md", "yelp-cumulative", "brief")} <= shown
+    assert {name for _, name, _ in shown} == {file.stem for file in made["RUNS"].glob("*.jsonl")}
 
 
 def left(folder, label, results):
@@ -39,9 +46,9 @@ def test_runs_of_several_comparisons_make_one_table(tmp_path, made):
     made["add"](file, [tmp_path / "first"])
     made["add"](file, [tmp_path / "later"])
     assert len(file.read_text(encoding="utf-8").splitlines()) == 4
-    text = made["page"]("<!-- tiny: brief -->\nold\n<!-- end -->", tmp_path)
+    text = made["page"]("<!-- tiny: brief -->\nstale\n<!-- end -->", tmp_path)
     # LA = (0.2 + b) / 2 and RA = b: H = 0.2727 for b = 0.3, 0.3429 for b = 0.4
-    assert "seeds 1 and 2" in text and "old" not in text
+    assert "seeds 1 and 2" in text and "stale" not in text
     assert "| ccd       | **0.3078** |" in text and "0.0496" in text
     assert text.index("fine_tune") < text.index("ccd  ")
 
@@ -51,5 +58,22 @@ def test_a_run_that_is_not_finished_is_left_out(tmp_path, made):
     path = tmp_path / "first" / "ccd-1" / "result.json"
     document = json.loads(path.read_text(encoding="utf-8"))
     path.write_text(json.dumps({**document, "n_blocks": 3}), encoding="utf-8")
-    made["add"](tmp_path / "tiny.jsonl", [tmp_path / "first"])
-    assert not (tmp_path / "tiny.jsonl").read_text(encoding="utf-8")
+    with pytest.raises(SystemExit, match="first: no finished run"):
+        made["add"](tmp_path / "tiny.jsonl", [tmp_path / "first"])
+    assert not (tmp_path / "tiny.jsonl").exists()
+
+
+def test_seeds_of_a_label_have_the_same_settings(tmp_path, made):
+    left(tmp_path / "first", "ccd", runs("ccd", [(0.2, 0.3)], epochs=2))
+    left(tmp_path / "later", "ccd", runs("ccd", [(0.2, 0.4)], first=2, epochs=3))
+    with pytest.raises(SystemExit, match=r"tiny\.jsonl: runs of ccd differ in epochs"):
+        made["add"](tmp_path / "tiny.jsonl", [tmp_path / "first", tmp_path / "later"])
+
+
+def test_a_seed_that_a_strategy_lacks_is_in_no_table(tmp_path, made):
+    left(tmp_path / "all", "ccd", runs("ccd", [(0.2, 0.3), (0.2, 0.4)]))
+    left(tmp_path / "all", "fine_tune", runs("fine_tune", [(0.2, 0.1), (0.2, 0.1)]))
+    left(tmp_path / "all", "static", runs("static", [(0.2, 0.1)]))
+    made["add"](tmp_path / "tiny.jsonl", [tmp_path / "all"])
+    assert made["comparison_of"](tmp_path / "tiny.jsonl").seeds == [1]
+    assert made["comparison_of"](tmp_path / "tiny.jsonl", ["ccd", "fine_tune"]).seeds == [1]

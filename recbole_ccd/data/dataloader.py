@@ -37,13 +37,42 @@ class WholeBatches(AbstractDataLoader):
         return (self.collate_fn(index) for index in order.split(self.step) if len(index))
 
 
+class CandidateScorer:
+    """The model as RecBole's dynamic sampling uses it: set to eval, asked, and set to train for every batch.
+
+    Nobody reads gradients of these scores; and SGL, told by its own ``train``, would draw its views of the
+    graph anew each time.
+    """
+
+    def __init__(self, model: GeneralRecommender) -> None:
+        """Takes the model that is trained."""
+        self._model = model
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model lives."""
+        return self._model.device
+
+    def eval(self) -> None:
+        """Sets the modules to eval."""
+        torch.nn.Module.train(self._model, False)
+
+    def train(self) -> None:
+        """Sets the modules to train."""
+        torch.nn.Module.train(self._model, True)
+
+    @torch.no_grad()
+    def predict(self, interaction: Interaction) -> torch.Tensor:
+        """Scores of pairs, without gradients."""
+        return self._model.predict(interaction)
+
+
 class BlockTrainDataLoader(WholeBatches, TrainDataLoader):
     """RecBole's loader of training rows with their negatives."""
 
-    @torch.no_grad()
-    def _neg_sampling(self, inter_feat: Interaction) -> Interaction:
-        # RecBole scores dynamic negatives with gradients that nobody reads
-        return super()._neg_sampling(inter_feat)
+    def get_model(self, model: GeneralRecommender) -> None:
+        """RecBole's hook: the model that ranks the candidates of dynamic negatives."""
+        self.model = CandidateScorer(model)
 
 
 class ActiveUserDataLoader(UserDataLoader):

@@ -26,7 +26,7 @@ _ABSENT = Spread(None, None)
 # how a number is shown that is the best (0), the second best (1) or neither (2)
 Marks = Sequence[str]
 CONSOLE: Marks = ("{}**", "{}*", "{}")
-_MARKDOWN: Marks = ("**{}**", "*{}*", "{}")
+MARKDOWN: Marks = ("**{}**", "*{}*", "{}")
 Table = Callable[[list[list[str]], list[str]], str]
 
 
@@ -62,9 +62,9 @@ def comparison_markdown(comparison: AnyComparison) -> str:
     for metric in comparison.metric_names:
         parts.append(f"## {metric}")
         for role in comparison.roles:
-            for heading, table in comparison_tables(comparison, role, metric, _MARKDOWN, _pipe):
+            for heading, table in comparison_tables(comparison, role, metric, MARKDOWN, pipe_table):
                 parts += [f"### {heading}", table]
-    parts += ["## Size and time", cost_table(comparison, _pipe), "## What the columns are"]
+    parts += ["## Size and time", cost_table(comparison, pipe_table), "## What the columns are"]
     marks = "bold: the best mean of its column, italics: the second best, among all in the table"
     parts.append("\n".join(f"- {line}" for line in [marks, *legend_lines(comparison)]))
     return "\n\n".join(parts) + "\n"
@@ -227,7 +227,8 @@ def _simple(rows: list[list[str]], header: list[str]) -> str:
     return _table(rows, header, "simple")
 
 
-def _pipe(rows: list[list[str]], header: list[str]) -> str:
+def pipe_table(rows: list[list[str]], header: list[str]) -> str:
+    """A Markdown table; numbers without marks stand on the right."""
     return _table(rows, header, "pipe")
 
 

@@ -198,25 +198,27 @@ def score_scale(model: GeneralRecommender, lists: Tensor) -> tuple[float, float]
     Returns:
         Mean and standard deviation; 0 and 1 of no items.
     """
-    users, places = torch.nonzero(lists[1:], as_tuple=True)
-    users += 1
-    items, moments = lists[users, places].long(), torch.zeros(2, dtype=torch.float64)
-    for part in torch.arange(len(users), device=users.device).split(_PAIRS_AT_A_TIME):
-        scores = score_pairs_cached(model, users[part], items[part]).double()
+    count, moments = 0, torch.zeros(2, dtype=torch.float64)
+    users = torch.arange(1, len(lists), device=lists.device)
+    for batch in users.split(max(_PAIRS_AT_A_TIME // lists.shape[1], 1)):
+        rows, places = torch.nonzero(lists[batch], as_tuple=True)
+        scores = score_pairs_cached(model, batch[rows], lists[batch[rows], places].long()).double()
         moments += torch.stack([scores.sum(), scores.square().sum()]).cpu()
-    if not len(users):
+        count += len(rows)
+    if not count:
         return 0.0, 1.0
-    mean, square = (moments / len(users)).tolist()
+    mean, square = (moments / count).tolist()
     return mean, max(square - mean**2, 0.0) ** 0.5
 
 
 class ReplayTrainer(StageTrainer):
     """A stage that replays: after each epoch a pass of its own over drawn pairs.
 
-    The pass minimises ``Σ BCE(σ(score), label)`` times ``weight·exp(-epoch/decay)``, divided by the
-    batch size as all sums are. Pairs are redrawn every ``replay_redraw`` epochs. Keys of the role say how
-    many make a step (``*_replay_batch_size``), and whether labels are on the sources' scales or on that of
-    the model's own best scores when the stage begins (``*_replay_labels``).
+    The pass minimises ``Σ BCE(σ(score), label)`` times ``weight·exp(-epoch/decay)``, divided by
+    ``train_batch_size`` as all sums are. Pairs are redrawn every ``replay_redraw`` epochs. Keys of the role
+    say how many make a step (``*_replay_batch_size``; larger steps are fewer, and each weighs more), and
+    whether labels are on the sources' scales or on that of the model's own best scores when the stage begins
+    (``*_replay_labels``).
 
     Attributes:
         replayed: pairs by source, added up over the epochs that replayed them.

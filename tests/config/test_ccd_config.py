@@ -9,6 +9,7 @@ from recbole.config import Config
 from recbole.utils import ModelType
 
 from recbole_ccd.config import CCDConfig
+from recbole_ccd.config.catalogue import properties_dir, yaml_keys
 
 
 def test_defaults_are_ccd_with_a_compact_lightgcn_on_ml_100k():
@@ -82,6 +83,11 @@ def test_the_papers_settings_on_yelp():
     assert [config.per_block("student_replay_candidates", k) for k in range(1, 6)] == [50, 100, 100, 50, 50]
     assert [config.per_block("plasticity_ema", k) for k in (1, 2, 3)] == [0.0, 0.1, 0.0]
     assert config.for_stage("student_generation")["weight_decay"] == pytest.approx(1e-4 / 1024, rel=0.01)
+
+
+def test_nothing_of_the_papers_settings_is_left_to_ours_for_yelp():
+    ours, theirs = (properties_dir() / name for name in ("dataset/yelp-ccd.yaml", "preset/paper-yelp.yaml"))
+    assert yaml_keys(ours) - yaml_keys(theirs) == {"load_col", "benchmark_filename", "epochs"}
 
 
 def test_the_base_student_may_have_settings_of_its_own():

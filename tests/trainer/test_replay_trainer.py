@@ -37,9 +37,16 @@ def make_update(make_config, tiny_stream, source_of, tmp_path):
     return make
 
 
-@pytest.mark.parametrize(("epoch", "factor"), [(0, 1.0), (3, math.exp(-3 / 4))])
-def test_the_pass_is_a_step_down_the_annealed_cross_entropy(make_update, epoch, factor):
-    keys = {"student_replay_weight": 0.8, "student_replay_decay": 4, "train_batch_size": 500}
+@pytest.mark.parametrize(
+    ("epoch", "factor", "sizes"),
+    [
+        (0, 1.0, {}),
+        (3, math.exp(-3 / 4), {}),
+        (0, 1.0, {"train_batch_size": 50, "student_replay_batch_size": 500}),
+    ],
+)
+def test_the_pass_is_a_step_down_the_annealed_cross_entropy(make_update, epoch, factor, sizes):
+    keys = {"student_replay_weight": 0.8, "student_replay_decay": 4, "train_batch_size": 500} | sizes
     trainer = make_update(learner="sgd", learning_rate=0.5, weight_decay=0.0, **keys)
     trainer.before_epoch(0)
     users, items, labels = trainer.pairs
@@ -48,7 +55,7 @@ def test_the_pass_is_a_step_down_the_annealed_cross_entropy(make_update, epoch, 
     twin = [before[f"{who}_embedding.weight"].clone().requires_grad_() for who in ("user", "item")]
     p = torch.sigmoid((twin[0][users] * twin[1][items]).sum(dim=1))
     loss = -(labels * p.log() + (1 - labels) * (1 - p).log()).sum()
-    (0.8 * factor / 500 * loss).backward()
+    (0.8 * factor / keys["train_batch_size"] * loss).backward()
     trainer.after_epoch(epoch, show_progress=False)
     for who, own in zip(("user", "item"), twin, strict=True):
         after = trainer.model.state_dict()[f"{who}_embedding.weight"]

@@ -108,6 +108,16 @@ def test_the_model_left_scores_what_its_best_validation_said(make_trainer_of, ti
     assert len({score for score, _ in scores}) > 1
 
 
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_sgl_draws_its_views_once_per_epoch(make_trainer_of, dynamic):
+    arguments = {"train_neg_sample_args": {"dynamic": True, "candidate_num": 3}} if dynamic else {}
+    trainer = make_trainer_of("SGL", epochs=3, train_batch_size=64, **arguments)
+    drawn, draw = [], trainer.model.graph_construction
+    trainer.model.graph_construction = lambda: (drawn.append(trainer.epochs_run), draw())[1]
+    trainer.run(show_progress=False)
+    assert drawn == [1, 2, 3]
+
+
 def test_one_seed_one_result(make_trainer_of):
     results = []
     for _ in range(2):
