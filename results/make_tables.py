@@ -26,8 +26,9 @@ METRICS = ("recall@20", "ndcg@20")
 NAMED = ("fine_tune", "replay", "lwc_kd", "piw", "graphsail")
 """The competitors that CCD's student is measured against; distill_each_block has a teacher too."""
 
-# where and how a run was made, not what it learned
+# where and how a run was made, and settings of other strategies; a strategy's own are among its keys
 _ELSEWHERE = (
+    "strategy_args",
     "seed",
     "data_path",
     "run_dir",
