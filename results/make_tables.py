@@ -18,6 +18,7 @@ from typing import Any
 from recbole_ccd.evaluation.comparison import Comparison
 from recbole_ccd.evaluation.result import StreamResult
 from recbole_ccd.report.comparison import MARKDOWN, comparison_tables, cost_table, pipe_table
+from recbole_ccd.state.sameness import settings_of
 
 HERE = Path(__file__).parent
 RUNS = HERE / "runs"
@@ -26,18 +27,8 @@ METRICS = ("recall@20", "ndcg@20")
 NAMED = ("fine_tune", "replay", "lwc_kd", "piw", "graphsail")
 """The competitors that CCD's student is measured against; distill_each_block has a teacher too."""
 
-# where and how a run was made, and settings of other strategies; a strategy's own are among its keys
-_ELSEWHERE = (
-    "strategy_args",
-    "seed",
-    "data_path",
-    "run_dir",
-    "checkpoint_dir",
-    "show_progress",
-    "write_report",
-    "use_gpu",
-    "device",
-)
+# runs of one label differ in the first, and in what is set for other labels beside it
+_NOT_ITS_OWN = ("seed", "strategy_args")
 BOLD = "bold: the best, italics: the second best; ± after the last"
 _PART = re.compile(r"(<!-- (?P<name>[\w-]+): (?P<part>\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -52,7 +43,8 @@ def kept(document: dict[str, Any]) -> dict[str, Any]:
     times = [
         {key: stage[key] for key in ("block", "stage", "epochs", "seconds")} for stage in document["stages"]
     ]
-    config = {key: value for key, value in document["config"].items() if key not in _ELSEWHERE}
+    settings = settings_of(document["config"])
+    config = {key: value for key, value in settings.items() if key not in _NOT_ITS_OWN}
     return {**document, "metrics": metrics, **new, "stages": times, "config": config}
 
 

@@ -119,7 +119,7 @@ class ProxyReplay:
             epoch: for the seed.
 
         Returns:
-            Users, items and soft labels ``σ(source score)`` (the largest where sources agree), each ``(P,)``.
+            Users, items and soft labels (the largest where sources agree), each ``(P,)``.
         """
         empty = torch.zeros(0, dtype=torch.int64, device=self._device)
         users, items, labels = [empty], [empty], [empty.float()]
