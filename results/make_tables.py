@@ -153,13 +153,33 @@ def brief(file: Path) -> list[str]:
     ]
 
 
+def ablations(file: Path) -> list[str]:
+    """What each ablation of ccd takes from its Recall@20 after the last block, in both roles."""
+    comparison = comparison_of(file)
+    shown = [(role, quantity) for role in comparison.roles for quantity in ("H", "LA", "RA")]
+
+    def at_end(label: str) -> list[float]:
+        return [comparison.spreads(role, METRICS[0], label, of)[-1].mean for role, of in shown]
+
+    whole = at_end("ccd")
+    rows = [["ccd", *(f"{value:.4f}" for value in whole)]]
+    for label in comparison.labels:
+        if label != "ccd":
+            less = [value - of_whole for value, of_whole in zip(at_end(label), whole, strict=True)]
+            rows.append([label, *(f"{difference:+.4f}" for difference in less)])
+    return [
+        f"Recall@20 after the last block, {_seeds(comparison)}, and what changes without a part of `ccd`:",
+        pipe_table(rows, ["", *map(" ".join, shown)]),
+    ]
+
+
 def size(file: Path) -> list[str]:
     """Parameters, bytes and seconds of training."""
     return [cost_table(comparison_of(file), pipe_table)]
 
 
 PARTS: dict[str, Callable[[Path], list[str]]] = {
-    part.__name__: part for part in (student, teacher, brief, size)
+    part.__name__: part for part in (student, teacher, brief, ablations, size)
 }
 
 

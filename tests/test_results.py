@@ -7,7 +7,7 @@ import runpy
 import pytest
 
 from tests.documents import REPOSITORY
-from tests.evaluation.results import runs
+from tests.evaluation.results import make_run, runs
 
 RESULTS = REPOSITORY / "results"
 
@@ -61,6 +61,19 @@ def test_a_run_that_is_not_finished_is_left_out(tmp_path, made):
     with pytest.raises(SystemExit, match="first: no finished run"):
         made["add"](tmp_path / "tiny.jsonl", [tmp_path / "first"])
     assert not (tmp_path / "tiny.jsonl").exists()
+
+
+def test_ablations_are_shown_as_differences(tmp_path, made):
+    left(tmp_path / "all", "ccd", [make_run("ccd", 1, (0.2, 0.4), (0.3, 0.3))])
+    left(tmp_path / "all", "ccd-no_piw", [make_run("ccd", 1, (0.2, 0.2), (0.3, 0.5))])
+    made["add"](tmp_path / "tiny.jsonl", [tmp_path / "all"])
+    text = made["page"]("<!-- tiny: ablations -->\n<!-- end -->", tmp_path)
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if "ccd" in line]
+    # the student's LA 0.3, RA 0.4 and H 0.3429 become 0.2, and the teacher's 0.3 rise to 0.4, 0.5, 0.4444
+    assert rows[-2:] == [
+        ["ccd", "0.3429", "0.3000", "0.4000", "0.3000", "0.3000", "0.3000"],
+        ["ccd-no_piw", "-0.1429", "-0.1000", "-0.2000", "+0.1444", "+0.1000", "+0.2000"],
+    ]
 
 
 def test_seeds_of_a_label_have_the_same_settings(tmp_path, made):
