@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import signal
 import sys
@@ -53,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: 0, 2 for bad input and for what went wrong in training, 130 when interrupted and 143
         when terminated.
     """
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    arguments = [_at_home(text) for text in (sys.argv[1:] if argv is None else argv)]
     if {"-h", "--help"} & set(arguments):
         print(USAGE, end="")
         return 0
@@ -72,6 +73,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"interrupted{remedy}", file=sys.stderr)
         return 128 + getattr(interruption, "number", signal.SIGINT)
     return 0
+
+
+def _at_home(argument: str) -> str:
+    """The argument with ``~/`` at the beginning of each path as the home folder, which shells leave there."""
+    return re.sub(r"(?<=[=, ])~(?=/)", lambda _: str(Path.home()), argument)
 
 
 def _run(arguments: list[str], stop: Stop) -> None:

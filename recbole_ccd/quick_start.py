@@ -26,7 +26,7 @@ from recbole_ccd.runs import (
     strategy_in,
     strategy_of,
 )
-from recbole_ccd.state import RunDirectory, RunLock, create_folder, default_run_directory
+from recbole_ccd.state import RunDirectory, RunLock, check_vacant, create_folder, default_run_directory
 from recbole_ccd.state.manifest import COMPARISON, FULL, RUN, SEARCH
 from recbole_ccd.state.sameness import check_data
 from recbole_ccd.stopping import resumable
@@ -100,10 +100,11 @@ def run_ccd(
         return _resumed(folder, config_file_list, given, argv, stop, RUN)
     refuse_lists(config_file_list, config_dict, argv)
     config = CCDConfig(model, dataset, config_file_list, config_dict, argv)
-    stream = create_stream(config)
     where = config["run_dir"] or default_run_directory(
         config["dataset"], config["model"], config["strategy"], config["seed"]
     )
+    check_vacant(where)
+    stream = create_stream(config)
     strategy = strategy_in(where, config)
     strategy.check(stream)
     check_working_folder()
@@ -175,6 +176,7 @@ def compare(
         return _resumed(folder, config_file_list, given, argv, stop, COMPARISON)
     runs = expand(model, dataset, config_file_list, config_dict, argv)
     top = top_of(runs)
+    check_vacant(top)
     checked = check_all(runs, top, create_stream)
     check_working_folder()
     with workers_of(runs[0].config), RunLock(create_folder(top)):

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from recbole_ccd.compat import check_working_folder
 from recbole_ccd.config import CCDConfig
-from recbole_ccd.data.arrival import Arrival, Files, divided, new_files, numbered, read_arrival
+from recbole_ccd.data.arrival import (
+    Arrival,
+    Files,
+    check_unlearned,
+    divided,
+    new_files,
+    numbered,
+    read_arrival,
+)
 from recbole_ccd.data.kept import KeptStream
 from recbole_ccd.errors import ConfigError, DataError, RunError, one_line
 from recbole_ccd.evaluation.result import StreamResult
@@ -201,6 +209,7 @@ def _update(
         block = manifest.last_whole + 1
         number = sum(entry.block == block for entry in kept)
         new, vocabulary = numbered(divided(arrival, config, block, number), vocabulary)
+        check_unlearned(arrival, new, interactions)
         interactions = interactions.with_more(block, new)
     stream = KeptStream(config, interactions, vocabulary, manifest.data)
     strategy = strategy_in(folder, config)

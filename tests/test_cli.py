@@ -61,6 +61,16 @@ def test_a_run_ends_with_zero_and_leaves_only_its_directory(arguments, tmp_path)
     assert "After the last block" in log and "\x1b" not in log
 
 
+def test_the_home_folder_is_meant_by_its_sign(arguments, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert main([*arguments[1:], "--config_files=~/mine.yaml"]) == 2
+    assert f"config file {tmp_path}/home/mine.yaml: No such file" in capsys.readouterr().err
+    assert main(["--update=~/run", "--new_block=a~/b"]) == 2
+    assert f"{tmp_path}/home/run is not a run directory" in capsys.readouterr().err
+    assert everything_in(tmp_path) == []
+
+
 @pytest.mark.parametrize("command", [SCRIPT, MODULE], ids=["script", "module"])
 def test_help_answers_without_loading_anything(command, tmp_path):
     done = execute([*command, "--help"], tmp_path)

@@ -184,6 +184,11 @@ def choose(key: str, value: object, source: str, more: Iterable[str] = ()) -> st
     raise ConfigError(f"unknown {key} {one_line(repr(value))} ({source}); {remedy}")
 
 
+def similar(word: str, known: str) -> bool:
+    """Whether a word may be a slip of the pen for a known one."""
+    return bool(difflib.get_close_matches(word.lower(), [known.lower()], n=1))
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """The known word that is most like ``word``."""
     by_lower = {entry.lower(): entry for entry in sorted(known)}

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from recbole_ccd.config.sources import parse_value
 from recbole_ccd.errors import ConfigError, one_line
 
 
@@ -117,6 +118,8 @@ def like(default: Any) -> Check:
 def check_value(key: str, value: Any, check: Check, source: str) -> None:
     """Raises a ConfigError that names key, value, source and remedy if the check refuses the value."""
     if not check.accepts(value):
-        raise ConfigError(
-            f"{key} is {one_line(repr(value))} ({source}), which cannot be used; give {check.allowed}"
-        )
+        as_list = f"[{value}]"
+        listed = isinstance(value, str) and "," in value and check.accepts(parse_value("", as_list))
+        example = f", such as {one_line(as_list)}" if listed else ""
+        start = f"{key} is {one_line(repr(value))} ({source}), which cannot be used"
+        raise ConfigError(f"{start}; give {check.allowed}{example}")

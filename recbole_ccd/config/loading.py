@@ -43,7 +43,14 @@ from recbole_ccd.config.plugins import (
     plugged,
 )
 from recbole_ccd.config.sources import ConfigLoader, merged, read_layers
-from recbole_ccd.config.strict import check_ablation, check_keys, check_strategy_args, teacher_settings
+from recbole_ccd.config.strict import (
+    NOTHING,
+    check_ablated,
+    check_ablation,
+    check_keys,
+    check_strategy_args,
+    teacher_settings,
+)
 from recbole_ccd.config.values import check_settings
 from recbole_ccd.errors import ConfigError
 
@@ -52,6 +59,8 @@ _EXTRA_KEYS = frozenset(
     {"model", "dataset", "nproc", "ip", "port", "world_size", "group_offset"}
     | {"valid_neg_sample_args", "test_neg_sample_args"}
 )
+# the folder in which RecBole ships DEFAULT_DATASET
+_SHIPPED = "dataset_example"
 
 
 class LoadedConfig(Config):
@@ -139,6 +148,7 @@ class LoadedConfig(Config):
         self._own = merged(*(args or {} for args in given)).get(Path(strategy).name) or {}
         self._lay_over(self._own)
         if ablation:
+            check_ablated(Path(strategy).name, Path(ablation).name, self._source("ablation"))
             taken = self._update_internal_config_dict(ours / f"{ablation}.yaml")
             check_ablation(Path(ablation).name, taken, self.external_config_dict, self._source)
 
@@ -147,8 +157,9 @@ class LoadedConfig(Config):
 
     def _chosen_file(self, key: str) -> str | None:
         name = self.external_config_dict.get(key, self.internal_config_dict[key])
-        more = plugged(self._plugins, STRATEGIES) if key == "strategy" else ()
-        return None if name is None else f"{key}/{choose(key, name, self._source(key), more)}"
+        if key == "strategy":
+            return f"{key}/{choose(key, name, self._source(key), plugged(self._plugins, STRATEGIES))}"
+        return None if name in (None, NOTHING) else f"{key}/{choose(key, name, self._source(key))}"
 
     def _properties_of(self, file: str) -> Mapping[str, Any]:
         """What a file of ours holds, or what a strategy of the user's has in its place."""
@@ -181,6 +192,7 @@ class LoadedConfig(Config):
         check_settings(settings, self.internal_config_dict, nullable, self._source, losses)
         if settings.get("teacher_models"):
             self._check_teacher(settings)
+        settings.update({key: None for key in ("preset", "ablation") if settings[key] == NOTHING})
         if settings["strategy"] in ALWAYS_TAUGHT:
             # what is recorded is what is done, also where one file serves other strategies too
             settings["base"] = "distilled"
@@ -213,7 +225,8 @@ class LoadedConfig(Config):
     def _set_default_parameters(self) -> None:
         given = self.external_config_dict.get("data_path")
         super()._set_default_parameters()
-        if self.dataset == DEFAULT_DATASET and given and Path(given, self.dataset).is_dir():
+        # RecBole reads its own copy, wherever that is by now, whatever is given
+        if self.dataset == DEFAULT_DATASET and given and Path(given).name != _SHIPPED:
             self.final_config_dict["data_path"] = os.path.join(given, self.dataset)
         self.final_config_dict["data_path"] = os.path.normpath(self.final_config_dict["data_path"])
 

@@ -108,7 +108,9 @@ def read_yaml(path: str | os.PathLike[str], loader: type[yaml.SafeLoader] = Conf
         text = Path(path).read_bytes().decode("utf-8-sig")
     except OSError as error:
         reason = error.strerror or "it cannot be read"
-        raise ConfigError(f"config file {path}: {reason}; give the path of a YAML file") from None
+        raise ConfigError(
+            f"config file {path}: {reason}; give the path of a YAML file, or of several, with spaces between"
+        ) from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"config file {path}: byte {error.start} is not UTF-8; save it as UTF-8") from None
     try:
@@ -227,7 +229,10 @@ def parse_arguments(arguments: Iterable[str]) -> dict[str, Any]:
         key, equals, text = argument[2:].partition("=")
         if not argument.startswith("--") or not equals or not all(key.split(".")):
             shown = one_line(repr(argument))
-            raise ConfigError(f"the argument {shown} (command line) cannot be read; write it as --key=value")
+            raise ConfigError(
+                f"the argument {shown} (command line) cannot be read; write it as --key=value, "
+                "in quotes if there are spaces in it"
+            )
         try:
             text.encode()
         except UnicodeEncodeError:

@@ -14,13 +14,26 @@ from recbole_ccd.config.catalogue import (
     general_models,
     model_defaults,
     model_keys,
+    names_of,
     nearest,
+    similar,
 )
 from recbole_ccd.config.checks import CHECKS, NESTED_CHECKS, STAGE_KEYS, STAGES
 from recbole_ccd.config.conditions import check_value, like
 from recbole_ccd.config.plugins import STRATEGIES, Named, all_own_keys, plugged
 from recbole_ccd.config.sources import Layer
 from recbole_ccd.errors import ConfigError, one_line
+
+# arguments of the program that are no settings, and what each goes with
+_ARGUMENTS = {
+    **dict.fromkeys(("new_block", "cycle", "replace"), "update=RUN_DIR"),
+    **dict.fromkeys(("users", "k", "output", "exclude_seen", "role"), "recommend=RUN_DIR"),
+    **dict.fromkeys(("tune_algorithm", "tune_trials"), "tune=FILE"),
+}
+# what stands for ~ among presets and ablations, as in a list of them
+NOTHING = "none"
+# the strategy that ablations take parts away from
+ABLATED = "ccd"
 
 
 def check_keys(layer: Layer, known: Collection[str], student: str, teachers: Sequence[str]) -> None:
@@ -52,6 +65,8 @@ def _unknown(key: str, source: str, known: Collection[str], student: str, teache
     near = f"the nearest known key is '{nearest(key, known)}'"
     if key == "config_files":
         return f"{start}: files are named on the command line or in config_file_list; move it there"
+    if key in _ARGUMENTS:
+        return f"{start}: it is an argument that goes with --{_ARGUMENTS[key]}; add that, or remove it"
     for model in teachers:
         if key in model_keys(model):
             where = f"but teacher member {model} has it; put it under teacher_args"
@@ -59,6 +74,8 @@ def _unknown(key: str, source: str, known: Collection[str], student: str, teache
     if key in all_model_keys():
         owner = next(model for model in general_models() if key in model_keys(model))
         return f"{start}: it belongs to {owner}, not to {student}, and {near}; correct or remove it"
+    if not similar(key, nearest(key, known)):
+        return f"{start}; docs/options.md lists those that there are"
     return f"{start}; did you mean '{nearest(key, known)}'?"
 
 
@@ -89,6 +106,24 @@ def check_strategy_args(layers: Sequence[Layer], plugins: Named = None) -> None:
                     start = f"unknown key '{one_line(f'strategy_args.{name}.{key}')}' ({layer.source})"
                     near = nearest(str(key), comparable)
                     raise ConfigError(f"{start}: strategies cannot differ in it; did you mean '{near}'?")
+
+
+def check_ablated(strategy: str, ablation: str, source: str) -> None:
+    """Checks that a strategy has the parts that an ablation takes away; one of the user's own may have them.
+
+    Args:
+        strategy: its name.
+        ablation: the ablation's.
+        source: where that was given.
+
+    Raises:
+        ConfigError: If the strategy is one of ours and not CCD.
+    """
+    if strategy in names_of("strategy") and strategy != ABLATED:
+        raise ConfigError(
+            f"ablation is '{ablation}' ({source}), which takes a part of {ABLATED} away, and strategy is "
+            f"{strategy}; leave ablation out, or add strategy {ABLATED}"
+        )
 
 
 def check_ablation(

@@ -15,16 +15,13 @@ from recbole_ccd.config.checks import CHECKS
 from recbole_ccd.config.conditions import check_value
 from recbole_ccd.config.plugins import KEY, STRATEGIES, plugged
 from recbole_ccd.config.sources import ConfigLoader, Layer, plain, read_layers
+from recbole_ccd.config.strict import ABLATED, NOTHING, check_ablated
 from recbole_ccd.errors import ConfigError, one_line
 
 VARIANT_KEYS = ("strategy", "base", "ablation", "seed")
 """The keys that may hold a list; the later ones vary faster."""
 
 _COMMAND_LINE = "command line"
-# what stands for ~ in a list of ablations
-_NONE = "none"
-# the strategy that ablations take parts away from
-_ABLATED = "ccd"
 
 
 @dataclass(frozen=True)
@@ -140,15 +137,15 @@ def expand(
     """
     layers = read_layers(config_file_list, config_dict, argv)
     lists = _with_single_ablation(_lists(layers), layers)
+    _check_ablated(lists)
     variants = []
     for values in itertools.product(*(found.entries for found in lists.values())):
         chosen = dict(zip(lists, values, strict=True))
-        config = CCDConfig(model, dataset, config_file_list, *_put(chosen, lists, config_dict, argv))
-        if "ablation" in lists and config["strategy"] != _ABLATED:
+        if "ablation" in lists and chosen.get("strategy", ABLATED) != ABLATED:
             if chosen["ablation"] != lists["ablation"].entries[0]:
                 continue
             chosen["ablation"] = None
-            config = CCDConfig(model, dataset, config_file_list, *_put(chosen, lists, config_dict, argv))
+        config = CCDConfig(model, dataset, config_file_list, *_put(chosen, lists, config_dict, argv))
         # not as configured, where a strategy that is always taught has no plain base
         plain_of_several = chosen.get("base") == "plain" and len(lists["base"].entries) > 1
         if not (plain_of_several and config["strategy"] in ALWAYS_TAUGHT):
@@ -205,6 +202,14 @@ def _with_single_ablation(lists: dict[str, _List], layers: Sequence[Layer]) -> d
     return {**lists, "ablation": _List(entries, deciding.source)}
 
 
+def _check_ablated(lists: Mapping[str, _List]) -> None:
+    """Refuses ablations where none of the strategies listed is the one that they are of."""
+    strategies = lists["strategy"].entries if "strategy" in lists else [ABLATED]
+    for ablation in filter(None, lists["ablation"].entries if "ablation" in lists else ()):
+        if ABLATED not in strategies:
+            check_ablated(strategies[0], ablation, lists["ablation"].source)
+
+
 def _deciding(layers: Sequence[Layer], key: str) -> Layer | None:
     """The layer whose value of a key counts."""
     return next((layer for layer in reversed(layers) if layer.holds(key)), None)
@@ -230,14 +235,14 @@ def _checked(key: str, entries: list[Any], source: str, layers: Sequence[Layer])
     if not entries:
         raise ConfigError(f"{key} is an empty list ({source}); give at least one entry")
     if key == "ablation":
-        entries = [None if entry == _NONE else entry for entry in entries]
+        entries = [None if entry == NOTHING else entry for entry in entries]
     for number, entry in enumerate(entries):
         if key in ("seed", "base"):
             check_value(key, entry, CHECKS[key], source)
         elif key == "strategy" or entry is not None:
             choose(key, entry, source, _own_strategies(layers) if key == "strategy" else ())
         if entry in entries[:number]:
-            shown = _NONE if entry is None else entry
+            shown = NOTHING if entry is None else entry
             raise ConfigError(f"{key} lists '{shown}' twice ({source}); give it once")
     return entries
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from recbole_ccd.data.cut import DROPPED, PARTS, TEST, TRAIN, VALID, split_parts
 from recbole_ccd.data.dataset import IncrementalDataset
-from recbole_ccd.data.interactions import ROWS
+from recbole_ccd.data.interactions import ROWS, Interactions
 from recbole_ccd.errors import ConfigError, DataError, one_line
 from recbole_ccd.seeding import numpy_generator
 
@@ -170,6 +170,26 @@ def divided(
                 "or three files that divide them"
             )
     return arrival.users[order], arrival.items[order], parts[order]
+
+
+def check_unlearned(arrival: Arrival, rows: Mapping[str, Tensor], earlier: Interactions) -> None:
+    """Refuses rows that have all been there before, such as a file that the run was begun with.
+
+    Args:
+        arrival: where they come from.
+        rows: what :func:`numbered` gave.
+        earlier: all that has arrived.
+
+    Raises:
+        DataError: each user and item of the rows have met already, so that there is nothing to learn and
+            what is measured has been trained on.
+    """
+    n_items = int(max(rows["items"].max(), earlier.items.max())) + 1
+    new, old = rows["users"].long() * n_items + rows["items"], earlier.users.long() * n_items + earlier.items
+    if torch.isin(new, old).all():
+        raise DataError(
+            f"{arrival.label}: all its interactions are in earlier blocks already; give later ones"
+        )
 
 
 def numbered(

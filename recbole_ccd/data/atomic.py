@@ -120,6 +120,10 @@ def unreadable(path: str, separator: str, numbers: Collection[str], error: Excep
                 row, value = wrong
                 start = f"{path}: {name} of data row {row} is '{one_line(value)}', which is no number"
                 return DataError(f"{start}; correct that row")
+    if "unexpected end of data" in str(error):
+        with open(path, encoding="utf-8") as file:
+            line = next((number for number, text in enumerate(file, 1) if text.count('"') % 2), 1)
+        return DataError(f"{path}: line {line} has a quote mark that is never closed; remove it")
     return DataError(f"{path}: {one_line(error)}; correct that line, each needs one field per column")
 
 

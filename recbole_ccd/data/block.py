@@ -135,9 +135,7 @@ class Block:
         Args:
             config: the model's configuration.
         """
-        if learns_from_rows(config):
-            return self.train
-        cumulative = config["graph"] == "cumulative"
+        cumulative = config["graph"] == "cumulative" and not learns_from_rows(config)
         return self._view(self._train_rows_so_far() if cumulative else self._learned)
 
     def train_loader(
@@ -280,7 +278,7 @@ class Block:
 
         Returns:
             Blocks of this index. Each holds its piece of the train rows, knows the ids arrived with it
-            or before, and validates on the valid rows whose user and item are known by then.
+            or before, and validates on the valid rows that have arrived and whose user and item are known.
         """
         files = self._source.arrivals(self.index)
         if n == len(files) == 1:
@@ -294,7 +292,7 @@ class Block:
                 whole = number == len(pieces) - 1
                 brought = np.concatenate(list(part.values())) if whole else piece
                 known = self._source.known_with(brought, old)
-                parts.append(self._piece(piece, end, known, old))
+                parts.append(self._piece(piece, end if whole else pieces[number + 1][0], known, old))
                 old = known
         return parts
 

@@ -81,7 +81,10 @@ class IncrementalDataset(Dataset):
             f"{name}.inter"
         ]
         if not os.path.isdir(folder):
-            raise DataError(f"{folder}: no such folder; point data_path at the folder that holds '{name}/'")
+            raise DataError(
+                f"{folder}: no such folder; point data_path at the folder that holds '{name}/', or name "
+                "another dataset"
+            )
         for file in wanted:
             if not os.path.isfile(os.path.join(folder, file)):
                 raise DataError(

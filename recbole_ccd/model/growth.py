@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from recbole.model.abstract_recommender import GeneralRecommender
 from recbole.utils import ModelType
+from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from recbole_ccd.data.block import Block
@@ -139,12 +140,17 @@ def _score_one_pair(model: GeneralRecommender) -> None:
 
 
 def set_inference_history(model: GeneralRecommender, block: Block, config: CCDConfig) -> None:
-    """Gives an auto-encoder the rows it predicts from; other models are left alone.
+    """Gives an auto-encoder the rows it predicts from; other models are left alone."""
+    if is_autoencoder(model):
+        use_history(model, inference_rows(block, config))
+
+
+def inference_rows(block: Block, config: CCDConfig) -> csr_matrix:
+    """The rows that an auto-encoder predicts from, users × items.
 
     With ``graph: cumulative`` these are all interactions so far: like a graph, they serve prediction only.
     """
-    if is_autoencoder(model):
-        use_history(model, block.train_so_far if config["graph"] == "cumulative" else block.train_matrix)
+    return block.train_so_far if config["graph"] == "cumulative" else block.train_matrix
 
 
 def copy_prefix(target: dict[str, Tensor], source: dict[str, Tensor]) -> None:

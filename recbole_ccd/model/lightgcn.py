@@ -112,11 +112,24 @@ class _SymmetricProduct(torch.autograd.Function):
         return None, propagate(ctx.adjacency, grad.contiguous())
 
 
+class _MeanOfAll(torch.autograd.Function):
+    """Final embeddings of all nodes: the mean of the layers is a symmetric product as well."""
+
+    @staticmethod
+    def forward(ctx: Any, adjacency: Tensor, ego: Tensor, n_layers: int) -> Tensor:
+        ctx.adjacency, ctx.n_layers = adjacency, n_layers
+        return _sum_of_layers(adjacency, ego, n_layers) / (n_layers + 1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None]:
+        return None, _sum_of_layers(ctx.adjacency, grad / (ctx.n_layers + 1), ctx.n_layers), None
+
+
 class _MeanOfLayers(torch.autograd.Function):
     """Final and own embeddings of some nodes, and one dense gradient for them all.
 
-    The mean of the layers is a symmetric product as well: the gradient of the nodes' rows is put
-    together once and takes the same path back.
+    The gradient of the nodes' rows is put together once and takes the same path back.
     """
 
     @staticmethod
@@ -226,8 +239,8 @@ class LightGCN(RecBoleLightGCN):
 
     def forward(self) -> tuple[Tensor, Tensor]:
         """Final embeddings of all users and all items."""
-        users, items = (torch.arange(n, device=self.device) for n in (self.n_users, self.n_items))
-        return tuple(self.rows(users, items)[0])
+        final = _MeanOfAll.apply(self.norm_adj_matrix, self.get_ego_embeddings(), self.n_layers)
+        return tuple(final.split([self.n_users, self.n_items]))
 
     @torch.no_grad()
     def own_of(self, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:

@@ -25,6 +25,10 @@ _KEYS = {
 }
 _NEEDED = {"recommend": ("users", "output"), "export": ("output",)}
 _WORDS = {"true": "all", "false": "none"}
+# of a number of items; nobody has more
+_DIGITS = 10
+# unknown users who are named
+_SHOWN = 3
 # users whose recommendations are held at a time
 _USERS = 1 << 16
 
@@ -48,6 +52,7 @@ def serve(argv: Sequence[str]) -> None:
     if "recommend" in given:
         _recommend(given)
     else:
+        check_output(given["output"], given["export"])
         served = load_student(given["export"])
         export_vectors(served, given["output"])
         print(f"{served}: {given['output']}")
@@ -79,7 +84,7 @@ def _arguments(argv: Sequence[str]) -> dict[str, str]:
 
 def _recommend(given: dict[str, str]) -> None:
     k = given.get("k", "20")
-    if not (k.isascii() and k.isdigit() and int(k)):
+    if not (k.isascii() and k.isdigit() and len(k) < _DIGITS and int(k)):
         raise ConfigError(f"k is {one_line(k)!r} (command line); give an integer >= 1")
     exclude = given.get("exclude_seen", "all").lower()
     exclude = _WORDS.get(exclude, exclude)
@@ -87,7 +92,7 @@ def _recommend(given: dict[str, str]) -> None:
         raise ConfigError(
             f"exclude_seen is {one_line(exclude)!r} (command line); give one of: {', '.join(EXCLUDED)}"
         )
-    check_output(given["output"])
+    check_output(given["output"], given["recommend"], given["users"])
     users = read_users(given["users"])
     served = load_student(given["recommend"], given.get("role", "student"))
     served.fold_in({token: items for token, items in users.items() if items})
@@ -96,6 +101,13 @@ def _recommend(given: dict[str, str]) -> None:
     seconds = perf_counter() - start
     shown = ", ".join(f"{n} {source}" for source, n in sources.items())
     print(f"{served}: {len(users)} users ({shown}) in {seconds:.1f}s: {given['output']}")
+    if unknown := [token for token in users if not served.knows(token)]:
+        print(f"popular items are for users who are not known: {_first(unknown)}")
+
+
+def _first(tokens: Sequence[str]) -> str:
+    shown = ", ".join(one_line(repr(token)) for token in tokens[:_SHOWN])
+    return shown if len(tokens) <= _SHOWN else f"{shown} and {len(tokens) - _SHOWN} more"
 
 
 def _write(served: ServedModel, users: list[str], k: int, exclude: str, path: Path) -> dict[str, int]:

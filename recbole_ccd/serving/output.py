@@ -11,14 +11,32 @@ from typing import Any
 from recbole_ccd.errors import RunError
 from recbole_ccd.files import replacing
 
+# what serving writes; a run has no file of these kinds
+_KINDS = (".csv", ".npz")
 
-def check_output(path: str | os.PathLike[str]) -> None:
-    """Refuses a file that could not be written, before there is work to lose.
+
+def check_output(
+    path: str | os.PathLike[str],
+    run_dir: str | os.PathLike[str] | None = None,
+    read: str | os.PathLike[str] | None = None,
+) -> None:
+    """Refuses a file that cannot be written or would take another one's place, before there is work to lose.
+
+    Args:
+        path: the file to write.
+        run_dir: the run that is served, whose own files are left alone.
+        read: a file that is read for it.
 
     Raises:
-        RunError: its folder is missing or may not be written to, or it is a folder itself.
+        RunError: its folder is missing or may not be written to, or it is a folder itself, the file that is
+            read, or one that belongs to the run.
     """
     target = Path(path)
+    if read is not None and os.path.realpath(target) == os.path.realpath(read):
+        raise RunError(f"{target} is the file that is read; give another --output")
+    inside = run_dir is not None and Path(os.path.realpath(run_dir)) in Path(os.path.realpath(target)).parents
+    if inside and target.exists() and target.suffix not in _KINDS:
+        raise RunError(f"{target} belongs to the run; give another --output")
     if target.is_dir():
         raise RunError(f"{target} is a folder; give --output the name of a file")
     if not target.parent.is_dir():

@@ -36,16 +36,37 @@ def create_folder(path: str | os.PathLike[str]) -> Path:
     missing = [part for part in (folder, *folder.parents) if not os.path.lexists(part)]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        occupied = not all(map(_is_leftover, folder.iterdir()))
+        occupied = _is_occupied(folder)
     except (OSError, ValueError) as error:
         _remove_empty(missing)
         reason = getattr(error, "strerror", None) or first_line(error)
         raise RunError(f"{folder} cannot be created ({reason}); give another --run_dir") from error
+    _refuse(folder, occupied)
+    return folder
+
+
+def check_vacant(path: str | os.PathLike[str]) -> None:
+    """Refuse a folder of something else before there is work to lose; nothing is made.
+
+    Args:
+        path: A folder that may not be there yet. If it cannot be looked into, ``create_folder`` tells.
+
+    Raises:
+        RunError: If it is not empty.
+    """
+    with suppress(OSError, ValueError):
+        _refuse(Path(path), _is_occupied(Path(path)))
+
+
+def _is_occupied(folder: Path) -> bool:
+    return folder.is_dir() and not all(map(_is_leftover, folder.iterdir()))
+
+
+def _refuse(folder: Path, occupied: bool) -> None:
     if occupied and (folder / MANIFEST).is_file():
         raise RunError(f"{folder} holds a run; go on with it by --resume={folder}, or give another --run_dir")
     if occupied:
         raise RunError(f"{folder} exists and is not empty; give another --run_dir")
-    return folder
 
 
 def _is_leftover(path: Path) -> bool:

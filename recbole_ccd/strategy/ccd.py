@@ -19,7 +19,7 @@ from recbole_ccd.strategy.stage import Stage
 from recbole_ccd.trainer.replay import ReplaySource, top_candidates
 from recbole_ccd.trainer.student_update import StudentUpdateTrainer
 from recbole_ccd.trainer.teacher_update import TeacherUpdateTrainer
-from recbole_ccd.trainer.teaching import TeacherKnowledge
+from recbole_ccd.trainer.teaching import TeacherKnowledge, teaches_items
 
 ROLES = ("student", "teacher")
 
@@ -163,7 +163,8 @@ class CCD(DistillingStrategy):
             seed_stage(self.config["seed"], self.config["reproducibility"], "reminder", block.index)
             pairs = zip(self.teacher.members, self.members, strict=True)
             grown = self.ensemble([self.grow(old, config, block) for old, config in pairs], block)
-            top_items, top_users = self.top_lists(grown, block)
+            item_lists = teaches_items(self.config) and self.config["update_distill_users"] == "all"
+            top_items, top_users = self.top_lists(grown, block, item_lists)
             excluded = [top_items[:, : self.config["exclusion_top_k"]]]
             known = TeacherKnowledge(
                 top_items[:, : self.config["distill_top_k"]],

@@ -8,6 +8,8 @@ from recbole.model.abstract_recommender import GeneralRecommender
 
 from recbole_ccd.data.block import Block
 from recbole_ccd.data.stream import BlockStream
+from recbole_ccd.errors import ModelError
+from recbole_ccd.model.scoring import has_factors
 from recbole_ccd.strategy.distilling import DistillingStrategy
 from recbole_ccd.strategy.stage import Stage
 
@@ -31,6 +33,21 @@ class ContinualStrategy(DistillingStrategy):
         else:
             self.check_student(stream)
             self.check_negatives(stream, self.config)
+
+    def check_inner_product(self, other: str) -> None:
+        """Refuses a student that does not score by an inner product, where the terms are about one.
+
+        Args:
+            other: a strategy for such a student.
+
+        Raises:
+            ModelError: it is one.
+        """
+        if not has_factors(self.config.model_class):
+            start = f"model: {self.config['model']} does not score by an inner product, which strategy"
+            raise ModelError(
+                f"{start} {self.name} needs; take LightGCN, BPR, NGCF, SGL or ENMF, or strategy {other}"
+            )
 
     @property
     def _is_taught(self) -> bool:

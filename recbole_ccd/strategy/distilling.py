@@ -214,7 +214,7 @@ class DistillingStrategy(Strategy):
         if self._asked is None or self._asked[0] is not block:
             kept = None if self.journal is None else self.journal.outcome(_lists_of(block))
             if kept is None:
-                lists = self.top_lists(self.teacher, block)
+                lists = self.top_lists(self.teacher, block, teaches_items(self.config))
             else:
                 items, users = (kept.state[side].to(self.config["device"]) for side in _SIDES)
                 lists = items, users
@@ -231,16 +231,19 @@ class DistillingStrategy(Strategy):
             lists = dict(zip(_SIDES, self._teacher_lists(block), strict=True))
             self.journal.keep_outcome(_lists_of(block), block.index, None, lists)
 
-    def top_lists(self, teacher: TeacherEnsemble, block: Block) -> tuple[torch.Tensor, torch.Tensor]:
+    def top_lists(
+        self, teacher: TeacherEnsemble, block: Block, item_lists: bool
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """What a teacher ranks highest outside the train part of a block.
 
         Args:
             teacher: a teacher of the block's size.
             block: the block.
+            item_lists: whether each item's users are wanted.
 
         Returns:
             Each user's items, as many as the longer of the lists taught and excluded, and each item's users,
-            none where no loss reads them; 0-padded, row = id.
+            none where they are not wanted; 0-padded, row = id.
         """
         k = self.config["distill_top_k"]
         users = torch.arange(block.n_users, device=self.config["device"])
@@ -250,7 +253,7 @@ class DistillingStrategy(Strategy):
             users,
             block.n_items,
             max(k, self.config["exclusion_top_k"]),
-            k if teaches_items(self.config) else 0,
+            k if item_lists else 0,
             block.train_matrix,
             users_at_a_time(block.n_items),
             workers=self.workers,

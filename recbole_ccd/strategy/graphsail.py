@@ -5,8 +5,6 @@ from __future__ import annotations
 from recbole.model.abstract_recommender import GeneralRecommender
 
 from recbole_ccd.data.stream import BlockStream
-from recbole_ccd.errors import ModelError
-from recbole_ccd.model.scoring import has_factors
 from recbole_ccd.strategy.continual import ContinualStrategy
 from recbole_ccd.strategy.stage import Stage
 from recbole_ccd.trainer.retention import GraphSAILRetention
@@ -25,11 +23,7 @@ class GraphSAIL(ContinualStrategy):
             ModelError: the student has no embeddings, cannot be grown, or scores in another way.
         """
         super().check_student(stream)
-        if not has_factors(self.config.model_class):
-            raise ModelError(
-                f"model: {self.config['model']} does not score by an inner product, which strategy graphsail "
-                "needs; take LightGCN, BPR, NGCF, SGL or ENMF, or strategy lwc_kd"
-            )
+        self.check_inner_product("lwc_kd")
 
     def learn(self, stage: Stage, student: GeneralRecommender, old: GeneralRecommender) -> None:
         """Training on the block under the terms."""

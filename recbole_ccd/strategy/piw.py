@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from recbole_ccd.data.stream import BlockStream
 from recbole_ccd.strategy.lwc_kd import LWCKD
 
 
@@ -9,3 +10,12 @@ class PIW(LWCKD):
     """LWC-KD with personalised imitation weights (Wang et al., AAAI 2023); its settings tell them apart."""
 
     name = "piw"
+
+    def check_student(self, stream: BlockStream) -> None:
+        """Refuses students that would be held by their scores alone, where there is nothing to weigh.
+
+        Raises:
+            ModelError: the student has no embeddings, cannot be grown, or does not score by an inner product.
+        """
+        super().check_student(stream)
+        self.check_inner_product("lwc_kd")

@@ -1,4 +1,4 @@
-"""Stages 2 and 3 go on reading what the teacher said of the block before."""
+"""Stages 2 and 3 read the lists of the teacher that has not learned the block yet."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from recbole_ccd.trainer.teaching import TeacherKnowledge, Teaching
 
 
 class RememberingTrainer(TaughtTrainer):
-    """A stage that learns a block and goes on reading the lists of the teacher before it.
+    """A stage that learns a block and reads the lists of the teacher before it (``update_distill_teacher``).
 
     What a block's interactions change about the items reaches the users who are absent from it, and
     nothing of the block speaks for them. So after each epoch a pass over these users teaches them their

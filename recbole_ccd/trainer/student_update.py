@@ -13,8 +13,8 @@ from recbole_ccd.trainer.retaining import RetainingTrainer
 class StudentUpdateTrainer(RememberingTrainer, ReplayTrainer):
     """Continual update of the student: its base loss on the block, and annealed proxy-guided replay.
 
-    With ``student_update_distill`` above 0 the student also goes on reading what the teacher told it in
-    stage 1.
+    With ``student_update_distill`` above 0 the student also reads the lists of the teacher before the block
+    (``update_distill_teacher``).
     """
 
     stage = "student_update"

@@ -21,7 +21,8 @@ class RetainingTeacherTrainer(RetainingTrainer):
 class TeacherUpdateTrainer(RetainingTrainer, RememberingTrainer, ReplayTrainer):
     """Continual update of one member: base loss, retention terms, and knowledge of the student side.
 
-    With ``teacher_update_distill`` above 0 a member also reads what the whole teacher said before the block.
+    With ``teacher_update_distill`` above 0 a member also reads the lists of the whole teacher that has not
+    learned the block yet (``update_distill_teacher``).
     Members with scores of pairs replay in a pass of their own; auto-encoders read and reconstruct the
     replayed pairs as interactions of value ``pseudo_interaction_value``.
     """

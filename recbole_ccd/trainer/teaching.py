@@ -84,7 +84,8 @@ class Teaching:
         seen: csr_matrix,
         seed: int,
     ) -> None:
-        self.config, self.model, self.seed, self._epoch = config, model, seed, 0
+        self.config, self.model, self.seed = config, model, seed
+        self._shared = torch_generator(seed, "shared", 0)
         self._alternative = self._items = None
         if (name := config["distill_loss"]) != "rrd":
             losses = {**plugged(config[KEY], PLUGGED), **USER_LOSSES}
@@ -113,8 +114,9 @@ class Teaching:
         return self._items is not None
 
     def before_epoch(self, epoch_idx: int) -> None:
-        """Draws the uninteresting sets anew every ``uninteresting_redraw`` epochs."""
-        self._epoch = epoch_idx
+        """Draws the uninteresting sets anew every ``uninteresting_redraw`` epochs, shared ones per batch."""
+        # an epoch is what a stage is taken up by, so this one need not be kept
+        self._shared = torch_generator(self.seed, "shared", epoch_idx)
         if self._alternative is not None:
             self._alternative.before_epoch(epoch_idx)
         elif epoch_idx and epoch_idx % self.config["uninteresting_redraw"] == 0:
@@ -162,8 +164,9 @@ class Teaching:
 
     def _pairwise(self, side: _Side, rows: Tensor, interesting: Tensor, mask: Tensor) -> Tensor:
         """The same loss for a model that can only score pairs, on a few shared uninteresting columns."""
-        generator = torch_generator(self.seed, "shared", int(rows[0]), self._epoch + 1)
-        shared = torch.randint(1, mask.shape[1], (self.config["n_uninteresting_pairs"],), generator=generator)
+        shared = torch.randint(
+            1, mask.shape[1], (self.config["n_uninteresting_pairs"],), generator=self._shared
+        )
         columns = torch.cat([interesting, shared.to(rows.device).expand(len(rows), -1)], dim=1)
         pair_rows = rows.repeat_interleave(columns.shape[1])
         pair = (columns.flatten(), pair_rows) if side.swapped else (pair_rows, columns.flatten())

@@ -12,7 +12,7 @@ from recbole_ccd.compat import check_working_folder
 from recbole_ccd.config import Variant
 from recbole_ccd.parallel import workers_of
 from recbole_ccd.runs import reconfigured
-from recbole_ccd.state import Manifest, RunLock, create_folder, default_run_directory
+from recbole_ccd.state import Manifest, RunLock, check_vacant, create_folder, default_run_directory
 from recbole_ccd.state.manifest import SEARCH
 from recbole_ccd.state.sameness import check_data, versions
 from recbole_ccd.state.store import Store
@@ -44,6 +44,7 @@ def begin_search(
     config = trials[0].runs[0].config
     names = (f"tune-{config['dataset']}", config["model"], config["strategy"])
     top = Path(config["run_dir"] or default_run_directory(*names, None))
+    check_vacant(top)
     manifest = Manifest(SEARCH, versions=versions())
     search = Search(top, manifest, trials, make_stream, stop)
     manifest.data = search.check()

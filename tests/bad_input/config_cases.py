@@ -11,6 +11,8 @@ FORM = {
 }
 UNKNOWN = {
     "unknown-key": ["--embeding_size=8"],
+    "key-like-no-other": ["--qqqqqq=3"],
+    "argument-of-another": ["--new_block=today.inter"],
     "unknown-nested-key": ["--eval_args.mod=full"],
     "key-of-another-model": ["--mlp_embedding_size=8"],
     "key-of-a-member": ["--latent_dimension=8"],
@@ -21,7 +23,10 @@ UNKNOWN = {
     "model-of-another-kind": ["--model=SASRec"],
     "unknown-strategy": ["--strategy=cdc"],
     "unknown-preset": ["--preset=paper"],
+    "strategy-empty": ["--strategy=~"],
     "unknown-ablation": ["--ablation=no_pwi"],
+    "ablation-of-another": ["--strategy=lwc_kd", "--ablation=no_piw"],
+    "ablations-of-others": ["--strategy=lwc_kd,static", "--ablation=none,no_piw"],
     "unknown-metric": ["--metrics=[Recal]"],
     "metric-of-values": ["--metrics=[RMSE]"],
     "dataset-without-name": ["--dataset= "],
@@ -33,6 +38,7 @@ VALUES = {
     "no-choice": ["--graph=all"],
     "no-truth-value": ["--show_progress=maybe"],
     "no-entries": ["--topk=[]"],
+    "list-without-brackets": ["--topk=20,50"],
     "wrong-entry": ["--model=NGCF", "--hidden_size_list=[a]"],
     "no-members": ["--teacher_models=[]"],
     "proxies-twice": ["--proxies=[stability,stability]"],
@@ -85,6 +91,7 @@ ON_DATA = {
     "parameters-not-by-id": ["--teacher_models=[SpectralCF]"],
     "several-phases": ["--model=NCL", "--strategy=full_batch"],
     "no-inner-product": ["--model=NeuMF", "--strategy=graphsail"],
+    "no-inner-product-to-weigh": ["--model=NeuMF", "--strategy=piw"],
     "odd-layers": ["--model=LightGCN", "--growth=predictions", "--n_layers=3"],
     "odd-layers-of-a-member": [
         "--teacher_models=[LightGCN]",

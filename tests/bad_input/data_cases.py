@@ -100,6 +100,7 @@ ROWS = {
     "empty-id": with_line("\ti1\t3.0"),
     "id-that-reads-as-nothing": with_line("NA\ti1\t3.0"),
     "row-too-long": with_line("u1\ti1\t3.0\t4.0"),
+    "quote-never-closed": one(TIMED, [*LINES[:5], f'"{LINES[5]}', *LINES[6:]]),
     "quote-mark": one(TIMED, [*LINES[:5], f'"{LINES[5]}', *LINES[6:9], 'u1"\ti1\t3.0', *LINES[10:]]),
     "rows-longer-than-header": one(TIMED, [f"{line}\t1" for line in LINES]),
     "not-utf8": written({"inter": text(TIMED, LINES).encode().replace(b"u1\t", b"\xfc1\t")}),

@@ -208,7 +208,8 @@ def test_a_message_is_one_line_whatever_a_file_is_called(settings, tmp_path, mon
     monkeypatch.chdir(tmp_path)
     assert main([f"--config_files={settings}", "--dataset=new\nline", "--data_path=data"]) == 2
     assert capsys.readouterr().err == (
-        "error: data/new line: no such folder; point data_path at the folder that holds 'new line/'\n"
+        "error: data/new line: no such folder; point data_path at the folder that holds 'new line/', "
+        "or name another dataset\n"
     )
 
 

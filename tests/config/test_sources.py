@@ -57,10 +57,13 @@ def test_dictionaries_are_merged_deeply(tmp_path):
 
 
 def test_data_path_of_the_bundled_data_set(tmp_path):
-    bundled = CCDConfig(config_dict={"data_path": str(tmp_path)})["data_path"]
-    assert "dataset_example" in bundled
-    (tmp_path / "ml-100k").mkdir()
+    bundled = CCDConfig()["data_path"]
+    assert bundled.endswith("dataset_example/ml-100k")
+    # a folder that is given counts, so that a wrong one is noticed
     assert CCDConfig(config_dict={"data_path": tmp_path})["data_path"] == str(tmp_path / "ml-100k")
+    # a record from where RecBole was installed elsewhere means the copy that is here
+    moved = CCDConfig(config_dict={"data_path": tmp_path / "dataset_example"})
+    assert moved["data_path"] == bundled
 
 
 def test_command_line_of_the_process_is_not_read(monkeypatch):

@@ -1,7 +1,10 @@
 """A block that arrives in pieces: what is validated on, and what is masked there."""
 
+from itertools import pairwise
+
 import pytest
 
+from recbole_ccd.data.cut import TRAIN, VALID
 from tests.data.test_stream import masked_and_wanted, of_users, pairs
 
 
@@ -18,6 +21,24 @@ def test_a_piece_masks_no_more_than_has_arrived(tiny_stream, make_config, number
         assert masked == of_users(everything if mask == "all" else alone, loader)
         assert positive == set(pairs(wanted.valid))
         assert loader.dataset.item_num == pieces[number].n_items
+
+
+def test_a_piece_validates_on_nothing_that_comes_after_it(tiny_stream):
+    block = tiny_stream[1]
+    pieces = block.parts(3)
+    for piece, following in pairwise(pieces):
+        assert max(piece._rows[VALID], default=-1) < following._rows[TRAIN].min()
+    # and the last one on all that can be validated on
+    assert pieces[-1]._rows[VALID].tolist() == block._rows[VALID].tolist()
+
+
+@pytest.mark.parametrize("name", ["ENMF", "MultiVAE"])
+def test_what_has_arrived_is_the_history_of_models_that_read_rows(tiny_stream, make_config, name):
+    block = tiny_stream[1]
+    config, (first, second) = make_config(name, train_neg_sample_args=None), block.parts(2)
+    assert pairs(first.model_data(config)) == pairs(first.train)
+    assert pairs(second.model_data(config)) == pairs(first.train) + pairs(second.train)
+    assert pairs(block.model_data(config)) == pairs(block.train)
 
 
 def test_pieces_validate_on_the_block_alone_when_told_so(tiny_stream, make_config):

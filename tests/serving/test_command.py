@@ -135,6 +135,7 @@ REFUSED = {
     "a run's key": ({"epochs": "3"}, "unknown key 'epochs' beside --recommend (command line)"),
     "both": ({"export": "run"}, "--recommend and --export exclude each other"),
     "k": ({"k": "0"}, "k is '0' (command line); give an integer >= 1"),
+    "many digits": ({"k": "1" * 5000}, "k is '1111"),
     "exclude": (
         {"exclude_seen": "some"},
         "exclude_seen is 'some' (command line); give one of: all, ",
@@ -180,6 +181,35 @@ def test_bad_input_ends_with_two_and_one_line(case, run_dir, capsys):
 def test_arguments_that_cannot_be_read(arguments, message, capsys):
     assert main(arguments) == 2
     assert capsys.readouterr().err.startswith(f"error: {message}")
+
+
+@pytest.mark.parametrize("name", ["result.json", "vocabulary.json", "checkpoints/block-2/serving.pt"])
+def test_files_of_the_run_are_not_written_over(name, run_dir, capsys):
+    copied = Path(shutil.copytree(run_dir, "copied"))
+    before = (copied / name).read_bytes()
+    write_users("u1")
+    for command in (["--recommend=copied", "--users=users.txt"], ["--export=copied"]):
+        assert main([*command, f"--output=copied/{name}"]) == 2
+        assert capsys.readouterr().err == f"error: copied/{name} belongs to the run; give another --output\n"
+        assert (copied / name).read_bytes() == before
+    # what serving has left there is made anew
+    for _ in range(2):
+        assert main(["--export=copied", "--output=copied/vectors.npz"]) == 0
+
+
+def test_the_users_are_not_written_over(run_dir, capsys):
+    write_users("u1")
+    assert main([f"--recommend={run_dir}", "--users=users.txt", "--output=./users.txt"]) == 2
+    assert capsys.readouterr().err == "error: users.txt is the file that is read; give another --output\n"
+    assert Path("users.txt").read_text() == "u1\n"
+
+
+def test_unknown_users_are_named(run_dir, capsys):
+    write_users("u1", "u2 ", "somebody\ti3", "nobody", "x", "y")
+    assert main([f"--recommend={run_dir}", "--users=users.txt", "--output=out.csv"]) == 0
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        "popular items are for users who are not known: 'u2 ', 'nobody', 'x' and 1 more"
+    ]
 
 
 def test_a_full_disk_leaves_what_was_there(run_dir, monkeypatch, capsys):

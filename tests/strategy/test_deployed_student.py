@@ -10,11 +10,11 @@ from tests.strategy.runs import Recorded, follow, same_weights, teachers
 class Generating(Recorded):
     """CCD that remembers what stage 1 made of each block, and of which blocks its teacher was asked."""
 
-    def top_lists(self, teacher, block):
+    def top_lists(self, teacher, block, item_lists):
         # a teacher that was grown for a reminder is another one
         if teacher is self.teacher:
             self.asked = [*getattr(self, "asked", []), block.index]
-        return super().top_lists(teacher, block)
+        return super().top_lists(teacher, block, item_lists)
 
     def generate_student(self, block):
         student = super().generate_student(block)

@@ -228,6 +228,20 @@ def test_pairs_alone_estimate_the_same_loss(make_distillation, swapped):
     torch.testing.assert_close(estimate, side.weight * exact, rtol=0.01, atol=0)
 
 
+def test_shared_columns_are_drawn_for_each_batch(make_distillation):
+    trainer = make_distillation("NeuMF", n_uninteresting_pairs=5)
+    teaching, rows = trainer._teaching, torch.tensor([4, 9])
+
+    def losses(epoch):
+        teaching.before_epoch(epoch)
+        return [teaching._list_wise(teaching._users, rows).item() for _ in range(4)]
+
+    first, second = losses(1), losses(2)
+    assert len({*first, *second}) == 8
+    # whichever epochs have gone before, as after an interruption
+    assert losses(1) == first
+
+
 def test_a_student_of_pairs_learns_from_the_teacher(make_distillation):
     keys = {"dropout_prob": 0.0, "n_uninteresting_pairs": 30}
     trainer = make_distillation("NeuMF", epochs=2, learning_rate=0.03, **keys)

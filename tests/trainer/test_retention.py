@@ -1,3 +1,6 @@
+from copy import copy
+
+import numpy as np
 import pytest
 import torch
 from recbole.data.interaction import Interaction
@@ -184,6 +187,57 @@ def test_output_retention_is_the_divergence_on_earlier_rows(make_config, tiny_st
         q = live(wide)[0][0, 1 : frozen.n_items].softmax(dim=0)
         total += (p * (p / q).log()).sum()
     torch.testing.assert_close(loss, 0.3 * total / 3, atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize("graph", ["block", "cumulative"])
+def test_output_retention_reads_what_the_past_was_predicted_from(make_config, tiny_stream, graph):
+    # a block before in which most users do not occur
+    block, before = copy(tiny_stream[2]), tiny_stream[1].parts(60)[0]
+    block.previous = before
+    config, frozen = small_model(make_config, "MultiVAE", before, output_kl_weight=1.0, graph=graph)
+    live = grow(frozen, config, block).eval()
+    scatter(live, seed=1)
+    users = torch.arange(1, before.n_users)
+    batch = Interaction({"user_id": users})
+    (loss,) = OutputRetention(config, block, frozen, live, seed=0).losses(batch)
+    rows = before.train_so_far if graph == "cumulative" else before.train_matrix
+    kept = np.flatnonzero(rows.getnnz(axis=1))
+    # with the block's graph some have done nothing that the members could read
+    assert (len(kept) < len(users)) == (graph == "block")
+    old = torch.from_numpy(rows[kept].toarray())
+    wide = torch.zeros(len(kept), live.n_items)
+    wide[:, : frozen.n_items] = old
+    p = frozen(old)[0][:, 1:].log_softmax(dim=1)
+    q = live(wide)[0][:, 1 : frozen.n_items].log_softmax(dim=1)
+    torch.testing.assert_close(loss, (p.exp() * (p - q)).sum(dim=1).mean(), atol=1e-6, rtol=1e-4)
+
+
+def test_outputs_of_cdae_are_held_before_their_sigmoid(make_config, tiny_stream):
+    config, frozen, live = past_and_present(make_config, tiny_stream, "CDAE", output_kl_weight=1.0)
+    scatter(live, seed=1)
+    (loss,) = OutputRetention(config, tiny_stream[1], frozen, live, seed=0).losses(batch_of(tiny_stream[1]))
+    users = torch.tensor([3, 7, 20])
+    rows = torch.from_numpy(tiny_stream[0].train_matrix.toarray())[users]
+    wide = torch.zeros(3, live.n_items)
+    wide[:, : frozen.n_items] = rows
+    p = frozen(rows, users)[:, 1:].log_softmax(dim=1)
+    q = live(wide, users)[:, 1 : frozen.n_items].log_softmax(dim=1)
+    torch.testing.assert_close(loss, (p.exp() * (p - q)).sum(dim=1).mean(), atol=1e-6, rtol=1e-4)
+
+
+def test_pairs_held_are_no_more_than_a_batch_and_drawn_as_before(make_config, tiny_stream):
+    config, frozen, live = past_and_present(make_config, tiny_stream, "NeuMF", output_kl_weight=1.0)
+    scatter(live, seed=1)
+    block, batch = tiny_stream[1], batch_of(tiny_stream[1])
+    whole = PairRetention(config, block, frozen, live, seed=0).losses(batch)[0].item()
+    config["train_batch_size"] = 5
+    retention = PairRetention(config, block, frozen, live, seed=0)
+    state = retention.state()
+    drawn = [retention.losses(batch)[0].item() for _ in range(800)]
+    assert len(set(drawn)) > 100 and abs(sum(drawn) / len(drawn) - whole) < 0.1 * whole
+    again = PairRetention(config, block, frozen, live, seed=1)
+    again.load_state(state)
+    assert [again.losses(batch)[0].item() for _ in range(3)] == drawn[:3]
 
 
 @pytest.mark.parametrize("name", ["NeuMF", "DMF"])

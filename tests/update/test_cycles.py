@@ -78,9 +78,9 @@ def test_a_generated_student_takes_the_place_of_the_updated_one(copy_of, run_on,
 def test_the_teacher_of_the_block_before_is_not_asked_again(copy_of, new_block, monkeypatch):
     asked, top_lists, folder = [], CCD.top_lists, copy_of(2)
 
-    def watched(self, teacher, block):
+    def watched(self, teacher, block, item_lists):
         asked.append(block.index)
-        return top_lists(self, teacher, block)
+        return top_lists(self, teacher, block, item_lists)
 
     monkeypatch.setattr(CCD, "top_lists", watched)
     update(folder, new_block(2)[0], cycle="student")

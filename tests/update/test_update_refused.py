@@ -109,6 +109,10 @@ CASES = {
         files(new=[("u1", "i1"), ("u2", "i2")]),
         "new.inter: block 3 would have no test interactions; give more rows, or three files that divide them",
     ),
+    "a file that the run was begun with": (
+        files(new=block_rows()[1]),
+        "new.inter: all its interactions are in earlier blocks already; give later ones",
+    ),
     "a user without negatives": (
         files(a_train=ALL_ITEMS, a_valid=ROWS, a_test=ROWS),
         "user 'u0' has interacted with all 60 items known in block 3, so no negative can be drawn; filter "

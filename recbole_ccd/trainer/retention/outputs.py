@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from recbole.data.interaction import Interaction
+from recbole.model.abstract_recommender import GeneralRecommender
+from recbole.model.general_recommender import CDAE
 from torch import Tensor
 
+from recbole_ccd.data.block import Block
 from recbole_ccd.loss.output_kl import output_kl, pairwise_kl
+from recbole_ccd.model.growth import inference_rows
 from recbole_ccd.model.history import reading
 from recbole_ccd.model.scoring import score_pairs, score_rows
+from recbole_ccd.seeding import torch_generator
 from recbole_ccd.trainer.retention.base import Retention
 
 if TYPE_CHECKING:
@@ -18,7 +25,19 @@ if TYPE_CHECKING:
 
 
 class OutputRetention(Retention):
-    """For auto-encoders: KL between the frozen and the live output distribution on earlier interactions."""
+    """For auto-encoders: KL between the frozen and the live output distribution on earlier interactions.
+
+    Both read what the frozen model predicted from before the block. Users without any are left out: they all
+    have the one output of an empty row.
+    """
+
+    def __init__(
+        self, config: CCDConfig, block: Block, frozen: GeneralRecommender, live: GeneralRecommender, seed: int
+    ) -> None:
+        """As of :class:`Retention`."""
+        super().__init__(config, block, frozen, live, seed)
+        self._read = inference_rows(block.previous, config)
+        self._has_any = torch.from_numpy(np.diff(self._read.indptr) > 0).to(live.device)
 
     @staticmethod
     def is_wanted(config: CCDConfig) -> bool:
@@ -28,17 +47,49 @@ class OutputRetention(Retention):
     def losses(self, interaction: Interaction) -> tuple[Tensor, ...]:
         """The weighted divergence of the batch's earlier users."""
         users = self.earlier_users(interaction)
+        users = users[self._has_any[users]]
         if not len(users):
             return self._nothing()
-        with torch.no_grad(), reading(self.frozen, self.earlier):
-            frozen = score_rows(self.frozen, users)
-        with reading(self.live, self.earlier):
-            live = score_rows(self.live, users)[:, : self.frozen.n_items]
+        with torch.no_grad(), reading(self.frozen, self._read):
+            frozen = _logits(self.frozen, users)
+        with reading(self.live, self._read):
+            live = _logits(self.live, users)[:, : self.frozen.n_items]
         return (self.config["output_kl_weight"] * output_kl(frozen[:, 1:], live[:, 1:]),)
 
 
+def _logits(model: GeneralRecommender, users: Tensor) -> Tensor:
+    if isinstance(model, CDAE):
+        # its scores have been through a sigmoid, after which a softmax tells no item from another
+        return model(model.get_rating_matrix(users), users)
+    return score_rows(model, users)
+
+
 class PairRetention(Retention):
-    """For models that score pairs only: Bernoulli KL on the users' earlier interactions."""
+    """For models that score pairs only: Bernoulli KL on the users' earlier interactions.
+
+    Of more of them than ``train_batch_size`` so many are drawn: of a mean a sample is an unbiased estimate.
+    """
+
+    def __init__(
+        self, config: CCDConfig, block: Block, frozen: GeneralRecommender, live: GeneralRecommender, seed: int
+    ) -> None:
+        """As of :class:`Retention`."""
+        super().__init__(config, block, frozen, live, seed)
+        self._generator = torch_generator(seed, "pairs")
+
+    def state(self) -> dict[str, Any]:
+        """Where the draw of pairs is."""
+        return {"generator": self._generator.get_state()}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """See :class:`Retention`."""
+        self._generator.set_state(state["generator"])
+
+    def _some(self, users: Tensor, items: Tensor, n_pairs: int) -> tuple[Tensor, Tensor]:
+        if len(items) <= n_pairs:
+            return users, items
+        drawn = torch.randperm(len(items), generator=self._generator)[:n_pairs].to(items.device)
+        return users[drawn], items[drawn]
 
     @staticmethod
     def is_wanted(config: CCDConfig) -> bool:
@@ -51,7 +102,8 @@ class PairRetention(Retention):
         rows, items = self.positives(self.earlier, users)
         if not len(items):
             return self._nothing()
+        users, items = self._some(users[rows], items, self.config["train_batch_size"])
         with torch.no_grad():
-            frozen = score_pairs(self.frozen, users[rows], items)
-        live = score_pairs(self.live, users[rows], items)
+            frozen = score_pairs(self.frozen, users, items)
+        live = score_pairs(self.live, users, items)
         return (self.config["output_kl_weight"] * pairwise_kl(frozen, live),)
