@@ -30,9 +30,12 @@ A key is set in a YAML file (`--config_files=my.yaml`), as `--key=value`, or in 
 Later ones win: RecBole's defaults, the files of `properties/` (overall, learning, strategy, model, dataset,
 preset, `strategy_args`, ablation), your files in order, `config_dict`, the command line. Dictionaries are
 merged key by key: `--teacher_args.embedding_size=32` leaves the rest of `teacher_args` as it is. `~` is
-None. RecBole's keys that do not stand here keep RecBole's meaning and default; unknown keys and impossible
-values are [errors](errors.md). Keys of one model (`n_layers`, `mlp_hidden_size` …) are in RecBole's
-documentation of that model: given plainly they are the student's, under `teacher_args` the members'.
+None. On the command line a list is `"--topk=[20, 50]"`, in quotes if there are spaces in it, and several
+files are `"--config_files=a.yaml b.yaml"`. RecBole's keys that do not stand here keep RecBole's meaning and
+default, but for those of what it writes itself (`checkpoint_dir`, `save_dataset`, `save_dataloaders`) and
+`repeatable`, which nothing here reads; unknown keys and impossible values are [errors](errors.md). Keys of
+one model (`n_layers`, `mlp_hidden_size` …) are in RecBole's documentation of that model: given plainly they
+are the student's, under `teacher_args` the members'.
 """
 PER_STAGE = """\
 Each of RecBole's keys of training below can be set for one stage by putting the stage before it. `~`, the

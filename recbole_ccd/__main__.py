@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
+from recbole_ccd import __version__
 from recbole_ccd.stopping import Stop
 
 USAGE = """usage: run_ccd.py [--key=value ...]
@@ -39,6 +40,7 @@ USAGE = """usage: run_ccd.py [--key=value ...]
                          items of a new one, separated by spaces; --exclude_seen=evaluation or none
   --export=RUN_DIR --output=FILE.npz
                          its embeddings and tokens for a vector index
+  --version              what this is
   --seed=2020 --epochs=100 --teacher_models=[LightGCN,MultiVAE] ...
                          every other key of RecBole and of recbole_ccd's properties/*.yaml
 """
@@ -57,6 +59,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = [_at_home(text) for text in (sys.argv[1:] if argv is None else argv)]
     if {"-h", "--help"} & set(arguments):
         print(USAGE, end="")
+        return 0
+    if "--version" in arguments:
+        print(f"recbole_ccd {__version__}")
         return 0
     from recbole_ccd.errors import CCDError
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from recbole_ccd import __version__
 from recbole_ccd.__main__ import main
 from tests.conftest import SMALL, SMALL_CCD
 
@@ -77,6 +78,8 @@ def test_help_answers_without_loading_anything(command, tmp_path):
     assert (done.returncode, done.stderr) == (0, "") and done.stdout.startswith(
         "usage: run_ccd.py [--key=value ...]"
     )
+    named = execute([*command, "--version"], tmp_path)
+    assert (named.returncode, named.stdout) == (0, f"recbole_ccd {__version__}\n")
     loaded = execute([sys.executable, "-X", "importtime", *command[1:], "-h"], tmp_path).stderr
     assert " torch" not in loaded and " recbole." not in loaded
     assert not everything_in(tmp_path)
