@@ -8,7 +8,7 @@ from recbole_ccd.loss.graphsail import (
     share_of_past,
 )
 from recbole_ccd.loss.listwise import list_wise_loss, masked_log_sum_exp
-from recbole_ccd.loss.lwc_kd import contrastive_loss, contrastive_terms
+from recbole_ccd.loss.lwc_kd import contrastive_terms
 from recbole_ccd.loss.output_kl import output_kl, pairwise_kl
 from recbole_ccd.loss.piw import ImitationWeight, cluster_loss, soft_assignment
 from recbole_ccd.loss.ranking_distillation import estimated_ranks, ranking_distillation, ranking_weights
@@ -23,7 +23,6 @@ __all__ = [
     "best_places",
     "cluster_loss",
     "collaborative_loss",
-    "contrastive_loss",
     "contrastive_terms",
     "estimated_ranks",
     "global_structure_loss",

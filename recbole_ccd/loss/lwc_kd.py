@@ -67,39 +67,6 @@ def contrastive_terms(
     return losses.masked_fill(~active, 0.0), active
 
 
-def contrastive_loss(
-    anchors: Tensor,
-    candidates: Tensor,
-    rows: Tensor,
-    cols: Tensor,
-    temperature: float,
-    weights: Tensor | None = None,
-) -> Tensor:
-    r"""One term of :func:`contrastive_terms`, averaged over the anchors.
-
-    Source: LWC-KD, Wang et al., CIKM 2021; ``weights`` from PIW, Wang et al., AAAI 2023.
-
-    Args:
-        anchors: (B, d) embeddings before the update; taken as constants.
-        candidates: (N, d) live embeddings. Every row takes part in the softmax: leave [PAD] out.
-        rows: (P,) anchor of each positive pair, in [0, B).
-        cols: (P,) candidate of each positive pair, in [0, N). A repeated pair counts twice.
-        temperature: Temperature of the softmax.
-        weights: (B,) weight of each anchor, or None for 1.
-
-    Returns:
-        Scalar: sum of weight times loss over the anchors that have positives, divided by their number; 0,
-        with a gradient, when there is none.
-
-    Raises:
-        ValueError: If the temperature is not positive or the shapes do not agree.
-    """
-    everything = (slice(0, len(candidates)),)
-    losses, active = contrastive_terms(anchors, candidates, everything, rows, cols, temperature)
-    losses = losses.squeeze(1) if weights is None else losses.squeeze(1) * weights
-    return losses.sum() / active.sum().clamp(min=1)
-
-
 class _Contrast(torch.autograd.Function):
     """All losses of some anchors, with a gradient for the candidates.
 

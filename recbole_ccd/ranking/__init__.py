@@ -1,7 +1,7 @@
 """Who ranks where: batches of users × items are scored, reduced to ids or ranks, and dropped."""
 
 from recbole_ccd.ranking.lists import top_lists
-from recbole_ccd.ranking.rank import ensemble_scores, ranks, ranks_of
+from recbole_ccd.ranking.rank import ensemble_scores, ranks_of
 from recbole_ccd.ranking.replay import draw_replay, merge_pairs
 from recbole_ccd.ranking.topk import ScoreFn, mask_rows, top_k, users_at_a_time
 from recbole_ccd.ranking.uninteresting import UninterestingSampler
@@ -13,7 +13,6 @@ __all__ = [
     "ensemble_scores",
     "mask_rows",
     "merge_pairs",
-    "ranks",
     "ranks_of",
     "top_k",
     "top_lists",

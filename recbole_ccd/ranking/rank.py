@@ -14,21 +14,6 @@ from recbole_ccd.ranking.topk import highest
 _SORTED_ROWS = 16
 
 
-def ranks(scores: Tensor) -> Tensor:
-    """Rank of every item, 1 for the highest score.
-
-    Args:
-        scores: (B, n) scores; column 0 ([PAD]) does not count.
-
-    Returns:
-        (B, n) float32 ranks; among equal scores the lower column comes first, and [PAD] gets rank n.
-    """
-    n = scores.shape[1]
-    places = torch.arange(1, n, dtype=torch.float32, device=scores.device)
-    result = torch.full(scores.shape, float(n), device=scores.device)
-    return result.scatter_(1, _descending_order(scores[:, 1:]).add_(1), places.expand(len(scores), -1))
-
-
 def ranks_of(scores: Tensor, items: Tensor, sample: Tensor | None = None) -> Tensor:
     """Rank of given items among all items.
 

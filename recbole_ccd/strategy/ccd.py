@@ -192,6 +192,8 @@ class CCD(DistillingStrategy):
     def _source(self, role: str, name: str, model: GeneralRecommender, block: Block) -> ReplaySource:
         n_candidates = self.config.per_block(f"{role}_replay_candidates", block.index)
         n_draws = self.config.per_block(f"{role}_replay_{name}", block.index)
+        if not n_draws:
+            return ReplaySource(name, model, 0)
         return ReplaySource(name, model, n_draws, self._top_items(model, block)[:, :n_candidates])
 
     def _top_items(self, model: GeneralRecommender, block: Block) -> torch.Tensor:

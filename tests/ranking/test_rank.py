@@ -5,7 +5,7 @@ import weakref
 import pytest
 import torch
 
-from recbole_ccd.ranking import ensemble_scores, ranks, ranks_of
+from recbole_ccd.ranking import ensemble_scores, ranks_of
 
 
 def naive_ranks(scores):
@@ -34,16 +34,7 @@ def coarse_scores(n_rows, n, seed):
 
 def test_ranks_by_hand():
     scores = torch.tensor([[9.0, 1.0, 3.0, 3.0, 2.0]])
-    assert ranks(scores).tolist() == [[5.0, 4.0, 1.0, 2.0, 3.0]]
     assert ranks_of(scores, torch.tensor([[1, 2, 3, 4, 0]])).tolist() == [[4.0, 1.0, 1.0, 3.0, 0.0]]
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_ranks_equal_naive(seed):
-    scores = coarse_scores(6, 40, seed)
-    assert torch.equal(ranks(scores), naive_ranks(scores))
-    continuous = torch.randn(6, 40, generator=torch.Generator().manual_seed(seed))
-    assert torch.equal(ranks(continuous), naive_ranks(continuous))
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -55,16 +46,17 @@ def test_ranks_of_equal_naive(seed, n_wanted):
         assert torch.equal(ranks_of(scores, items), naive_ranks_of(scores, items))
 
 
-def test_ranks_of_agree_with_ranks_without_ties():
+def test_ranks_of_are_places_without_ties():
     generator = torch.Generator().manual_seed(3)
     scores = torch.randn(5, 200, generator=generator)
     items = torch.randint(1, 200, (5, 30), generator=generator)
-    assert torch.equal(ranks_of(scores, items), ranks(scores).gather(1, items))
+    assert torch.equal(ranks_of(scores, items), naive_ranks(scores).gather(1, items))
 
 
 def test_all_tied_and_infinite():
     scores = torch.zeros(1, 5)
-    assert ranks(scores).tolist() == [[5.0, 1.0, 2.0, 3.0, 4.0]]
+    # the ensemble breaks ties by column
+    assert ensemble_scores([scores], exponent=1.0)[0, 1:].tolist() == pytest.approx([1, 1 / 2, 1 / 3, 1 / 4])
     assert ranks_of(scores, torch.tensor([[4, 1]])).tolist() == [[1.0, 1.0]]
     scores = torch.tensor([[torch.inf, -torch.inf, 1.0, torch.inf]])
     assert ranks_of(scores, torch.tensor([[1, 2, 3]])).tolist() == [[3.0, 2.0, 1.0]]
@@ -73,14 +65,13 @@ def test_all_tied_and_infinite():
 def test_padding_score_does_not_matter():
     for pad in (torch.nan, torch.inf, -torch.inf):
         scores = torch.tensor([[pad, 2.0, 3.0]])
-        assert ranks(scores).tolist() == [[3.0, 2.0, 1.0]]
         assert ranks_of(scores, torch.tensor([[0, 1, 0]])).tolist() == [[0.0, 2.0, 0.0]]
 
 
 def test_no_items_wanted_and_no_rows():
     assert ranks_of(torch.zeros(2, 5), torch.zeros(2, 0, dtype=torch.int64)).shape == (2, 0)
     assert ranks_of(torch.zeros(0, 5), torch.zeros(0, 3, dtype=torch.int64)).shape == (0, 3)
-    assert ranks(torch.zeros(0, 5)).shape == (0, 5)
+    assert ensemble_scores([torch.zeros(0, 5)]).shape == (0, 5)
 
 
 def test_ensemble_by_hand():
@@ -160,7 +151,7 @@ def test_a_cut_ensemble_ranks_what_every_member_puts_first_as_ever(n_members):
     members = [base + 0.01 * torch.randn(8, 300, generator=generator) for _ in range(n_members)]
     cut, whole = (ensemble_scores(members, depth=depth) for depth in (100, None))
     torch.testing.assert_close(cut.topk(20).values, whole.topk(20).values)
-    ranked = torch.stack([ranks(member) <= 100 for member in members]).any(0)
+    ranked = torch.stack([naive_ranks(member) <= 100 for member in members]).any(0)
     ranked[:, 0] = False
     assert torch.equal(cut > -torch.inf, ranked)
 
