@@ -16,7 +16,7 @@ import yaml
 from recbole_ccd.errors import RunError
 from recbole_ccd.files import atomic_write, first_line, is_temporary
 from recbole_ccd.state.lock import LOCK
-from recbole_ccd.state.manifest import MANIFEST
+from recbole_ccd.state.manifest import MANIFEST, PREVIOUS
 
 
 def create_folder(path: str | os.PathLike[str]) -> Path:
@@ -63,7 +63,8 @@ def _is_occupied(folder: Path) -> bool:
 
 
 def _refuse(folder: Path, occupied: bool) -> None:
-    if occupied and (folder / MANIFEST).is_file():
+    # a run that is under way has, for a moment, the one before alone
+    if occupied and any((folder / name).is_file() for name in (MANIFEST, PREVIOUS)):
         raise RunError(f"{folder} holds a run; go on with it by --resume={folder}, or give another --run_dir")
     if occupied:
         raise RunError(f"{folder} exists and is not empty; give another --run_dir")

@@ -34,7 +34,7 @@ class Program:
     def __init__(self, folder, *arguments, prepare=lambda: None):
         self._output = tempfile.TemporaryFile()
         self._process = multiprocessing.get_context("fork").Process(
-            target=self._run, args=(folder, arguments, prepare)
+            target=self._run, args=(folder, arguments, prepare), daemon=True
         )
         self._process.start()
         self.pid = self._process.pid
