@@ -166,11 +166,15 @@ class DistillingStrategy(Strategy):
 
     def _new_student(self, config: CCDConfig, block: Block) -> GeneralRecommender:
         old = self.student if self.config["student_start"] == "previous" else None
-        if old is not None and (old.n_users, old.n_items) != (block.n_users, block.n_items):
+        if old is None:
+            return build(config, block)
+        known = (block.n_users, block.n_items)
+        brings_nobody = known == (block.n_old_users, block.n_old_items)
+        if brings_nobody or (old.n_users, old.n_items) != known:
             return self.grow(old, config, block)
+        # it is of this block already
         student = build(config, block)
-        if old is not None:
-            student.load_state_dict(old.state_dict())
+        student.load_state_dict(old.state_dict())
         return student
 
     def update_members(

@@ -5,12 +5,23 @@ import math
 import pytest
 import torch
 
+from recbole_ccd.model.growth import build
+from recbole_ccd.quick_start import create_strategy, create_stream
 from recbole_ccd.strategy import CCD, STRATEGIES, BaseModels, distilling
 from recbole_ccd.trainer.base import StageTrainer
 from recbole_ccd.trainer.replay import ReplayTrainer
 from tests.conftest import few
-from tests.model.small_models import all_scores
-from tests.strategy.runs import follow, matrices, recorded, same_weights, teachers
+from tests.model.small_models import all_scores, scatter
+from tests.strategy.runs import (
+    block_rows,
+    follow,
+    matrices,
+    recorded,
+    same_weights,
+    teachers,
+    triples,
+    write_files,
+)
 
 KEYS = {"metric_decimal_place": 15, "learning_rate": 0.005, **teachers("BPR")}
 # in this stream nobody is absent
@@ -113,6 +124,25 @@ def test_a_frozen_student_that_keeps_its_predictions_predicts_the_same_for_ever(
         changes = [scores[: len(first), : first.shape[1]] - first for scores in later]
         drift[growth] = max(change[1:, 1:].abs().max().item() for change in changes)
     assert len(changes) == 2 and drift["predictions"] < 1e-4 * first.abs().max() < drift["embeddings"]
+
+
+def test_a_new_student_keeps_predictions_where_a_block_brings_nobody(make_config, tmp_path):
+    base = block_rows()[0]
+    names = write_files(tmp_path, "files", triples([base, base[::2]]))
+    keys = {"strategy": "distill_each_block", "growth": "predictions", "graph": "block"}
+    files = {"dataset": "files", "data_path": tmp_path, "benchmark_filename": names}
+    config = make_config(student_start="previous", **keys, **files, **teachers("BPR"))
+    first, second = create_stream(config)
+    assert (first.n_users, first.n_items) == (second.n_users, second.n_items)
+    strategy = create_strategy(config)
+    strategy.student = old = build(config, first)
+    scatter(old, seed=1)
+    before, after = all_scores(old), all_scores(strategy._new_student(config, second))
+    torch.testing.assert_close(after[1:, 1:], before[1:, 1:], atol=1e-3 * before.abs().max().item(), rtol=0)
+    # the graph is another one
+    copied = build(config, second)
+    copied.load_state_dict(old.state_dict())
+    assert (all_scores(copied) - before)[1:, 1:].abs().max() > 0.1 * before.abs().max()
 
 
 @pytest.mark.slow
