@@ -156,6 +156,12 @@ def test_a_single_ablation_leaves_the_competitors_whole(given):
     assert runs[0].config["lwc_kd_weight"] > 0 == runs[1].config["lwc_kd_weight"]
 
 
+@pytest.mark.parametrize("strategy", ["ccd", "lwc_kd"])
+def test_none_alone_takes_nothing_away(strategy):
+    (run,) = expand(config_dict=SETTINGS | {"seed": 1}, argv=[f"--strategy={strategy}", "--ablation=none"])
+    assert (run.label, run.folder, run.config["ablation"]) == (strategy, f"{strategy}-1", None)
+
+
 def test_strategies_that_are_compared_may_differ_in_settings_of_their_own():
     arguments = ["--strategy=lwc_kd,piw,ccd", "--strategy_args.lwc_kd.lwc_kd_weight=3.5"]
     runs = {run.config["strategy"]: run.config for run in expand(config_dict=SETTINGS, argv=arguments)}
