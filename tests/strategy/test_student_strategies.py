@@ -161,7 +161,7 @@ def test_graphsail_keeps_a_student_where_it_was(run):
     assert moved[1] < moved[0]
 
 
-@pytest.mark.parametrize("name", few(("static", "fine_tune", "lwc_kd", "piw"), "fine_tune", "lwc_kd"))
+@pytest.mark.parametrize("name", few(("static", "fine_tune", "lwc_kd"), "fine_tune", "lwc_kd"))
 def test_a_student_of_pairs_follows_the_stream(run, name):
     strategy = run(name, model="NeuMF", base="plain", **NEUMF)
     assert [len(row) for row in strategy.result.summary("student", "recall@5")["R"]] == [1, 2, 3]
