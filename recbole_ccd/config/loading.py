@@ -44,7 +44,6 @@ from recbole_ccd.config.plugins import (
 )
 from recbole_ccd.config.sources import ConfigLoader, merged, read_layers
 from recbole_ccd.config.strict import (
-    NOTHING,
     check_ablated,
     check_ablation,
     check_keys,
@@ -159,7 +158,7 @@ class LoadedConfig(Config):
         name = self.external_config_dict.get(key, self.internal_config_dict[key])
         if key == "strategy":
             return f"{key}/{choose(key, name, self._source(key), plugged(self._plugins, STRATEGIES))}"
-        return None if name in (None, NOTHING) else f"{key}/{choose(key, name, self._source(key))}"
+        return None if name is None else f"{key}/{choose(key, name, self._source(key))}"
 
     def _properties_of(self, file: str) -> Mapping[str, Any]:
         """What a file of ours holds, or what a strategy of the user's has in its place."""
@@ -192,7 +191,6 @@ class LoadedConfig(Config):
         check_settings(settings, self.internal_config_dict, nullable, self._source, losses)
         if settings.get("teacher_models"):
             self._check_teacher(settings)
-        settings.update({key: None for key in ("preset", "ablation") if settings[key] == NOTHING})
         if settings["strategy"] in ALWAYS_TAUGHT:
             # what is recorded is what is done, also where one file serves other strategies too
             settings["base"] = "distilled"

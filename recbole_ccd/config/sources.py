@@ -7,7 +7,7 @@ import enum
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,9 @@ TEXT_KEYS = frozenset(
         "seq_separator",
     }
 )
+# what stands for ~ in keys that name a file of ours, as in a list of them
+NOTHING = "none"
+_OPTIONAL_FILES = ("preset", "ablation")
 _TIMESTAMP = "tag:yaml.org,2002:timestamp"
 _MERGE = "tag:yaml.org,2002:merge"
 
@@ -212,7 +215,14 @@ def read_layers(
     if config_dict is not None and not isinstance(config_dict, Mapping):
         raise ConfigError(f"config_dict is a {type(config_dict).__name__}; give a dictionary of settings")
     settings = Layer("config_dict", plain_keys(config_dict or {}, "config_dict"))
-    return [*layers, settings, Layer("command line", arguments)]
+    return [
+        replace(layer, values={**layer.values, **dict.fromkeys(_said_to_be_none(layer))})
+        for layer in (*layers, settings, Layer("command line", arguments))
+    ]
+
+
+def _said_to_be_none(layer: Layer) -> list[str]:
+    return [key for key in _OPTIONAL_FILES if layer.values.get(key) == NOTHING]
 
 
 def parse_arguments(arguments: Iterable[str]) -> dict[str, Any]:

@@ -30,8 +30,6 @@ _ARGUMENTS = {
     **dict.fromkeys(("users", "k", "output", "exclude_seen", "role"), "recommend=RUN_DIR"),
     **dict.fromkeys(("tune_algorithm", "tune_trials"), "tune=FILE"),
 }
-# what stands for ~ among presets and ablations, as in a list of them
-NOTHING = "none"
 # the strategy that ablations take parts away from
 ABLATED = "ccd"
 
@@ -62,7 +60,8 @@ def check_keys(layer: Layer, known: Collection[str], student: str, teachers: Seq
 
 def _unknown(key: str, source: str, known: Collection[str], student: str, teachers: Sequence[str]) -> str:
     start = f"unknown key '{one_line(key)}' ({source})"
-    near = f"the nearest known key is '{nearest(key, known)}'"
+    word = nearest(key, known)
+    near = f"the nearest known key is '{word}'"
     if key == "config_files":
         return f"{start}: files are named on the command line or in config_file_list; move it there"
     if key in _ARGUMENTS:
@@ -74,9 +73,9 @@ def _unknown(key: str, source: str, known: Collection[str], student: str, teache
     if key in all_model_keys():
         owner = next(model for model in general_models() if key in model_keys(model))
         return f"{start}: it belongs to {owner}, not to {student}, and {near}; correct or remove it"
-    if not similar(key, nearest(key, known)):
+    if not similar(key, word):
         return f"{start}; docs/options.md lists those that there are"
-    return f"{start}; did you mean '{nearest(key, known)}'?"
+    return f"{start}; did you mean '{word}'?"
 
 
 def check_strategy_args(layers: Sequence[Layer], plugins: Named = None) -> None:

@@ -14,8 +14,8 @@ from recbole_ccd.config.ccd_config import CCDConfig
 from recbole_ccd.config.checks import CHECKS
 from recbole_ccd.config.conditions import check_value
 from recbole_ccd.config.plugins import KEY, STRATEGIES, plugged
-from recbole_ccd.config.sources import ConfigLoader, Layer, plain, read_layers
-from recbole_ccd.config.strict import ABLATED, NOTHING, check_ablated
+from recbole_ccd.config.sources import NOTHING, ConfigLoader, Layer, plain, read_layers
+from recbole_ccd.config.strict import ABLATED, check_ablated
 from recbole_ccd.errors import ConfigError, one_line
 
 VARIANT_KEYS = ("strategy", "base", "ablation", "seed")
@@ -204,10 +204,10 @@ def _with_single_ablation(lists: dict[str, _List], layers: Sequence[Layer]) -> d
 
 def _check_ablated(lists: Mapping[str, _List]) -> None:
     """Refuses ablations where none of the strategies listed is the one that they are of."""
-    strategies = lists["strategy"].entries if "strategy" in lists else [ABLATED]
-    for ablation in filter(None, lists["ablation"].entries if "ablation" in lists else ()):
-        if ABLATED not in strategies:
-            check_ablated(strategies[0], ablation, lists["ablation"].source)
+    if not {"strategy", "ablation"} <= lists.keys() or ABLATED in lists["strategy"].entries:
+        return
+    for ablation in filter(None, lists["ablation"].entries):
+        check_ablated(lists["strategy"].entries[0], ablation, lists["ablation"].source)
 
 
 def _deciding(layers: Sequence[Layer], key: str) -> Layer | None:

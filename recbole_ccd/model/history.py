@@ -44,24 +44,37 @@ class PaddedRows:
         return self._values[torch.where(position < end, position, len(self._values) - 1)].to(self._device)
 
 
+History = tuple[PaddedRows, PaddedRows]
+"""What an auto-encoder reads: items and weights of each user's row."""
+
+
+def padded(matrix: csr_matrix, device: torch.device) -> History:
+    """Items and weights of each row; it costs a pass over all interactions.
+
+    Args:
+        matrix: users × items with the interactions' weights; 1 for real ones.
+        device: where the rows are wanted.
+    """
+    width = max(int(np.diff(matrix.indptr).max(initial=0)), 1)
+    ids, weights = matrix.indices.astype(np.int64), matrix.data.astype(np.float32)
+    return PaddedRows(matrix, ids, width, device), PaddedRows(matrix, weights, width, device)
+
+
 def use_history(model: AutoEncoderMixin, matrix: csr_matrix) -> None:
     """Makes an auto-encoder read these rows from now on.
 
     Args:
         model: a RecBole auto-encoder (MultiVAE, MultiDAE, RecVAE, CDAE, …).
-        matrix: users × items with the interactions' weights; 1 for real ones.
+        matrix: as of :func:`padded`.
     """
-    width = max(int(np.diff(matrix.indptr).max(initial=0)), 1)
-    ids, weights = matrix.indices.astype(np.int64), matrix.data.astype(np.float32)
-    model.history_item_id = PaddedRows(matrix, ids, width, model.device)
-    model.history_item_value = PaddedRows(matrix, weights, width, model.device)
+    model.history_item_id, model.history_item_value = padded(matrix, model.device)
 
 
 @contextmanager
-def reading(model: AutoEncoderMixin, matrix: csr_matrix) -> Iterator[None]:
-    """Makes an auto-encoder read other rows for a while; arguments as of :func:`use_history`."""
+def reading(model: AutoEncoderMixin, rows: History) -> Iterator[None]:
+    """Makes an auto-encoder read other rows for a while, which :func:`padded` has made once."""
     before = model.history_item_id, model.history_item_value
-    use_history(model, matrix)
+    model.history_item_id, model.history_item_value = rows
     try:
         yield
     finally:

@@ -118,12 +118,13 @@ class _MeanOfAll(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, adjacency: Tensor, ego: Tensor, n_layers: int) -> Tensor:
         ctx.adjacency, ctx.n_layers = adjacency, n_layers
-        return _sum_of_layers(adjacency, ego, n_layers) / (n_layers + 1)
+        return _mean_of_layers(adjacency, ego, n_layers)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None]:
-        return None, _sum_of_layers(ctx.adjacency, grad / (ctx.n_layers + 1), ctx.n_layers), None
+        # the map is its own transpose
+        return None, _sum_of_layers(ctx.adjacency, grad.contiguous() / (ctx.n_layers + 1), ctx.n_layers), None
 
 
 class _MeanOfLayers(torch.autograd.Function):
@@ -167,6 +168,10 @@ def _sum_of_layers(adjacency: Tensor, x: Tensor, n_layers: int) -> Tensor:
     for _ in range(n_layers):
         total = propagate(adjacency, total).add_(x)
     return total
+
+
+def _mean_of_layers(adjacency: Tensor, x: Tensor, n_layers: int) -> Tensor:
+    return _sum_of_layers(adjacency, x, n_layers) / (n_layers + 1)
 
 
 def _sum_of_layers_from(adjacency: Tensor, rows: Tensor, nodes: Tensor, n_layers: int) -> Tensor:
@@ -266,20 +271,17 @@ class LightGCN(RecBoleLightGCN):
         final = torch.cat([users, items])
         # the own embeddings are of the size of the final ones, which are the start
         own = final.clone()
-        residual = final - self._mean_of_layers(own)
+        residual = final - _mean_of_layers(self.norm_adj_matrix, own, self.n_layers)
         direction = residual.clone()
         power = residual.square().sum(dim=0)
         for _ in range(_SOLVER_STEPS):
-            image = self._mean_of_layers(direction)
+            image = _mean_of_layers(self.norm_adj_matrix, direction, self.n_layers)
             step = power / (direction * image).sum(dim=0).clamp(min=_TINY)
             own += step * direction
             residual -= step * image
             last, power = power, residual.square().sum(dim=0)
             direction = residual + power / last.clamp(min=_TINY) * direction
         return own[: self.n_users], own[self.n_users :]
-
-    def _mean_of_layers(self, x: Tensor) -> Tensor:
-        return _sum_of_layers(self.norm_adj_matrix, x, self.n_layers) / (self.n_layers + 1)
 
     def calculate_loss(self, interaction: Interaction) -> Tensor:
         """RecBole's loss: BPR on the final embeddings, and the regularised own ones."""

@@ -97,21 +97,21 @@ def _recommend(given: dict[str, str]) -> None:
     served = load_student(given["recommend"], given.get("role", "student"))
     served.fold_in({token: items for token, items in users.items() if items})
     start = perf_counter()
-    sources = _write(served, list(users), int(k), exclude, Path(given["output"]))
+    sources, unknown = _write(served, list(users), int(k), exclude, Path(given["output"]))
     seconds = perf_counter() - start
     shown = ", ".join(f"{n} {source}" for source, n in sources.items())
     print(f"{served}: {len(users)} users ({shown}) in {seconds:.1f}s: {given['output']}")
-    if unknown := [token for token in users if not served.knows(token)]:
-        print(f"popular items are for users who are not known: {_first(unknown)}")
+    if unknown:
+        more = sources[POPULAR] - len(unknown)
+        named = ", ".join(one_line(repr(token)) for token in unknown) + (f" and {more} more" if more else "")
+        print(f"popular items are for users who are not known: {named}")
 
 
-def _first(tokens: Sequence[str]) -> str:
-    shown = ", ".join(one_line(repr(token)) for token in tokens[:_SHOWN])
-    return shown if len(tokens) <= _SHOWN else f"{shown} and {len(tokens) - _SHOWN} more"
-
-
-def _write(served: ServedModel, users: list[str], k: int, exclude: str, path: Path) -> dict[str, int]:
-    """Writes recommendations user by user; returns the number of users by source."""
+def _write(
+    served: ServedModel, users: list[str], k: int, exclude: str, path: Path
+) -> tuple[dict[str, int], list[str]]:
+    """Writes recommendations user by user; returns the number of users by source, and some unknown ones."""
+    unknown: list[str] = []
     counts = dict.fromkeys((served.about.role, POPULAR, FOLDED_IN), 0)
     left, header = iter(users), True
     with writing(path) as file:
@@ -122,7 +122,9 @@ def _write(served: ServedModel, users: list[str], k: int, exclude: str, path: Pa
             first = table[table["rank"] == 1]
             for source, n in first["source"].value_counts().items():
                 counts[str(source)] += int(n)
-    return counts
+            popular = first.loc[first["source"] == POPULAR, "user"]
+            unknown += popular.head(_SHOWN - len(unknown)).tolist()
+    return counts, unknown
 
 
 def _as_csv(table: pd.DataFrame, header: bool) -> bytes:

@@ -150,10 +150,6 @@ class ServedModel:
         items[ids == 0], scores[ids == 0] = (part[:k] for part in self._popular)
         return self._table(tokens, ids, items, scores)
 
-    def knows(self, user_token: str) -> bool:
-        """Whether a user gets recommendations of their own: known to the model, or folded in."""
-        return self._newcomers.id_of(user_token) > 0
-
     def fold_in(self, interactions: Mapping[str, Sequence[str]]) -> None:
         """Takes in what users have done since the model was trained; nothing is trained.
 

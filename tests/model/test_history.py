@@ -3,7 +3,7 @@ import pytest
 import torch
 from scipy.sparse import csr_matrix
 
-from recbole_ccd.model.history import PaddedRows, reading, use_history
+from recbole_ccd.model.history import PaddedRows, padded, reading, use_history
 from tests.model.small_models import small_model
 
 # rows: none; 2 -> 1.0; 1 -> 0.5 and 3 -> 2.0
@@ -54,9 +54,9 @@ def test_reading_other_rows_ends_with_the_block_even_after_an_error(tiny_stream,
     _, model = small_model(make_config, "MultiVAE", block, graph="block")
     users = torch.arange(block.n_users)
     own, other = (torch.from_numpy(m.toarray()) for m in (block.train_matrix, block.train_so_far))
-    with reading(model, block.train_so_far):
+    with reading(model, padded(block.train_so_far, model.device)):
         assert torch.equal(model.get_rating_matrix(users), other)
     assert torch.equal(model.get_rating_matrix(users), own)
-    with pytest.raises(ZeroDivisionError), reading(model, block.train_so_far):
+    with pytest.raises(ZeroDivisionError), reading(model, padded(block.train_so_far, model.device)):
         raise ZeroDivisionError
     assert torch.equal(model.get_rating_matrix(users), own)

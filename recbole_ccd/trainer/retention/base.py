@@ -85,6 +85,21 @@ class Retention(ABC):
         return tuple(torch.from_numpy(part).to(ids.device) for part in csr_rows(matrix, ids.cpu().numpy()))
 
 
+def drawn(most: int | None, generator: torch.Generator, *columns: Tensor) -> tuple[Tensor, ...]:
+    """All entries of some columns, or so many at random: of a mean a sample is an unbiased estimate.
+
+    Args:
+        most: entries that are kept of more; None keeps all.
+        generator: moves on where there are more.
+        *columns: each of shape ``(n,)``; what belongs together stays together.
+    """
+    n = len(columns[0])
+    if most is None or n <= most:
+        return columns
+    places = torch.randperm(n, generator=generator)[:most].to(columns[0].device)
+    return tuple(column[places] for column in columns)
+
+
 def cluster_centers(vectors: Tensor, n_clusters: int, seed: int) -> Tensor:
     """Centres of vectors by k-means, the same bits for any number of threads.
 

@@ -20,7 +20,7 @@ from recbole_ccd.loss.piw import ImitationWeight, cluster_loss, soft_assignment
 from recbole_ccd.model.lightgcn import LightGCN
 from recbole_ccd.model.scoring import factors
 from recbole_ccd.seeding import derive_seed, torch_generator
-from recbole_ccd.trainer.retention.base import Retention, cluster_centers
+from recbole_ccd.trainer.retention.base import Retention, cluster_centers, drawn
 
 if TYPE_CHECKING:
     from recbole_ccd.config import CCDConfig
@@ -111,11 +111,8 @@ class ContrastiveRetention(Retention):
         return (self.config["lwc_kd_weight"] * sum(distances) / len(live), *clustering)
 
     def _anchors(self, ids: Tensor) -> Tensor:
-        """All of a batch's ids, or ``lwc_kd_anchors`` of them: of a mean a sample is an unbiased estimate."""
-        n_anchors = self.config["lwc_kd_anchors"]
-        if n_anchors is None or len(ids) <= n_anchors:
-            return ids
-        return ids[torch.randperm(len(ids), generator=self._generator)[:n_anchors].to(ids.device)]
+        """All of a batch's ids, or ``lwc_kd_anchors`` of them."""
+        return drawn(self.config["lwc_kd_anchors"], self._generator, ids)[0]
 
     def _pairs(self, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
         """Anchor, users before items, and live row of each positive pair."""

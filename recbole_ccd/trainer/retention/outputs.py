@@ -15,10 +15,10 @@ from torch import Tensor
 from recbole_ccd.data.block import Block
 from recbole_ccd.loss.output_kl import output_kl, pairwise_kl
 from recbole_ccd.model.growth import inference_rows
-from recbole_ccd.model.history import reading
+from recbole_ccd.model.history import padded, reading
 from recbole_ccd.model.scoring import score_pairs, score_rows
 from recbole_ccd.seeding import torch_generator
-from recbole_ccd.trainer.retention.base import Retention
+from recbole_ccd.trainer.retention.base import Retention, drawn
 
 if TYPE_CHECKING:
     from recbole_ccd.config import CCDConfig
@@ -36,8 +36,9 @@ class OutputRetention(Retention):
     ) -> None:
         """As of :class:`Retention`."""
         super().__init__(config, block, frozen, live, seed)
-        self._read = inference_rows(block.previous, config)
-        self._has_any = torch.from_numpy(np.diff(self._read.indptr) > 0).to(live.device)
+        rows = inference_rows(block.previous, config)
+        self._rows = padded(rows, live.device)
+        self._has_any = torch.from_numpy(np.diff(rows.indptr) > 0).to(live.device)
 
     @staticmethod
     def is_wanted(config: CCDConfig) -> bool:
@@ -50,9 +51,9 @@ class OutputRetention(Retention):
         users = users[self._has_any[users]]
         if not len(users):
             return self._nothing()
-        with torch.no_grad(), reading(self.frozen, self._read):
+        with torch.no_grad(), reading(self.frozen, self._rows):
             frozen = _logits(self.frozen, users)
-        with reading(self.live, self._read):
+        with reading(self.live, self._rows):
             live = _logits(self.live, users)[:, : self.frozen.n_items]
         return (self.config["output_kl_weight"] * output_kl(frozen[:, 1:], live[:, 1:]),)
 
@@ -67,7 +68,7 @@ def _logits(model: GeneralRecommender, users: Tensor) -> Tensor:
 class PairRetention(Retention):
     """For models that score pairs only: Bernoulli KL on the users' earlier interactions.
 
-    Of more of them than ``train_batch_size`` so many are drawn: of a mean a sample is an unbiased estimate.
+    Of more of them than ``train_batch_size`` so many are drawn.
     """
 
     def __init__(
@@ -85,12 +86,6 @@ class PairRetention(Retention):
         """See :class:`Retention`."""
         self._generator.set_state(state["generator"])
 
-    def _some(self, users: Tensor, items: Tensor, n_pairs: int) -> tuple[Tensor, Tensor]:
-        if len(items) <= n_pairs:
-            return users, items
-        drawn = torch.randperm(len(items), generator=self._generator)[:n_pairs].to(items.device)
-        return users[drawn], items[drawn]
-
     @staticmethod
     def is_wanted(config: CCDConfig) -> bool:
         """Whether the divergence has a weight."""
@@ -102,7 +97,7 @@ class PairRetention(Retention):
         rows, items = self.positives(self.earlier, users)
         if not len(items):
             return self._nothing()
-        users, items = self._some(users[rows], items, self.config["train_batch_size"])
+        users, items = drawn(self.config["train_batch_size"], self._generator, users[rows], items)
         with torch.no_grad():
             frozen = score_pairs(self.frozen, users, items)
         live = score_pairs(self.live, users, items)
