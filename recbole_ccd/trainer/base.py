@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Mapping
 from logging import getLogger
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,11 +22,11 @@ from tqdm import tqdm
 from recbole_ccd.compat import relocate_tensorboard
 from recbole_ccd.data.block import Block
 from recbole_ccd.errors import TrainingError
-from recbole_ccd.model.growth import set_inference_history
 from recbole_ccd.model.history import use_history
-from recbole_ccd.model.scoring import clear_cache, is_autoencoder, score_rows
+from recbole_ccd.model.scoring import clear_cache, is_autoencoder
 from recbole_ccd.seeding import derive_seed
 from recbole_ccd.trainer.curves import Curves
+from recbole_ccd.trainer.evaluating import EvaluatingTrainer
 from recbole_ccd.trainer.resuming import RESUMABLE, load_training_state, training_state
 
 if TYPE_CHECKING:
@@ -35,8 +34,6 @@ if TYPE_CHECKING:
 
 # models whose own loss is a sum over the batch; here every loss is a mean, so that weights mean the same
 SUMMED_LOSS = (SGL, ENMF, CDAE)
-
-Batch = tuple[Interaction, Any, Tensor, Tensor]
 
 
 class LossError(TrainingError):
@@ -47,7 +44,7 @@ class _NotFinite(ValueError):
     """What a loss has become."""
 
 
-class StageTrainer(Trainer):
+class StageTrainer(EvaluatingTrainer):
     """A RecBole trainer for one stage of one block.
 
     Used like any RecBole trainer (``fit``, ``evaluate``), after :meth:`at_block` has told it where in
@@ -75,7 +72,6 @@ class StageTrainer(Trainer):
         super().__init__(config, model)
         # a logger of its own, so that the log can tell epoch lines from the rest
         self.logger = getLogger("recbole_ccd.epoch")
-        self.block: Block | None = None
         self.seed, self.label = config["seed"], self.stage
         self.epochs_run = 0
         self.curves = Curves()
@@ -263,10 +259,6 @@ class StageTrainer(Trainer):
         """What an auto-encoder reads and reconstructs, users × items."""
         return self.block.train_matrix
 
-    def _read_inference_rows(self) -> None:
-        if self.block is not None:
-            set_inference_history(self.model, self.block, self.config)
-
     def before_epoch(self, epoch_idx: int) -> None:
         """Called once before each epoch."""
 
@@ -276,34 +268,6 @@ class StageTrainer(Trainer):
     def extra_losses(self, interaction: Interaction) -> tuple[Tensor, ...]:
         """Terms added to the model's own loss on each batch, already weighted."""
         return ()
-
-    def evaluate(
-        self,
-        eval_data: AbstractDataLoader | Sequence[AbstractDataLoader],
-        load_best_model: bool = False,
-        **kwargs: Any,
-    ) -> dict | None:
-        """RecBole's ``evaluate`` on the current weights (best weights are restored by ``fit``).
-
-        Args:
-            eval_data: a loader, or several, such as one per block, whose metrics are averaged.
-            load_best_model: has no effect.
-            **kwargs: as RecBole's.
-        """
-        clear_cache(self.model)
-        self._read_inference_rows()
-        loaders = eval_data if isinstance(eval_data, Sequence) else [eval_data]
-        # a validation takes a second; its bar would push the stage's away
-        evaluate = partial(super().evaluate, load_best_model=False, **{**kwargs, "show_progress": False})
-        results = [evaluate(loader) for loader in loaders]
-        return {name: sum(result[name] for result in results) / len(results) for name in results[0]}
-
-    def _full_sort_batch_eval(self, batched_data: Batch) -> tuple[Interaction, Tensor, Tensor, Tensor]:
-        interaction, history, positive_u, positive_i = batched_data
-        scores = score_rows(self.model, interaction.to(self.device)[self.model.USER_ID])
-        scores[:, 0] = -torch.inf
-        scores[history] = -torch.inf
-        return interaction, scores, positive_u, positive_i
 
 
 def make_trainer(stage: type[StageTrainer], config: CCDConfig, model: GeneralRecommender) -> StageTrainer:
