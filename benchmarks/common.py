@@ -23,6 +23,11 @@ from typing import TYPE_CHECKING, Any
 from tabulate import tabulate
 
 sys.path.append(str(Path(__file__).resolve().parent.parent))
+
+from recbole_ccd.threads import yield_to_other_programs  # noqa: E402
+
+# as the program does, and before torch is imported
+yield_to_other_programs()
 # RecBole on newer versions of pandas and torch, and torch on its sparse tensors
 warnings.filterwarnings("ignore", category=FutureWarning)
 warnings.filterwarnings("ignore", message="Sparse CSR tensor support")

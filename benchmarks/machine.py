@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
+import common  # noqa: F401 - before torch, which reads at its import how threads are to wait
 import torch
 from common import best_of, print_table
 from torch import Tensor

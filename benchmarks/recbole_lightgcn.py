@@ -17,6 +17,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import common  # noqa: F401 - before torch, which reads at its import how threads are to wait
 import pandas as pd
 import torch
 from common import Timer, measure, megabytes, parser, print_table, ratio, seconds

@@ -16,6 +16,7 @@ from time import process_time
 from types import SimpleNamespace
 from typing import Any
 
+import common  # noqa: F401 - before torch, which reads at its import how threads are to wait
 import numpy as np
 import torch
 import yaml

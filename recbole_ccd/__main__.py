@@ -12,6 +12,7 @@ from pathlib import Path
 
 from recbole_ccd import __version__
 from recbole_ccd.stopping import Stop
+from recbole_ccd.threads import yield_to_other_programs
 
 USAGE = """usage: run_ccd.py [--key=value ...]
 
@@ -86,6 +87,7 @@ def _at_home(argument: str) -> str:
 
 
 def _run(arguments: list[str], stop: Stop) -> None:
+    yield_to_other_programs()
     # torch and RecBole take seconds to import, which a request for help need not wait for
     from recbole_ccd.config import has_lists
     from recbole_ccd.memory import keep_freed_memory

@@ -13,6 +13,7 @@ import recbole_ccd.compat
 from recbole_ccd.compat import SilentWriter
 from recbole_ccd.config import CCDConfig
 from recbole_ccd.quick_start import create_stream
+from recbole_ccd.threads import yield_to_other_programs
 
 N_USERS, N_ITEMS = 70, 60
 
@@ -49,6 +50,7 @@ SMALL_CCD = {
 # on tensors this small threads cost more than they give; the workers of pytest-xdist and programs that tests
 # start inherit the setting, and tests of threads set their number themselves
 os.environ["OMP_NUM_THREADS"] = "1"
+yield_to_other_programs()
 torch.set_num_threads(1)
 
 

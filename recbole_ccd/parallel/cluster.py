@@ -17,6 +17,7 @@ import torch
 
 import recbole_ccd
 from recbole_ccd.errors import ConfigError, RunError, one_line
+from recbole_ccd.threads import waiting_settings
 
 ADDRESS = "RAY_ADDRESS"
 """The environment variable that names an existing cluster, as ``host:port`` or in other forms Ray knows."""
@@ -71,7 +72,7 @@ def connect(ray: ModuleType, at_once: int) -> None:
         _check_answer(address)
         begun["runtime_env"] = {
             "py_modules": [str(package)],
-            "env_vars": {"OMP_NUM_THREADS": threads},
+            "env_vars": {"OMP_NUM_THREADS": threads, **waiting_settings()},
             "excludes": ["__pycache__"],
         }
     try:
