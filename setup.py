@@ -22,7 +22,7 @@ setup(
     package_dir={"recbole_ccd": "recbole_ccd", **SETTINGS},
     package_data={
         **{name: ["*.yaml"] for name in SETTINGS},
-        "recbole_ccd.report.html": ["page.html", "page.css", "page.js"],
+        "recbole_ccd.report.html": ["templates/*"],
     },
     install_requires=[
         "recbole==1.2.1",  # we subclass its Config, Dataset and Trainer
@@ -37,6 +37,7 @@ setup(
         "tqdm",
         "tensorboard",
         "plotly",
+        "jinja2>=3.1",  # templates of the report; torch needs it too
         "tabulate",
         "colorlog",
         "colorama",

@@ -42,8 +42,12 @@ def test_the_wheel_holds_all_modules_and_settings(wheel):
     }
     assert {"recbole_ccd/properties/overall.yaml", "recbole_ccd/properties/strategy/ccd.yaml"} <= settings
     assert any(name.startswith("recbole_ccd/properties/dataset/") for name in settings)
-    page = {f"recbole_ccd/report/html/page.{kind}" for kind in ("html", "css", "js")}
-    assert inside == modules | settings | page
+    templates = {
+        str(path.relative_to(REPOSITORY))
+        for path in (REPOSITORY / "recbole_ccd" / "report" / "html" / "templates").iterdir()
+    }
+    assert "recbole_ccd/report/html/templates/page.html.j2" in templates
+    assert inside == modules | settings | templates
 
 
 def test_the_command_is_installed(wheel):
