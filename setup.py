@@ -1,4 +1,4 @@
-"""Packaging of recbole_ccd."""
+"""Where the package's files lie; what describes it stands in pyproject.toml."""
 
 from pathlib import Path
 
@@ -13,34 +13,11 @@ FOLDERS = [
 SETTINGS = {f"{PROPERTIES}.{name}".rstrip("."): f"properties/{name}".rstrip("/") for name in FOLDERS}
 
 setup(
-    name="recbole_ccd",
-    version="0.1.0",
-    description="Continual collaborative distillation for RecBole",
-    license="MIT",
-    python_requires=">=3.10,<3.12",  # ray, which RecBole imports, has no wheel for 3.12 and newer
     packages=[*find_packages(include=["recbole_ccd", "recbole_ccd.*"]), *SETTINGS],
     package_dir={"recbole_ccd": "recbole_ccd", **SETTINGS},
     package_data={
         **{name: ["*.yaml"] for name in SETTINGS},
-        "recbole_ccd.report.html": ["page.html", "page.css", "page.js"],
+        "recbole_ccd": ["py.typed"],
+        "recbole_ccd.report.html": ["templates/*"],
     },
-    install_requires=[
-        "recbole==1.2.1",  # we subclass its Config, Dataset and Trainer
-        "torch>=2.4",  # fused Adam on CPU, torch.load(weights_only=True)
-        "numpy>=1.23,<2",  # RecBole and ray use names that numpy 2 removed, such as np.bool8
-        "pandas>=1.5,<3",  # RecBole assigns in place to columns that pandas 3 copies
-        "scipy>=1.9,<1.13",  # seven of RecBole's models call dok_matrix._update, gone in 1.13
-        "setuptools<81",  # ray imports pkg_resources, gone in later versions
-        "scikit-learn",  # k-means, as RecBole uses it
-        "threadpoolctl",
-        "pyyaml",
-        "tqdm",
-        "tensorboard",
-        "plotly",
-        "tabulate",
-        "colorlog",
-        "colorama",
-    ],
-    extras_require={"test": ["hypothesis", "pytest", "pytest-xdist", "ruff"]},
-    entry_points={"console_scripts": ["run_ccd=recbole_ccd.__main__:main"]},
 )

@@ -2,7 +2,7 @@
 
 from recbole_ccd.errors import CCDError, ConfigError, DataError, ModelError, RunError
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "BlockStream",

@@ -15,7 +15,8 @@ from recbole_ccd.config.sources import parse_arguments
 from tests.documents import PAGES, REPOSITORY, blocks, program_arguments, prose
 
 IDS = [str(page.relative_to(REPOSITORY)) for page in PAGES]
-DEVELOPERS = [*PAGES, REPOSITORY / "benchmarks" / "README.md"]
+OF_DEVELOPERS = ("CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md")
+DEVELOPERS = [*PAGES, *(REPOSITORY / page for page in OF_DEVELOPERS)]
 # keys that the program takes beside those of a run
 OF_THE_PROGRAM = set(re.findall(r"--(\w+)=", USAGE)) | {"new_block", "cycle", "replace", "config_files"}
 

@@ -1,6 +1,8 @@
 """What is installed: the package with its settings, usable from any folder."""
 
+import email
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -8,11 +10,13 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 
+import recbole_ccd
 from tests.conftest import SMALL, SMALL_CCD
 
 REPOSITORY = Path(__file__).parents[1]
-SOURCES = ("recbole_ccd", "properties", "setup.py", "pyproject.toml", "LICENSE")
+SOURCES = ("recbole_ccd", "properties", "setup.py", "pyproject.toml", "LICENSE", "README.md")
 
 
 @pytest.fixture(scope="module")
@@ -42,14 +46,60 @@ def test_the_wheel_holds_all_modules_and_settings(wheel):
     }
     assert {"recbole_ccd/properties/overall.yaml", "recbole_ccd/properties/strategy/ccd.yaml"} <= settings
     assert any(name.startswith("recbole_ccd/properties/dataset/") for name in settings)
-    page = {f"recbole_ccd/report/html/page.{kind}" for kind in ("html", "css", "js")}
-    assert inside == modules | settings | page
+    templates = {
+        str(path.relative_to(REPOSITORY))
+        for path in (REPOSITORY / "recbole_ccd" / "report" / "html" / "templates").iterdir()
+    }
+    assert "recbole_ccd/report/html/templates/page.html.j2" in templates
+    assert inside == modules | settings | templates | {"recbole_ccd/py.typed"}
 
 
 def test_the_command_is_installed(wheel):
     archive = zipfile.ZipFile(wheel)
     (entry_points,) = (name for name in archive.namelist() if name.endswith("entry_points.txt"))
     assert "run_ccd = recbole_ccd.__main__:main" in archive.read(entry_points).decode()
+
+
+@pytest.fixture(scope="module")
+def metadata(wheel):
+    """What an index shows of the package."""
+    archive = zipfile.ZipFile(wheel)
+    (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+    return email.message_from_bytes(archive.read(name))
+
+
+def test_the_wheel_says_what_it_is(metadata):
+    assert metadata["Name"] == "recbole_ccd" and metadata["Version"] == recbole_ccd.__version__
+    assert metadata["License-Expression"] == "MIT" and "distillation" in metadata["Summary"]
+    assert metadata["Description-Content-Type"] == "text/markdown"
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    assert metadata.get_payload(decode=True).decode("utf-8").strip() == readme.strip()
+    links = dict(link.split(", ") for link in metadata.get_all("Project-URL"))
+    assert links.keys() == {"Paper", "RecBole"} and all(link in readme for link in links.values())
+    assert "recommender systems" in metadata["Keywords"].split(",")
+    classifiers = metadata.get_all("Classifier")
+    assert {"Typing :: Typed", "Programming Language :: Python :: 3.11"} <= set(classifiers)
+
+
+def test_the_tested_set_has_everything_that_is_required(metadata):
+    required = {re.match(r"[\w.-]+", line)[0].lower() for line in metadata.get_all("Requires-Dist")}
+    pinned = dict(re.findall(r"^([\w.-]+)==(\S+)$", (REPOSITORY / "requirements.txt").read_text(), re.M))
+    assert {"jinja2", "recbole", "torch", "pytest"} <= required <= {name.lower() for name in pinned}
+    hooks = yaml.safe_load((REPOSITORY / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
+    assert [hook["additional_dependencies"] for hook in hooks] == [[f"ruff=={pinned['ruff']}"]] * len(hooks)
+
+
+def test_the_newest_changes_are_those_of_this_version():
+    versions = re.findall(r"^## (\S+)$", (REPOSITORY / "CHANGELOG.md").read_text(encoding="utf-8"), re.M)
+    assert versions[0] == recbole_ccd.__version__ and versions[-1] == "0.1.0"
+
+
+def test_the_paper_is_what_is_cited():
+    citation = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text(encoding="utf-8"))
+    assert {"cff-version", "message", "title", "authors"} <= citation.keys()
+    paper = citation["preferred-citation"]
+    assert [author["family-names"] for author in paper["authors"]] == ["Lee", "Kang", "Kweon", "Yu"]
+    assert "2405.19046" in paper["url"] and paper["title"] in (REPOSITORY / "README.md").read_text("utf-8")
 
 
 QUICK = {**SMALL, **SMALL_CCD, "teacher_models": ["BPR"], "teacher_args": {}, "block_ratios": [0.6, 0.4]}

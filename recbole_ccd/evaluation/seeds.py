@@ -43,9 +43,10 @@ class Gain:
 
 def spread_of(values: Sequence[float | None]) -> Spread:
     """Mean and sample standard deviation of a value over seeds; both None if one of the values is."""
-    if None in values:
+    known = _all_known(values)
+    if known is None:
         return Spread(None, None)
-    return Spread(fmean(values), stdev(values) if len(values) > 1 else None)
+    return Spread(fmean(known), stdev(known) if len(known) > 1 else None)
 
 
 def two_best(means: Mapping[str, float | None], lowest: bool) -> tuple[list[str], list[str]]:
@@ -75,12 +76,21 @@ def gain_over(rivals: Mapping[str, Sequence[float | None]], ours: Sequence[float
     Returns:
         The gain over the rival with the highest mean; None if there is no rival or one of our values is None.
     """
-    means = {rival: fmean(values) for rival, values in rivals.items() if None not in values}
-    if not means or None in ours:
+    found = ((rival, _all_known(values)) for rival, values in rivals.items())
+    theirs = {rival: values for rival, values in found if values is not None}
+    own = _all_known(ours)
+    if not theirs or own is None:
         return None
+    means = {rival: fmean(values) for rival, values in theirs.items()}
     best = max(means, key=means.__getitem__)
-    gain = fmean(ours) - means[best]
-    return Gain(best, gain, gain / means[best] if means[best] else None, _paired_test(ours, rivals[best]))
+    gain = fmean(own) - means[best]
+    return Gain(best, gain, gain / means[best] if means[best] else None, _paired_test(own, theirs[best]))
+
+
+def _all_known(values: Sequence[float | None]) -> list[float] | None:
+    """The values; None if one of them is."""
+    known = [value for value in values if value is not None]
+    return known if len(known) == len(values) else None
 
 
 def _paired_test(ours: Sequence[float], theirs: Sequence[float]) -> float | None:

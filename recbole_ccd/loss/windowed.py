@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.nn.functional import threshold_
 
 from recbole_ccd.loss.listwise import derivative_by_list, derivative_by_rest, log_sums_of_tails
 
@@ -168,7 +167,7 @@ def _exponentiate(
     shift.masked_fill_(shift == -torch.inf, 0.0)
     tile.clamp_(max=score_max).sub_(shift[:, None])
     # Exponentials that are too small to matter would be denormal numbers, on which products are slow.
-    sums = threshold_(tile, _NEGLIGIBLE, -torch.inf).exp_().sum(1)
+    sums = torch.threshold_(tile, _NEGLIGIBLE, -torch.inf).exp_().sum(1)
     if bool(clamped.any()):
         # The fractional part is the fastest way to turn ones, and only these, into zeros.
         tile.frac_()

@@ -6,7 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import threshold_
 
 from recbole_ccd.ranking.topk import highest
 
@@ -63,12 +62,12 @@ def ensemble_scores(
         if total is None:
             places = torch.arange(1, scores.shape[1] + 1, dtype=torch.float32, device=scores.device)
             table = places.pow_(-exponent)
-            shallow = depth is not None and depth < scores.shape[1] - 1
+            shallow = depth if depth is not None and depth < scores.shape[1] - 1 else None
             total = torch.zeros_like(scores, dtype=torch.float32)
-        if shallow:
+        if shallow is not None:
             # what their entries are above the last, which all others have
-            first = highest(scores[:, 1:], depth)[1].add_(1)
-            total.scatter_add_(1, first, (table[:depth] - table[-1]).expand(len(scores), -1))
+            first = highest(scores[:, 1:], shallow)[1].add_(1)
+            total.scatter_add_(1, first, (table[:shallow] - table[-1]).expand(len(scores), -1))
         else:
             order = _descending_order(scores[:, 1:]).add_(1)
             total.scatter_add_(1, order, table[:-1].expand(len(scores), -1))
@@ -79,7 +78,7 @@ def ensemble_scores(
         raise ValueError("an ensemble needs at least one member")
     total /= members
     if shallow:
-        threshold_(total, 0.0, -torch.inf).add_(table[-1])
+        torch.threshold_(total, 0.0, -torch.inf).add_(table[-1])
     total[:, 0] = -torch.inf
     return total
 

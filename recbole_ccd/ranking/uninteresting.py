@@ -1,5 +1,7 @@
 """Draws the uninteresting columns of the list-wise loss, the same ones until the next redraw."""
 
+from typing import Any
+
 import torch
 from scipy.sparse import csr_matrix
 from torch import Tensor
@@ -51,7 +53,7 @@ class UninterestingSampler:
 
     def redraw(self) -> None:
         """Draw a new permutation, new groups and new places for them."""
-        draw = {"generator": self._generator, "device": self._generator.device}
+        draw: dict[str, Any] = {"generator": self._generator, "device": self._generator.device}
         self._columns = torch.randperm(self._length, **draw) + 1
         self._groups = torch.randint(_GROUPS, (self.n_rows,), **draw)
         self._starts = torch.randint(max(self._length, 1), (_GROUPS,), **draw)
@@ -70,9 +72,9 @@ class UninterestingSampler:
         groups = self._groups.to(rows.device)[rows]
         order = groups.argsort(stable=True)
         groups, positions = groups[order], self._positions(rows.device)
-        owners, columns = csr_rows(ineligible, rows[order].cpu().numpy())
-        real = columns > 0
-        owners, columns = (torch.from_numpy(part[real]).to(rows.device) for part in (owners, columns))
+        pairs = csr_rows(ineligible, rows[order].cpu().numpy())
+        real = pairs[1] > 0
+        owners, columns = (torch.from_numpy(part[real]).to(rows.device) for part in pairs)
         starts = self._starts.to(rows.device)[groups]
         places = positions[columns - 1] - starts[owners]
         places += self._length * (places < 0)

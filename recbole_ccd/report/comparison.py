@@ -6,7 +6,7 @@ import csv
 import io
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from tabulate import tabulate
 
@@ -27,7 +27,8 @@ _ABSENT = Spread(None, None)
 Marks = Sequence[str]
 CONSOLE: Marks = ("{}**", "{}*", "{}")
 MARKDOWN: Marks = ("**{}**", "*{}*", "{}")
-Table = Callable[[list[list[str]], list[str]], str]
+T = TypeVar("T")
+Table = Callable[[list[list[str]], list[str]], T]
 
 
 def comparison_table(comparison: AnyComparison) -> str:
@@ -114,8 +115,8 @@ def comparison_title(comparison: AnyComparison) -> str:
 
 
 def comparison_tables(
-    comparison: AnyComparison, role: str, metric: str, marks: Marks, table: Table
-) -> Iterator[tuple[str, str]]:
+    comparison: AnyComparison, role: str, metric: str, marks: Marks, table: Table[T]
+) -> Iterator[tuple[str, T]]:
     """Heading and table of everything there is about a role in a metric.
 
     Args:
@@ -123,7 +124,7 @@ def comparison_tables(
         role: ``student`` or ``teacher``.
         metric: Name of the metric.
         marks: How a number is shown that is the best, the second best, or neither.
-        table: Makes a table of rows and a header.
+        table: Makes a table, a text or whatever else, of rows and a header.
 
     Yields:
         H after each block, the other averages after the last one, and what each label of CCD gains.
@@ -136,7 +137,7 @@ def comparison_tables(
             yield heading, _gain_table(gains, table)
 
 
-def _block_table(comparison: AnyComparison, role: str, metric: str, marks: Marks, table: Table) -> str:
+def _block_table(comparison: AnyComparison, role: str, metric: str, marks: Marks, table: Table[T]) -> T:
     ranking = comparison.ranking(role, metric, "H")
     rows = []
     for label in comparison.labels_of(role):
@@ -147,7 +148,7 @@ def _block_table(comparison: AnyComparison, role: str, metric: str, marks: Marks
     return table(rows, ["", *(f"block {k}" for k in range(1, comparison.n_blocks)), "± std"])
 
 
-def _end_table(comparison: AnyComparison, role: str, metric: str, marks: Marks, table: Table) -> str:
+def _end_table(comparison: AnyComparison, role: str, metric: str, marks: Marks, table: Table[T]) -> T:
     rankings = {quantity: comparison.ranking(role, metric, quantity)[-1] for quantity in _AT_END}
     rows = []
     for label in comparison.labels_of(role):
@@ -161,7 +162,7 @@ def _end_table(comparison: AnyComparison, role: str, metric: str, marks: Marks, 
     return table(rows, ["", *(name for quantity in _AT_END for name in (quantity, "± std"))])
 
 
-def _gain_table(gains: Sequence[Gain | None], table: Table) -> str:
+def _gain_table(gains: Sequence[Gain | None], table: Table[T]) -> T:
     rows = [
         [
             str(block),
@@ -176,7 +177,7 @@ def _gain_table(gains: Sequence[Gain | None], table: Table) -> str:
     return table(rows, ["block", "best competitor", "gain", "relative", "p"])
 
 
-def cost_table(comparison: AnyComparison, table: Table) -> str:
+def cost_table(comparison: AnyComparison, table: Table[T]) -> T:
     """Sizes by role and seconds of training, one row per label; ``table`` as of :func:`comparison_tables`."""
     header = ["", *(f"{unit} {_SHORT[role]}" for role in comparison.roles for unit in ("parameters", "MB"))]
     rows = []

@@ -51,6 +51,13 @@ def test_tables_mark_the_best_and_the_second_best(read, document):
     assert "ccd over fine_tune, the best competitor, student" in read.text
 
 
+def test_marks_are_not_taken_for_a_part_of_a_name():
+    page = comparison_report(comparison_document(**{"piw*": "piw", "piw**": "piw"}))
+    for label in ("piw*", "piw**"):
+        # H, the other averages, and times
+        assert page.count(f'<th scope="row">{label}</th>') == 2 * 2 + 1
+
+
 def test_matrices_behind_a_picker(read, document):
     labels = document["metrics"]["recall@20"]["student"]["labels"]
     # labels in order: static, ccd, fine_tune; ours first

@@ -1,8 +1,4 @@
-"""Figures as plotly draws them: plain dictionaries of traces and a layout.
-
-Names of series are the user's and may hold anything; plotly reads a little markup in texts, so they are
-escaped here, and nowhere else.
-"""
+"""Figures as plotly draws them: plain dictionaries of traces and a layout."""
 
 from __future__ import annotations
 
@@ -21,6 +17,8 @@ _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, 
 _GRID, _INK, _PAPER = "#dddddd", "#222222", "#ffffff"
 # beyond that many cells a side, numbers in cells are too small to be read
 _MOST_NUMBERS = 16
+# what is never shown, and what is ours and holds markup
+_NOT_TEXTS = ("meta", "hovertemplate")
 
 
 @dataclass
@@ -44,9 +42,17 @@ class Series:
     texts: Sequence[str] = field(default_factory=list)
 
 
-def plain(text: str) -> str:
-    """A text that plotly shows as it is."""
-    return html.escape(text, quote=False)
+def plain(value: Any) -> Any:
+    """A plot, or a part of one, in which every text is one that plotly shows as it is.
+
+    Names of series are the user's, documents may hold texts where numbers belong, and plotly reads a little
+    markup in texts.
+    """
+    if isinstance(value, str):
+        return html.escape(value, quote=False)
+    if isinstance(value, dict):
+        return {key: one if key in _NOT_TEXTS else plain(one) for key, one in value.items()}
+    return list(map(plain, value)) if isinstance(value, list | tuple) else value
 
 
 def lines(
@@ -140,7 +146,7 @@ def heat_map(R: Sequence[Values], metric: str, span: tuple[float, float], part: 
         "ygap": 2,
         "hoverongaps": False,
         "hovertemplate": "after block %{y}, on block %{x}: %{z:.4f}<extra></extra>",
-        "colorbar": {"thickness": 10, "outlinewidth": 0, "title": {"text": plain(metric), "side": "right"}},
+        "colorbar": {"thickness": 10, "outlinewidth": 0, "title": {"text": metric, "side": "right"}},
     }
     if n <= _MOST_NUMBERS:
         font = {"size": size, "color": "#000000"}
@@ -164,7 +170,7 @@ def _line(one: Series) -> Plot:
     trace = {
         "type": "scatter",
         "mode": "lines+markers",
-        "name": plain(one.name),
+        "name": one.name,
         "meta": one.name,
         "x": list(one.x),
         "y": list(one.y),
@@ -189,10 +195,10 @@ def _bar(one: Series, across: bool) -> Plot:
     places, values = list(one.x), list(one.y)
     trace = {
         "type": "bar",
-        "name": plain(one.name),
+        "name": one.name,
         "meta": one.name,
         "x": values if across else places,
-        "y": [plain(str(place)) for place in places] if across else values,
+        "y": [str(place) for place in places] if across else values,
         "orientation": "h" if across else "v",
         "marker": {
             "color": one.style.colour,
@@ -219,7 +225,7 @@ def _labels(series: Iterable[Series]) -> list[Plot]:
             start = heights.get(place, 0.0)
             heights[place] = start + (value or 0.0)
             if text:
-                middle = {"x": place, "y": start + (value or 0.0) / 2, "text": plain(text)}
+                middle = {"x": place, "y": start + (value or 0.0) / 2, "text": text}
                 ground = {"bgcolor": _PAPER, "borderpad": 1, "showarrow": False, "font": {"size": 11}}
                 labels.append({**middle, **ground})
     return labels
@@ -248,7 +254,7 @@ def _layout(x: str, y: str, height: int, places: Iterable[int] | None) -> Plot:
 
 
 def _title(text: str) -> Plot:
-    return {"text": plain(text), "standoff": 8}
+    return {"text": text, "standoff": 8}
 
 
 def _ticks(places: Iterable[int]) -> Plot:

@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
 
 from recbole_ccd.errors import RunError
 from recbole_ccd.evaluation.result import StreamResult
 from recbole_ccd.evaluation.summary import definitions
 from recbole_ccd.report.html import style
-from recbole_ccd.report.html.elements import (
-    Figure,
-    Figures,
-    definition_list,
-    folded,
-    legend,
-    paragraph,
-    picker,
-    section,
-    table,
-    variants,
+from recbole_ccd.report.html.figures import (
+    Plot,
+    Series,
+    Values,
+    bars,
+    heat_map,
+    lines,
+    span_of,
+    stacked_lines,
 )
-from recbole_ccd.report.html.figures import Series, Values, heat_map, lines, span_of
-from recbole_ccd.report.html.page import page
-from recbole_ccd.report.html.settings import settings_tables
-from recbole_ccd.report.html.training import cost_section, replay_section, training_section
+from recbole_ccd.report.html.page import Figure, Figures, Table, Version, render
+from recbole_ccd.report.html.settings import all_settings, changed_settings
 from recbole_ccd.report.html.words import (
     QUANTITIES,
+    STAGES,
     compared,
     course,
     duration,
@@ -37,6 +36,8 @@ from recbole_ccd.report.html.words import (
 )
 
 _KINDS = ("users", "items")
+# a share that is smaller leaves no room for its number
+_LEAST_SHOWN = 0.06
 
 
 def run_report(document: Any) -> str:
@@ -54,35 +55,51 @@ def run_report(document: Any) -> str:
     result = StreamResult.from_dict(document)
     if not result.roles:
         raise RunError("the result has no rows yet; make the report when a block is finished")
-    return _RunPage(result).render()
+    head = result.head
+    figures = Figures(ordered_metrics(result.metric_names, result.primary_metric))
+    return render(
+        "run.html.j2",
+        figures,
+        title=f"{head['strategy']} with {head['model']} on {head['dataset']}, seed {head['seed']}",
+        source="result.json",
+        **_Measured(result, figures).values(),
+        **_Trained(result, figures).values(),
+        changed=changed_settings(result.settings),
+        all_settings=all_settings(result.settings),
+    )
 
 
-class _RunPage:
-    """A run's sections, which show the same metrics under the same numbers."""
+class _Measured:
+    """What was measured after each block."""
 
-    def __init__(self, result: StreamResult) -> None:
-        self.result, self.figures = result, Figures()
-        self.metrics = ordered_metrics(result.metric_names, result.primary_metric)
+    def __init__(self, result: StreamResult, figures: Figures) -> None:
+        self.result, self.figures = result, figures
         self.n_done = max(result.n_rows(role) for role in result.roles)
-        lines = definitions(result.include_base, result.include_current, result.eval_part)
-        self._definitions = lines
 
-    def render(self) -> str:
-        head = self.result.head
-        title = f"{head['strategy']} with {head['model']} on {head['dataset']}, seed {head['seed']}"
-        sections = (
-            self._facts(),
-            self._averages(),
-            self._matrices(),
-            self._new_entities(),
-            training_section(self.result, self.figures),
-            replay_section(self.result, self.figures),
-            cost_section(self.result, self.figures),
-            section("Settings", settings_tables(self.result.settings)),
-        )
-        body = "\n".join(part for part in sections if part)
-        controls = picker("metric", "Metric", self.metrics)
-        return page(title, self._lead(), controls, body, self.figures, "result.json")
+    def values(self) -> dict[str, Any]:
+        """What the template shows of it."""
+        return {
+            "lead": self._lead(),
+            "facts": self._facts(),
+            "roles": {role: style.ROLES[role] for role in self.result.roles},
+            "averages": [
+                self.figures.add_by_metric(title, partial(self._average, quantity))
+                for quantity, title in QUANTITIES.items()
+            ],
+            "at_end": [self._at_end(role) for role in self.result.roles],
+            "by_block": self.figures.by_metric(self._by_block),
+            "matrices": [
+                self.figures.add_by_metric(sentence(role), partial(self._matrix, role))
+                for role in self.result.roles
+            ],
+            "new_entities": [
+                self.figures.add_by_metric(f"New {kind}", partial(self._new_entities, kind))
+                for kind in _KINDS
+                if any(_mean(y) is not None for y in self._new_values(kind, self.figures.metrics[0]).values())
+            ],
+            "known": self._known(),
+            "meanings": self._meanings(),
+        }
 
     def _lead(self) -> str:
         result = self.result
@@ -95,7 +112,7 @@ class _RunPage:
             f"{result.eval_part} part of each block; early stopping looked at {result.primary_metric}."
         )
 
-    def _facts(self) -> str:
+    def _facts(self) -> list[tuple[str, str]]:
         result, metric = self.result, self.result.primary_metric
         quantity = "H" if self.n_done > 1 else "LA"
         facts = []
@@ -111,56 +128,34 @@ class _RunPage:
         peaks = [stage["peak_rss_mb"] for stage in result.stages if stage["peak_rss_mb"] is not None]
         if peaks:
             facts.append(("Peak memory", f"{max(peaks):,.0f} MB"))
-        return definition_list(facts, "facts")
+        return facts
 
-    # what depends on the metric
-
-    def _by_metric(self, make: Callable[[str], Any]) -> dict[str, Any]:
-        return {str(n): make(metric) for n, metric in enumerate(self.metrics)}
-
-    def _lines(self, metric: str, values: dict[str, Values], span: tuple[float, float] | None = None) -> Any:
-        series = [Series(role, range(len(y)), y, style.ROLES[role]) for role, y in values.items()]
-        return lines(series, "block", metric, span)
-
-    def _averages(self) -> str:
+    def _meanings(self) -> dict[str, list[tuple[str, str]]]:
+        """What the quantities of each part of the page are."""
         result = self.result
-        panels = []
-        for quantity, name in QUANTITIES.items():
+        words = definitions(result.include_base, result.include_current, result.eval_part)
+        parts = {
+            "averages": ["LA", "RA", "H"],
+            "at_end": ["BWT", "forgetting"],
+            "matrices": ["R"],
+            "new_entities": [f"new {kind}" for kind in _KINDS],
+        }
+        return {part: [(name, words[name]) for name in names] for part, names in parts.items()}
 
-            def values(metric: str, quantity: str = quantity) -> dict[str, Values]:
-                return {role: result.summary(role, metric)[quantity] for role in result.roles}
-
-            def plot(metric: str, values: Callable[[str], dict[str, Values]] = values) -> Any:
-                return self._lines(metric, values(metric), self._average_span(metric))
-
-            def caption(metric: str, values: Callable[[str], dict[str, Values]] = values) -> str:
-                found = values(metric)
-                # a student may be a block ahead of its teacher
-                last = {role: y[-1] for role, y in found.items() if len(y) == self.n_done}
-                ends = f"after block {self.n_done - 1}: {compared(last)}"
-                return spread_out([ends, *(f"{role}: {course(y)}" for role, y in found.items())])
-
-            panels.append(Figure(name, self._by_metric(plot), self._by_metric(caption), ["metric"]))
-        numbers = variants(self._by_metric(self._block_table), ["metric"])
-        meanings = definition_list(
-            [(name, self._definitions[name]) for name in ("LA", "RA", "H")], "meanings"
+    def _average(self, quantity: str, metric: str) -> Version:
+        summaries = {role: self.result.summary(role, metric) for role in self.result.roles}
+        values = {role: summary[quantity] for role, summary in summaries.items()}
+        # all quantities on one scale
+        span = span_of(
+            value for summary in summaries.values() for one in QUANTITIES for value in summary[one]
         )
-        return section(
-            "Along the blocks",
-            legend({role: style.ROLES[role] for role in result.roles}),
-            self.figures.row(panels, "three"),
-            meanings,
-            self._end_tables(),
-            folded("The numbers", numbers),
-        )
+        # a student may be a block ahead of its teacher
+        last = {role: y[-1] for role, y in values.items() if len(y) == self.n_done}
+        ends = f"after block {self.n_done - 1}: {compared(last)}"
+        told = spread_out([ends, *(f"{role}: {course(y)}" for role, y in values.items())])
+        return Version(_role_lines(values, metric, span), told)
 
-    def _average_span(self, metric: str) -> tuple[float, float]:
-        summaries = [self.result.summary(role, metric) for role in self.result.roles]
-        return span_of(
-            value for summary in summaries for quantity in QUANTITIES for value in summary[quantity]
-        )
-
-    def _block_table(self, metric: str) -> str:
+    def _by_block(self, metric: str) -> Table:
         roles = self.result.roles
         columns = [
             values
@@ -172,85 +167,209 @@ class _RunPage:
             [k, *(column[k] if k < len(column) else None for column in columns)] for k in range(self.n_done)
         ]
         header = [f"{name} {role}" for role in roles for name in ("R[k][k]", "LA", "RA", "H")]
-        return table(rows, ["block k", *header], f"{metric} after each block")
+        return Table(rows, ["block k", *header], f"{metric} after each block")
 
-    def _end_tables(self) -> str:
+    def _at_end(self, role: str) -> Table:
         """Every metric after the last block, since a page in print shows one metric only."""
-        tables = []
-        for role in self.result.roles:
-            rows = []
-            for metric in self.metrics:
-                summary = self.result.summary(role, metric)
-                averages = [summary[quantity][-1] for quantity in QUANTITIES]
-                rows.append([metric, *averages, summary["BWT"], summary["forgetting"]])
-            caption = f"{sentence(role)}: all metrics after block {self.result.n_rows(role) - 1}"
-            tables.append(table(rows, ["metric", *QUANTITIES, "BWT", "forgetting"], caption))
-        meanings = [(name, self._definitions[name]) for name in ("BWT", "forgetting")]
-        return f'<div class="row wide">{"".join(tables)}</div>' + definition_list(meanings, "meanings")
+        rows = []
+        for metric in self.figures.metrics:
+            summary = self.result.summary(role, metric)
+            averages = [summary[quantity][-1] for quantity in QUANTITIES]
+            rows.append([metric, *averages, summary["BWT"], summary["forgetting"]])
+        caption = f"{sentence(role)}: all metrics after block {self.result.n_rows(role) - 1}"
+        return Table(rows, ["metric", *QUANTITIES, "BWT", "forgetting"], caption)
 
-    def _matrices(self) -> str:
-        result = self.result
+    def _matrix(self, role: str, metric: str) -> Version:
+        result, summary = self.result, self.result.summary(role, metric)
+        span = span_of(v for one in result.roles for row in result.summary(one, metric)["R"] for v in row)
+        if summary["BWT"] is None:
+            told = [f"block 0: {number(summary['R'][0][0])}"]
+        else:
+            change = f"backward transfer {summary['BWT']:+.4f}, forgetting {summary['forgetting']:.4f}"
+            told = [change, f"on arrival {course([row[-1] for row in summary['R']])}"]
+        return Version(heat_map(summary["R"], metric, span, result.eval_part), spread_out(told))
 
-        def matrix_of(role: str) -> Callable[[str], Any]:
-            return lambda metric: result.summary(role, metric)["R"]
+    def _new_values(self, kind: str, metric: str) -> dict[str, Values]:
+        return {role: self.result.new_entities(kind, role, metric) for role in self.result.roles}
 
-        def span(metric: str) -> tuple[float, float]:
-            return span_of(v for role in result.roles for row in matrix_of(role)(metric) for v in row)
+    def _new_entities(self, kind: str, metric: str) -> Version:
+        values = self._new_values(kind, metric)
+        means = {role: _mean(y) for role, y in values.items()}
+        told = spread_out([f"mean over the blocks: {compared(means)}"])
+        return Version(_role_lines(values, metric), told)
 
-        panels = []
-        for role in result.roles:
-            matrix = matrix_of(role)
-
-            def plot(metric: str, matrix: Callable[[str], Any] = matrix) -> Any:
-                return heat_map(matrix(metric), metric, span(metric), result.eval_part)
-
-            def caption(metric: str, role: str = role) -> str:
-                summary = result.summary(role, metric)
-                if summary["BWT"] is None:
-                    return spread_out([f"block 0: {number(summary['R'][0][0])}"])
-                change = f"backward transfer {summary['BWT']:+.4f}, forgetting {summary['forgetting']:.4f}"
-                arrival = [row[-1] for row in summary["R"]]
-                return spread_out([change, f"on arrival {course(arrival)}"])
-
-            panels.append(Figure(sentence(role), self._by_metric(plot), self._by_metric(caption), ["metric"]))
-        meanings = definition_list([("R", self._definitions["R"])], "meanings")
-        return section("What is kept: R, block by block", self.figures.row(panels, "wide"), meanings)
-
-    def _new_entities(self) -> str:
-        result = self.result
-        panels = []
-        for kind in _KINDS:
-
-            def values(metric: str, kind: str = kind) -> dict[str, Values]:
-                return {role: result.new_entities(kind, role, metric) for role in result.roles}
-
-            def plot(metric: str, values: Callable[[str], dict[str, Values]] = values) -> Any:
-                return self._lines(metric, values(metric))
-
-            def caption(metric: str, values: Callable[[str], dict[str, Values]] = values) -> str:
-                means = {role: _mean(y) for role, y in values(metric).items()}
-                return spread_out([f"mean over the blocks: {compared(means)}"])
-
-            if any(value is not None for y in values(self.metrics[0]).values() for value in y):
-                title = f"New {kind}"
-                panels.append(Figure(title, self._by_metric(plot), self._by_metric(caption), ["metric"]))
-        meanings = [(f"new {kind}", self._definitions[f"new {kind}"]) for kind in _KINDS]
-        return section(
-            "New users and new items",
-            legend({role: style.ROLES[role] for role in result.roles}) if panels else "",
-            self.figures.row(panels, "wide") if panels else paragraph("None were measured."),
-            definition_list(meanings, "meanings"),
-            folded("Who is known after each block", self._known_table()),
-        )
-
-    def _known_table(self) -> str:
+    def _known(self) -> Table:
         known = self.result.known
         rows = []
         for k, now in enumerate(known):
             before = known[k - 1] if k else {"users": 0, "items": 0}
             counts = [count for kind in _KINDS for count in (now[kind], now[kind] - before[kind])]
             rows.append([k, *(f"{count:,}" for count in counts)])
-        return table(rows, ["block", "users", "new", "items", "new"])
+        return Table(rows, ["block", "users", "new", "items", "new"])
+
+
+class _Curve(NamedTuple):
+    """One stage's training; its name tells the block, and the part of one that arrived in several."""
+
+    stage: Mapping[str, Any]
+    name: str
+
+
+class _Trained:
+    """How the run was trained: loss curves, what was replayed, time and memory.
+
+    An old result has no loss curves, and one of which nothing is known has no costs.
+    """
+
+    def __init__(self, result: StreamResult, figures: Figures) -> None:
+        self.result, self.figures = result, figures
+
+    def values(self) -> dict[str, Any]:
+        """What the template shows of it."""
+        curves = self._curves()
+        names = list(dict.fromkeys(curve.name for of_title in curves.values() for curve in of_title))
+        looks = {name: style.ordered(n, len(names)) for n, name in enumerate(names)}
+        replayed = {name: self._replayed(name) for name in ("student_update", "teacher_update")}
+        used = {source for blocks in replayed.values() for counts in blocks.values() for source in counts}
+        kinds = [name for name in style.STAGES if any(s["stage"] == name for s in self.result.stages)]
+        return {
+            "curves": looks,
+            "training": [self._training(title, found, looks) for title, found in curves.items()],
+            "sources": {source: look for source, look in style.SOURCES.items() if source in used},
+            "replay": [self._replay(name, counts) for name, counts in replayed.items() if counts],
+            "kinds": {STAGES[name]: style.STAGES[name] for name in kinds},
+            "costs": self._costs(kinds),
+            "stages": self._stages(),
+        }
+
+    def _curves(self) -> dict[str, list[_Curve]]:
+        """Those of each kind of stage and model."""
+        curves: dict[str, list[_Curve]] = {}
+        seen: Counter[tuple[str, int | None, int]] = Counter()
+        for stage in self.result.stages:
+            which = (stage["stage"], stage["member"], stage["block"])
+            seen[which] += 1
+            part = f", part {seen[which]}" if seen[which] > 1 else ""
+            # models without gradient steps have no loss
+            if any(stage.get("loss", ())):
+                curve = _Curve(stage, f"block {stage['block']}{part}")
+                curves.setdefault(self._title(stage), []).append(curve)
+        return curves
+
+    def _title(self, stage: Mapping[str, Any]) -> str:
+        name, member = sentence(STAGES.get(stage["stage"], stage["stage"])), stage["member"]
+        if member is None:
+            return f"{name}, student" if stage["stage"] == "base" else name
+        models = self.result.settings.get("teacher_models") or []
+        model = f" ({models[member]})" if member < len(models) else ""
+        return f"{name}, member {member}{model}"
+
+    def _training(self, title: str, curves: Sequence[_Curve], looks: Mapping[str, style.Style]) -> Figure:
+        losses, scores = [], []
+        for stage, name in curves:
+            loss, score = stage["loss"], stage["valid_score"]
+            losses.append(Series(name, range(1, len(loss) + 1), loss, looks[name]))
+            if score:
+                epochs, values = zip(*score, strict=True)
+                scores.append(Series(name, epochs, values, looks[name]))
+        plot = stacked_lines(losses, scores, "epoch", ("loss", self.result.primary_metric))
+        return self.figures.add_one(title, plot, self._training_told(curves[-1]))
+
+    def _training_told(self, last: _Curve) -> str:
+        losses, scores = last.stage["loss"], last.stage["valid_score"]
+        fell = f"{last.name}: loss {losses[0]:.4g}"
+        if len(losses) > 1:
+            fell += f", {losses[-1]:.4g} after {len(losses)} epochs"
+        best = ""
+        if scores:
+            epoch, score = max(scores, key=lambda pair: pair[1])
+            best = f"best {self.result.primary_metric} {number(score)} after epoch {epoch}"
+        return spread_out([fell, best])
+
+    def _replayed(self, name: str) -> dict[int, Counter[str]]:
+        """How many pairs of each source a stage has replayed, by block."""
+        counts: dict[int, Counter[str]] = {}
+        for stage in self.result.stages:
+            if stage["stage"] == name and any(stage.get("replayed", {}).values()):
+                counts.setdefault(stage["block"], Counter()).update(stage["replayed"])
+        return counts
+
+    def _replay(self, name: str, counts: Mapping[int, Counter[str]]) -> Figure:
+        blocks = sorted(counts)
+        whole: Counter[str] = sum(counts.values(), Counter())
+        series = []
+        for source in (one for one in style.SOURCES if any(one in of_block for of_block in counts.values())):
+            shares = [counts[k][source] / counts[k].total() for k in blocks]
+            texts = [f"{share:.0%}" if share >= _LEAST_SHOWN else "" for share in shares]
+            heights = [100 * share for share in shares]
+            series.append(Series(source, blocks, heights, style.SOURCES[source], texts=texts))
+        ranked = sorted(whole.items(), key=lambda entry: (-entry[1], entry[0]))
+        told = ", ".join(f"{source} {count / whole.total():.1%}" for source, count in ranked)
+        told = spread_out([f"{whole.total():,} pairs in all: {told}"])
+        return self.figures.add_one(sentence(STAGES[name]), bars(series, "block", "% of pairs"), told)
+
+    def _costs(self, kinds: Sequence[str]) -> list[Figure]:
+        stages = self.result.stages
+        if not stages:
+            return []
+        blocks = sorted({stage["block"] for stage in stages})
+        known = [stage for stage in stages if stage["peak_rss_mb"] is not None]
+        return [self._time(blocks, kinds), *([self._memory(blocks, kinds, known)] if known else [])]
+
+    def _time(self, blocks: Sequence[int], kinds: Sequence[str]) -> Figure:
+        series, totals = [], {}
+        for name in kinds:
+            seconds = dict.fromkeys(blocks, 0.0)
+            for stage in self.result.stages:
+                if stage["stage"] == name:
+                    seconds[stage["block"]] += stage["seconds"]
+            totals[STAGES[name]] = sum(seconds.values())
+            series.append(Series(STAGES[name], blocks, list(seconds.values()), style.STAGES[name]))
+        whole = sum(totals.values())
+        shares = ", ".join(f"{name} {value / whole:.0%}" for name, value in totals.items()) if whole else ""
+        told = spread_out([f"{duration(whole)} of training: {shares}" if shares else "no time"])
+        return self.figures.add_one("Time", bars(series, "block learned", "seconds"), told)
+
+    def _memory(
+        self, blocks: Sequence[int], kinds: Sequence[str], known: Sequence[Mapping[str, Any]]
+    ) -> Figure:
+        series = []
+        for name in kinds:
+            peaks = {stage["block"]: stage["peak_rss_mb"] for stage in known if stage["stage"] == name}
+            series.append(Series(STAGES[name], blocks, [peaks.get(k) for k in blocks], style.STAGES[name]))
+        top = max(known, key=lambda stage: stage["peak_rss_mb"])
+        where = f"block {top['block']}, {STAGES.get(top['stage'], top['stage'])}"
+        told = spread_out([f"peak {top['peak_rss_mb']:,.0f} MB, first reached in {where}"])
+        plot = bars(series, "block learned", "MB", mode="group")
+        return self.figures.add_one("Peak memory", plot, told)
+
+    def _stages(self) -> Table:
+        rows = []
+        for stage in self.result.stages:
+            losses, scores = stage.get("loss", ()), stage.get("valid_score", ())
+            ends = [f"{losses[0]:.4g}", f"{losses[-1]:.4g}"] if losses else [None, None]
+            best = max((score for _, score in scores), default=None)
+            replayed = sum(stage.get("replayed", {}).values())
+            peak = stage["peak_rss_mb"]
+            rows.append(
+                [
+                    f"block {stage['block']}, {self._title(stage)}",
+                    stage["epochs"],
+                    *ends,
+                    best,
+                    f"{replayed:,}" if replayed else None,
+                    f"{stage['seconds']:,.1f}",
+                    None if peak is None else f"{peak:,.0f}",
+                ]
+            )
+        metric = f"best {self.result.primary_metric}"
+        header = ["stage", "epochs", "first loss", "last loss", metric, "replayed", "seconds", "peak MB"]
+        return Table(rows, header)
+
+
+def _role_lines(values: Mapping[str, Values], metric: str, span: tuple[float, float] | None = None) -> Plot:
+    series = [Series(role, range(len(y)), y, style.ROLES[role]) for role, y in values.items()]
+    return lines(series, "block", metric, span)
 
 
 def _mean(values: Values) -> float | None:

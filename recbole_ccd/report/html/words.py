@@ -42,17 +42,12 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min"
 
 
-def compared(values: Mapping[str, float | None], lowest: bool = False) -> str:
-    """Who is best, and by how much over the second.
-
-    Args:
-        values: by name; those without a value do not take part.
-        lowest: whether the lowest is best.
-    """
+def compared(values: Mapping[str, float | None]) -> str:
+    """Whose value is the highest, and by how much over the second; those without one do not take part."""
     known = {name: value for name, value in values.items() if value is not None}
     if not known:
         return "no value"
-    ranked = sorted(known.items(), key=lambda entry: entry[1], reverse=not lowest)
+    ranked = sorted(known.items(), key=lambda entry: entry[1], reverse=True)
     (best, top), others = ranked[0], ranked[1:]
     if not others:
         return f"{best} {number(top)}"
