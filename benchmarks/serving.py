@@ -27,9 +27,9 @@ from recbole.trainer import Trainer
 from recbole_ccd import CCDConfig, create_stream, load_student
 from recbole_ccd.errors import CCDError, RunError
 from recbole_ccd.files import load_tensors
+from recbole_ccd.registry import registered
 from recbole_ccd.runs import begun
 from recbole_ccd.serving import ServedModel
-from recbole_ccd.strategy import STRATEGIES
 from recbole_ccd.updating import kept_stream
 
 
@@ -82,7 +82,7 @@ def compare(folder: Path, served: ServedModel, data_path: str | None) -> str:
     settings = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
     moved = {} if data_path is None else {"data_path": data_path}
     config = CCDConfig.from_dict({**settings, **moved, "use_gpu": False})
-    manifest, strategy = begun(folder), STRATEGIES[config["strategy"]](config)
+    manifest, strategy = begun(folder), registered("strategy")[config["strategy"]](config)
     # blocks that have arrived since are in the run directory alone
     stream = kept_stream(folder, manifest, config) if manifest.is_updated else create_stream(config)
     now = stream[served.block]

@@ -262,7 +262,7 @@ def _resumed(
         if manifest is not None:
             check_data(folder, manifest.data, stream.fingerprint)
         if updated:
-            strategy.check_arrival(stream)
+            strategy.check_new_block(stream)
         else:
             strategy.check(stream)
         check_working_folder()

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recbole_ccd.config import CCDConfig
-from recbole_ccd.config.plugins import KEY
 from recbole_ccd.config.sources import merged, read_layers
 from recbole_ccd.data.stream import BlockStream
 from recbole_ccd.errors import ConfigError, RunError, one_line
 from recbole_ccd.evaluation.result import StreamResult
 from recbole_ccd.faults import told_in_one_line
+from recbole_ccd.registry import KEY
 from recbole_ccd.report.log import RunLog
 from recbole_ccd.report.tables import final_table, stream_table
 from recbole_ccd.reporting import REPORT

@@ -213,7 +213,7 @@ def _update(
         interactions = interactions.with_more(block, new)
     stream = KeptStream(config, interactions, vocabulary, manifest.data)
     strategy = strategy_in(folder, config)
-    strategy.check_arrival(stream)
+    strategy.check_new_block(stream)
     check_working_folder()
     with strategy.workers:
         # from here on the folder changes

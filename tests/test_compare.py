@@ -18,8 +18,8 @@ from recbole_ccd.__main__ import main
 from recbole_ccd.config import expand
 from recbole_ccd.errors import DataError, RunError
 from recbole_ccd.state import RunDirectory
-from recbole_ccd.strategy import STRATEGIES
 from tests.conftest import SMALL, SMALL_CCD, few
+from tests.strategy.runs import STRATEGIES, put_in_place_of
 
 QUICK = {**SMALL, **SMALL_CCD, "teacher_models": ["BPR"], "teacher_args": {}, "block_ratios": [0.6, 0.4]}
 LABELS, SEEDS = ["fine_tune", "ccd"], [2, 1]
@@ -112,7 +112,7 @@ def test_runs_of_a_seed_share_stream_and_base_models(keys, monkeypatch):
             return super().run(stream)
 
     monkeypatch.setattr(quick_start, "create_stream", create_stream)
-    monkeypatch.setitem(STRATEGIES, "static", Seen)
+    put_in_place_of(monkeypatch, "static", Seen)
     compare(
         "BPR",
         "tiny",
@@ -145,7 +145,7 @@ def test_all_runs_are_checked_before_the_first_one_trains(keys, tmp_path, monkey
             if stream.config["seed"] == SEEDS[-1]:
                 raise DataError("this seed cannot be used; take another")
 
-    monkeypatch.setitem(STRATEGIES, "fine_tune", Picky)
+    put_in_place_of(monkeypatch, "fine_tune", Picky)
     with pytest.raises(DataError, match="this seed"):
         compare("BPR", "tiny", config_dict={**keys, "strategy": ["ccd", "fine_tune"], "seed": SEEDS})
     assert not list(tmp_path.iterdir())

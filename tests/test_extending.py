@@ -6,12 +6,12 @@ import sys
 import pytest
 import torch
 import yaml
+from recbole_ccd.trainer.distillation import DistillationTrainer
 
 from recbole_ccd import CCDConfig, ConfigError, RunError, compare, load_student, resume, run_ccd, update
 from recbole_ccd.__main__ import main
 from recbole_ccd.config.catalogue import names_of
 from recbole_ccd.strategy import strategy_class
-from recbole_ccd.trainer.distillation import DistillationTrainer
 from tests.config.refused import refused
 from tests.conftest import SMALL, SMALL_CCD, tiny_rows, write_inter
 from tests.documents import blocks, module, program_arguments

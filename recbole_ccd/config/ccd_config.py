@@ -10,11 +10,11 @@ from typing import Any
 from recbole_ccd.config.catalogue import documented, model_defaults, model_keys
 from recbole_ccd.config.checks import STAGE_KEYS, STAGES
 from recbole_ccd.config.loading import LoadedConfig
-from recbole_ccd.config.plugins import own_settings
 from recbole_ccd.config.sources import merged, writable
 from recbole_ccd.config.strict import member_keys
 from recbole_ccd.config.values import metric_names
 from recbole_ccd.errors import ConfigError
+from recbole_ccd.registry import own_settings
 
 __all__ = ["DERIVED_KEYS", "STAGES", "STAGE_KEYS", "CCDConfig"]
 
@@ -86,6 +86,11 @@ class CCDConfig(LoadedConfig):
             # not by assignment, which would make it a setting of all stages
             staged.final_config_dict[key] = copy.deepcopy(staged._unstaged[key] if own is None else own)
         return staged
+
+    @property
+    def stage(self) -> str | None:
+        """The stage whose settings these are; None for those of the whole run."""
+        return self._stage
 
     def for_base_student(self) -> CCDConfig:
         """The settings of the student of the base block: ``base_student_args`` over those of stage 1.

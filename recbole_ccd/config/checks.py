@@ -34,8 +34,6 @@ STAGE_KEYS = (
     "learner",
     "clip_grad_norm",
 )
-# what a student can be taught the teacher's lists with
-DISTILL_LOSSES = ("rrd", "kl", "listnet", "cd", "rd")
 
 
 def _shares(value: Any, minimum: Callable[[float], bool]) -> bool:
@@ -218,7 +216,7 @@ CHECKS: dict[str, Check] = {
     "ensemble_rank_depth": optional(_SIZE),
     "student_updates_per_block": _SIZE,
     # stage 1
-    "distill_loss": choice(*DISTILL_LOSSES),
+    "distill_loss_weights": optional(list_of(number(0))),
     "distill_temperature": number(0, above=True),
     "distill_rank_decay": number(0, above=True),
     "distill_rank_slope": number(0, above=True),

@@ -25,23 +25,13 @@ from recbole_ccd.config.catalogue import (
     general_keys,
     model_class,
     model_keys,
-    names_of,
     properties,
     properties_dir,
     recbole_properties_dir,
     strategy_keys,
     yaml_keys,
 )
-from recbole_ccd.config.checks import DISTILL_LOSSES, STAGE_KEYS, STAGES
-from recbole_ccd.config.plugins import (
-    KEY,
-    STRATEGIES,
-    USER_LOSSES,
-    all_own_keys,
-    check_plugins,
-    own_settings,
-    plugged,
-)
+from recbole_ccd.config.checks import STAGE_KEYS, STAGES
 from recbole_ccd.config.sources import ConfigLoader, merged, read_layers
 from recbole_ccd.config.strict import (
     check_ablated,
@@ -52,6 +42,7 @@ from recbole_ccd.config.strict import (
 )
 from recbole_ccd.config.values import check_settings
 from recbole_ccd.errors import ConfigError
+from recbole_ccd.registry import KEY, KINDS, check_modules, of_user, own_settings, registered, user_keys
 
 # Keys without a default that RecBole's programs accept.
 _EXTRA_KEYS = frozenset(
@@ -157,23 +148,23 @@ class LoadedConfig(Config):
     def _chosen_file(self, key: str) -> str | None:
         name = self.external_config_dict.get(key, self.internal_config_dict[key])
         if key == "strategy":
-            return f"{key}/{choose(key, name, self._source(key), plugged(self._plugins, STRATEGIES))}"
+            return f"{key}/{choose(key, name, self._source(key), of_user('strategy', self._plugins))}"
         return None if name is None else f"{key}/{choose(key, name, self._source(key))}"
 
     def _properties_of(self, file: str) -> Mapping[str, Any]:
         """What a file of ours holds, or what a strategy of the user's has in its place."""
         kind, _, name = file.partition("/")
-        own = plugged(self._plugins, STRATEGIES).get(name) if kind == "strategy" else None
+        own = of_user("strategy", self._plugins).get(name) if kind == "strategy" else None
         return own_settings(own) if own else properties(properties_dir() / f"{file}.yaml")
 
     def _find_plugins(self) -> None:
-        """Lays the settings of the user's losses over ours; those of a strategy of the user's come later."""
+        """Lays the settings of the user's plugins over ours; those of a strategy of the user's come later."""
         self._plugins = self.external_config_dict.get(KEY, self.internal_config_dict[KEY])
-        taken = {STRATEGIES: names_of("strategy"), USER_LOSSES: DISTILL_LOSSES}
         fixed = (general_keys() | all_model_keys() | strategy_keys()) - comparable_keys()
-        check_plugins(self._plugins, self._source(KEY), taken, fixed)
-        for found in plugged(self._plugins, USER_LOSSES).values():
-            self._lay_over(own_settings(found))
+        check_modules(self._plugins, self._source(KEY), fixed)
+        for kind in KINDS.keys() - {"strategy"}:
+            for found in of_user(kind, self._plugins).values():
+                self._lay_over(own_settings(found))
 
     # Checks: the settings are complete here, and RecBole has not yet rewritten any
 
@@ -187,8 +178,8 @@ class LoadedConfig(Config):
             defaults.update({f"{stage}_{key}": None for stage in STAGES})
         settings = merged(defaults, self.external_config_dict)
         nullable = yaml_keys(recbole_properties_dir() / "dataset" / "sample.yaml") | {"dataloaders_save_path"}
-        losses = plugged(self._plugins, USER_LOSSES)
-        check_settings(settings, self.internal_config_dict, nullable, self._source, losses)
+        names = {kind: registered(kind, self._plugins) for kind in KINDS.keys() - {"strategy"}}
+        check_settings(settings, self.internal_config_dict, nullable, self._source, names)
         if settings.get("teacher_models"):
             self._check_teacher(settings)
         if settings["strategy"] in ALWAYS_TAUGHT:
@@ -198,7 +189,7 @@ class LoadedConfig(Config):
 
     def _check_known(self, teachers: Any) -> None:
         named = teachers if isinstance(teachers, list) else []
-        known = set(self.internal_config_dict) | strategy_keys() | _EXTRA_KEYS | all_own_keys(self._plugins)
+        known = set(self.internal_config_dict) | strategy_keys() | _EXTRA_KEYS | user_keys(self._plugins)
         known |= {key for keys in self.parameters.values() for key in keys}
         # the first is read by nothing in RecBole, the second is derived from the model
         known -= {"config_file", "MODEL_TYPE"}

@@ -20,9 +20,9 @@ from recbole_ccd.config.catalogue import (
 )
 from recbole_ccd.config.checks import CHECKS, NESTED_CHECKS, STAGE_KEYS, STAGES
 from recbole_ccd.config.conditions import check_value, like
-from recbole_ccd.config.plugins import STRATEGIES, Named, all_own_keys, plugged
 from recbole_ccd.config.sources import Layer
 from recbole_ccd.errors import ConfigError, one_line
+from recbole_ccd.registry import Modules, of_user, user_keys
 
 # arguments of the program that are no settings, and what each goes with
 _ARGUMENTS = {
@@ -78,7 +78,7 @@ def _unknown(key: str, source: str, known: Collection[str], student: str, teache
     return f"{start}; did you mean '{word}'?"
 
 
-def check_strategy_args(layers: Sequence[Layer], plugins: Named = None) -> None:
+def check_strategy_args(layers: Sequence[Layer], plugins: Modules = None) -> None:
     """Checks the user's ``strategy_args``: names of strategies, and keys in which strategies may differ.
 
     Args:
@@ -88,7 +88,7 @@ def check_strategy_args(layers: Sequence[Layer], plugins: Named = None) -> None:
     Raises:
         ConfigError: If it is no mapping of strategies to settings, or a name or key in it is wrong.
     """
-    more, comparable = plugged(plugins, STRATEGIES), comparable_keys() | all_own_keys(plugins, [STRATEGIES])
+    more, comparable = of_user("strategy", plugins), comparable_keys() | user_keys(plugins, ["strategy"])
     for layer in layers:
         args = layer.values.get("strategy_args")
         if args is None:

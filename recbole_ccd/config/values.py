@@ -9,9 +9,10 @@ from recbole.evaluator import metric_types
 from recbole.evaluator.register import metric_information
 from recbole.utils import EvaluatorType
 
-from recbole_ccd.config.checks import CHECKS, DISTILL_LOSSES, NESTED_CHECKS
-from recbole_ccd.config.conditions import check_value, choice, like
+from recbole_ccd.config.checks import CHECKS, NESTED_CHECKS
+from recbole_ccd.config.conditions import Check, check_value, choice, like, list_of, optional
 from recbole_ccd.errors import ConfigError, one_line
+from recbole_ccd.registry import one_or_more
 
 BLOCK_PARTS = ("train", "valid", "test")
 
@@ -21,7 +22,7 @@ def check_settings(
     defaults: Mapping[str, Any],
     nullable: frozenset[str],
     source_of: Callable[[str], str],
-    more_losses: Iterable[str] = (),
+    registered: Mapping[str, Iterable[str]],
 ) -> None:
     """Checks the settings of a run, each by itself and then together.
 
@@ -30,12 +31,12 @@ def check_settings(
         defaults: the defaults, whose types count where the table has no check.
         nullable: keys without check that may be None although their default is not.
         source_of: where a key (or dotted keys) was set.
-        more_losses: losses of the user's, which ``distill_loss`` may be too.
+        registered: names that may be chosen, by the kind of what they name.
 
     Raises:
         ConfigError: If a value is of the wrong type or impossible.
     """
-    checks = {**CHECKS, "distill_loss": choice(*DISTILL_LOSSES, *more_losses)}
+    checks = {**CHECKS, **_of_registered(registered)}
     for key, value in settings.items():
         check = checks.get(key) or like(defaults.get(key))
         if value is not None or key in CHECKS or key not in nullable:
@@ -44,6 +45,7 @@ def check_settings(
             if isinstance(value, Mapping) and part in value:
                 path = f"{key}.{part}"
                 check_value(path, value[part], nested, source_of(path))
+    _check_loss_weights(settings, source_of)
     _check_block_files(settings, source_of)
     _check_columns(settings, source_of)
     _check_candidates(settings, source_of)
@@ -51,6 +53,33 @@ def check_settings(
     _check_depth(settings, source_of)
     for role in ("student", "teacher"):
         _check_replay(settings, role, source_of)
+
+
+def _of_registered(registered: Mapping[str, Iterable[str]]) -> dict[str, Check]:
+    """The checks of keys that choose among what is registered."""
+    losses = choice(*registered["distillation loss"])
+    regularizers = choice(*registered["regularizer"])
+    either = Check(
+        f"{losses.allowed}, or a list of different ones",
+        lambda v: losses.accepts(v) or list_of(losses, distinct=True).accepts(v),
+    )
+    several = Check(
+        f"{regularizers.allowed}, a list of different ones, or ~",
+        lambda v: v is None or regularizers.accepts(v) or list_of(regularizers, distinct=True).accepts(v),
+    )
+    schemes = optional(choice(*registered["replay scheme"]))
+    return {"distill_loss": either, "regularizer": several, "replay": schemes}
+
+
+def _check_loss_weights(settings: Mapping[str, Any], source_of: Callable[[str], str]) -> None:
+    """Each loss of a list has a weight."""
+    weights, losses = settings["distill_loss_weights"], one_or_more(settings["distill_loss"])
+    if weights is not None and len(weights) != len(losses):
+        key = "distill_loss_weights"
+        start = f"{key} has {len(weights)} entries ({source_of(key)})"
+        raise ConfigError(
+            f"{start}, and distill_loss {len(losses)} ({source_of('distill_loss')}); give one per loss"
+        )
 
 
 def metric_names(metrics: str | list[str], topk: int | list[int]) -> list[str]:

@@ -13,10 +13,10 @@ from recbole_ccd.config.catalogue import ALWAYS_TAUGHT, choose, properties, recb
 from recbole_ccd.config.ccd_config import CCDConfig
 from recbole_ccd.config.checks import CHECKS
 from recbole_ccd.config.conditions import check_value
-from recbole_ccd.config.plugins import KEY, STRATEGIES, plugged
 from recbole_ccd.config.sources import NOTHING, ConfigLoader, Layer, plain, read_layers
 from recbole_ccd.config.strict import ABLATED, check_ablated
 from recbole_ccd.errors import ConfigError, one_line
+from recbole_ccd.registry import KEY, of_user
 
 VARIANT_KEYS = ("strategy", "base", "ablation", "seed")
 """The keys that may hold a list; the later ones vary faster."""
@@ -250,4 +250,4 @@ def _checked(key: str, entries: list[Any], source: str, layers: Sequence[Layer])
 def _own_strategies(layers: Sequence[Layer]) -> Mapping[str, type]:
     """The strategies of the user's plugins."""
     deciding = _deciding(layers, KEY)
-    return {} if deciding is None else plugged(deciding.values[KEY], STRATEGIES)
+    return {} if deciding is None else of_user("strategy", deciding.values[KEY])

@@ -1,4 +1,4 @@
-"""What a matrix of test scores says about learning and remembering.
+"""What a matrix of test scores says about learning and forgetting.
 
 Every function takes ``R``, a lower-triangular list of lists of floats: ``R[i][j]`` (j ≤ i) is one metric on
 the test part of block j of the model as it is after block i. Row i has i + 1 entries. A malformed ``R``

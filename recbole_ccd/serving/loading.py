@@ -12,13 +12,13 @@ from recbole.model.abstract_recommender import GeneralRecommender
 from torch import Tensor
 
 from recbole_ccd.config import CCDConfig
-from recbole_ccd.config.plugins import KEY as PLUGINS
 from recbole_ccd.data.interactions import Interactions
 from recbole_ccd.data.kept import KeptStream
 from recbole_ccd.errors import CCDError, ConfigError, RunError, one_line
 from recbole_ccd.model.scoring import scores_pairs_only
 from recbole_ccd.model.teacher import ordering_rows
 from recbole_ccd.ranking.topk import ScoreFn
+from recbole_ccd.registry import KEY as PLUGINS
 from recbole_ccd.seeding import derive_seed
 from recbole_ccd.serving.served import About, ServedModel, steady
 from recbole_ccd.state import Manifest

@@ -15,8 +15,16 @@ from recbole_ccd.data.stream import BlockStream
 from recbole_ccd.model.growth import build, learns_by_steps, rebuild
 from recbole_ccd.seeding import seed_stage
 from recbole_ccd.strategy.loop import BlockLoop
-from recbole_ccd.strategy.stage import BaseModels, Learned, Learner, Lesson, Stage, StageName, go_through
-from recbole_ccd.trainer.base import LossError, StageTrainer
+from recbole_ccd.strategy.stage import (
+    BaseModels,
+    Stage,
+    StageContext,
+    StageName,
+    StageResult,
+    StageTask,
+    run_stage,
+)
+from recbole_ccd.trainer import LossError
 
 if TYPE_CHECKING:
     from recbole_ccd.config import CCDConfig
@@ -26,7 +34,7 @@ if TYPE_CHECKING:
 class Strategy(BlockLoop):
     """How a model follows a stream.
 
-    A subclass says what happens when a block arrives (:meth:`follow`) and what cannot work
+    A subclass says what happens when a block arrives (:meth:`train_block`) and what cannot work
     (:meth:`check_models`); this class and the loop do the rest: stages, evaluation after every block,
     tables, result.json and checkpoints.
     """
@@ -72,7 +80,7 @@ class Strategy(BlockLoop):
             self.check_models(stream)
             self._checked = stream.config
 
-    def check_arrival(self, stream: BlockStream) -> None:
+    def check_new_block(self, stream: BlockStream) -> None:
         """Refuses a last block that cannot be learned, where those before it have been.
 
         Args:
@@ -87,7 +95,7 @@ class Strategy(BlockLoop):
     def check_block(self, block: Block) -> None:
         """Refuses a block that has arrived and cannot be learned."""
 
-    def prepare_after(self, block: Block) -> None:
+    def prepare_next_block(self, block: Block) -> None:
         """There is nothing, unless a strategy knows better."""
 
     @abstractmethod
@@ -133,11 +141,11 @@ class Strategy(BlockLoop):
             LossError: the loss became NaN or infinite.
             RunError: the outcome cannot be saved.
         """
-        learner = self.learner(name, block, config, member, piece)
-        (model,) = self.stages(block, learn, [learner], built_on)
+        task = self.task(name, block, config, member, piece)
+        (model,) = self.stages(block, learn, [task], built_on)
         return model
 
-    def learner(
+    def task(
         self,
         name: str,
         block: Block,
@@ -145,17 +153,17 @@ class Strategy(BlockLoop):
         member: int | None = None,
         piece: int | None = None,
         old: GeneralRecommender | None = None,
-    ) -> Learner:
+    ) -> StageTask:
         """One of several :meth:`stages`; arguments as of :meth:`stage`, and the model that is to be grown."""
         which = StageName(name, block.index, config["model"], member, piece)
         # what models without gradient steps have fitted is not in their state dict
-        return Learner(which, config, old, self.journal if learns_by_steps(config) else None, self.stop)
+        return StageTask(which, config, old, self.journal if learns_by_steps(config) else None, self.stop)
 
     def stages(
         self,
         block: Block,
         learn: Callable[[Stage], GeneralRecommender],
-        learners: Sequence[Learner],
+        tasks: Sequence[StageTask],
         built_on: Block | None = None,
     ) -> list[GeneralRecommender]:
         """Makes models in stages that do not need one another, such as the members of a teacher.
@@ -164,38 +172,38 @@ class Strategy(BlockLoop):
             block: the block (or the piece of it) learned.
             learn: makes and trains a model. Where there are several it may be sent to workers, with all that
                 it knows; so it must not know the strategy.
-            learners: the stages.
+            tasks: the stages.
             built_on: the block that the models are built on, where it is not the one learned.
 
         Returns:
             The models; otherwise as :meth:`stage`.
         """
-        lesson = Lesson(block, learn, self.config["seed"], self.config["reproducibility"])
+        context = StageContext(block, learn, self.config["seed"], self.config["reproducibility"])
         models, records, left = {}, {}, []
-        for place, learner in enumerate(learners):
-            found = self._found(learner)
+        for place, task in enumerate(tasks):
+            found = self._found(task)
             if found is None:
                 left.append(place)
                 continue
-            models[place], records[place] = self._model(learner, built_on or block, found), found.record
-            self.logger.info(f"{set_color(learner.name.label, 'cyan')}: finished before")
+            models[place], records[place] = self._model(task, built_on or block, found), found.record
+            self.logger.info(f"{set_color(task.name.label, 'cyan')}: finished before")
             self._stop_if_asked()
-        with closing(self._trained(lesson, learners, left)) as trained:
-            for place, learned in trained:
-                models[place] = self._kept(learners[place], built_on or block, learned)
-                records[place] = learned.record
+        with closing(self._trained(context, tasks, left)) as trained:
+            for place, result in trained:
+                models[place] = self._save_stage(tasks[place], built_on or block, result)
+                records[place] = result.record
                 self._stop_if_asked()
-        self.result.stages += [records[place] for place in range(len(learners))]
-        return [models[place] for place in range(len(learners))]
+        self.result.stages += [records[place] for place in range(len(tasks))]
+        return [models[place] for place in range(len(tasks))]
 
-    def _found(self, learner: Learner) -> Learned | None:
+    def _found(self, task: StageTask) -> StageResult | None:
         """What an earlier process has left of a stage."""
-        outcome = learner.journal.outcome(learner.name.key) if learner.journal is not None else None
-        return None if outcome is None else Learned(outcome.record, outcome.state)
+        outcome = task.journal.outcome(task.name.key) if task.journal is not None else None
+        return None if outcome is None else StageResult(outcome.record, outcome.state)
 
     def _trained(
-        self, lesson: Lesson, learners: Sequence[Learner], left: Sequence[int]
-    ) -> Iterator[tuple[int, Learned]]:
+        self, context: StageContext, tasks: Sequence[StageTask], left: Sequence[int]
+    ) -> Iterator[tuple[int, StageResult]]:
         """What comes out of the stages at some places, with the place.
 
         Raises:
@@ -203,37 +211,37 @@ class Strategy(BlockLoop):
         """
 
         def at(number: int) -> None:
-            self.doing = learners[left[number]].name.label
+            self.doing = tasks[left[number]].name.label
 
-        tasks = [learners[place] for place in left]
-        if len(tasks) > 1 and self.workers.at_once > 1:
-            first = tasks[0].name
+        pending = [tasks[place] for place in left]
+        if len(pending) > 1 and self.workers.at_once > 1:
+            first = pending[0].name
             label = set_color(f"block {first.block} {first.stage}", "cyan")
-            self.logger.info(f"{label}: {len(tasks)} members, {self.workers.at_once} at a time")
+            self.logger.info(f"{label}: {len(pending)} members, {self.workers.at_once} at a time")
         try:
-            with closing(self.workers.each(go_through, lesson, tasks, at, self._stop_if_asked)) as arriving:
-                for number, learned in arriving:
-                    yield left[number], learned
+            with closing(self.workers.each(run_stage, context, pending, at, self._stop_if_asked)) as results:
+                for number, result in results:
+                    yield left[number], result
         except LossError as error:
             if self.journal is None:
                 raise
             last = self.journal.last_good()
             raise LossError(f"{error} and start anew (last good checkpoint: {last})") from None
 
-    def _kept(self, learner: Learner, block: Block, learned: Learned) -> GeneralRecommender:
-        """Keeps what has come out of a stage, and tells of it."""
-        if learner.journal is not None:
-            learner.journal.keep_outcome(learner.name.key, learner.name.block, learned.record, learned.state)
-        epochs, seconds = learned.record["epochs"], learned.record["seconds"]
-        self.logger.info(f"{set_color(learner.name.label, 'cyan')}: {epochs} epochs, {seconds:.1f}s")
-        return self._model(learner, block, learned)
+    def _save_stage(self, task: StageTask, block: Block, result: StageResult) -> GeneralRecommender:
+        """Saves what has come out of a stage, and logs it."""
+        if task.journal is not None:
+            task.journal.keep_outcome(task.name.key, task.name.block, result.record, result.state)
+        epochs, seconds = result.record["epochs"], result.record["seconds"]
+        self.logger.info(f"{set_color(task.name.label, 'cyan')}: {epochs} epochs, {seconds:.1f}s")
+        return self._model(task, block, result)
 
-    def _model(self, learner: Learner, block: Block, learned: Learned) -> GeneralRecommender:
+    def _model(self, task: StageTask, block: Block, result: StageResult) -> GeneralRecommender:
         """The model that has come out of a stage, here or elsewhere."""
-        if learned.model is not None:
-            return learned.model
-        seed_stage(self.config["seed"], self.config["reproducibility"], *learner.name.purpose)
-        return rebuild(learner.config.for_stage(learner.name.stage), block, learned.state)
+        if result.model is not None:
+            return result.model
+        seed_stage(self.config["seed"], self.config["reproducibility"], *task.name.purpose)
+        return rebuild(task.config.for_stage(task.name.stage), block, result.state)
 
     def train_plainly(self, block: Block, config: CCDConfig) -> GeneralRecommender:
         """A fresh model learns a block with its own loss.
@@ -288,5 +296,5 @@ class Strategy(BlockLoop):
 def learn_plainly(stage: Stage) -> GeneralRecommender:
     """A fresh model learns the stage's block with its own loss."""
     model = build(stage.config, stage.block)
-    stage.trainer(StageTrainer, model).run(stage.config["show_progress"])
+    stage.trainer(model).run(stage.config["show_progress"])
     return model

@@ -13,17 +13,20 @@ from recbole_ccd.model.growth import rebuild
 from recbole_ccd.model.proxy import update_proxy
 from recbole_ccd.model.scoring import has_factors
 from recbole_ccd.model.teacher import TeacherEnsemble
+from recbole_ccd.plugin.distillation import PreviousTeacherDistillation, wants_item_lists
+from recbole_ccd.plugin.regularization import chosen_regularizers
+from recbole_ccd.plugin.replay import ReplaySource
+from recbole_ccd.plugin.replay.proxy_guided import top_candidates
+from recbole_ccd.ranking.teacher_rankings import TeacherRankings
+from recbole_ccd.registry import register
 from recbole_ccd.seeding import seed_stage
-from recbole_ccd.strategy.distilling import DistillingStrategy
+from recbole_ccd.strategy.distilling import GROWN_TEACHER, STUDENT_SIDE, DistillingStrategy
 from recbole_ccd.strategy.stage import Stage
-from recbole_ccd.trainer.replay import ReplaySource, top_candidates
-from recbole_ccd.trainer.student_update import StudentUpdateTrainer
-from recbole_ccd.trainer.teacher_update import TeacherUpdateTrainer
-from recbole_ccd.trainer.teaching import TeacherKnowledge, teaches_items
 
 ROLES = ("student", "teacher")
 
 
+@register("ccd")
 class CCD(DistillingStrategy):
     """A large teacher and a compact student that evolve together.
 
@@ -35,16 +38,13 @@ class CCD(DistillingStrategy):
         proxies: the proxies by name, from block 1 on.
     """
 
-    name = "ccd"
     student_cycle = True
     keeps_teacher = True
 
     def prepare(self) -> None:
-        """There are no proxies yet, and no lists."""
+        """There are no proxies yet."""
         super().prepare()
         self.proxies: dict[str, GeneralRecommender] = {}
-        self._lists: list[tuple[GeneralRecommender, Block, torch.Tensor]] = []
-        self._reminder: tuple[Block, TeacherKnowledge] | None = None
 
     def models(self) -> Mapping[str, GeneralRecommender]:
         """Student, proxies and the teacher's members."""
@@ -59,37 +59,37 @@ class CCD(DistillingStrategy):
             if name in states
         }
 
-    def follow(self, block: Block) -> None:
+    def train_block(self, block: Block) -> None:
         """Base training and distillation on block 0; the three stages on every other block."""
         if block.index == 0:
             self.student = self.train_base_student(block, distilled=True)
             return
-        self.follow_by_student(block)
+        self.train_block_by_student(block)
         self.teacher = self.update_teacher(block)
-        self.forget_lists()
+        self.discard_rankings()
         if self.deploys_generated:
             self.student = self.generate_student(block)
-            # the lists serve the next block too, beside another student's
-            self.knowledge = None
+            # the teacher's lists serve the next block too, beside another student's
+            self.rankings = None
 
-    def follow_by_student(self, block: Block) -> None:
+    def train_block_by_student(self, block: Block) -> None:
         """Stages 1 and 2: short cycles, several of which may pass before the teacher's long one."""
         if block.index > 1 and not self.deploys_generated:
             self.student = self.generate_student(block.previous)
-        # a base student of another strategy, or of before an interruption, was told the same
-        self.knowledge = self.knowledge or self.ask_teacher(block.previous)
+        # a base student of another strategy, or of before an interruption, learned the same
+        self.rankings = self.rankings or self.teacher_rankings(block.previous)
         self.update_proxies(block)
         distilled, several = self.student, self.config["student_updates_per_block"] > 1
         for number, piece in enumerate(self.pieces(block)):
             # the first piece of a block may have been all of it when it was learned
             self.student = self.update_student(piece, distilled, number if number or several else None)
 
-    def prepare_after(self, block: Block) -> None:
+    def prepare_next_block(self, block: Block) -> None:
         """The teacher's lists, and stage 1 where that has not been gone through."""
-        self.keep_lists(block)
+        self.save_rankings(block)
         if block.index and not self.deploys_generated:
             self.generate_student(block)
-        self.forget_lists()
+        self.discard_rankings()
 
     @property
     def deploys_generated(self) -> bool:
@@ -115,69 +115,70 @@ class CCD(DistillingStrategy):
     def update_student(
         self, block: Block, distilled: GeneralRecommender, piece: int | None = None
     ) -> GeneralRecommender:
-        """Stage 2: the student grows and learns what has arrived, replaying what its proxies remember."""
-        reminder = self.remind(block) if self.config["student_update_distill"] else None
+        """Stage 2: the student grows and learns what has arrived, replaying from its proxies."""
+        previous = self.previous_rankings(block) if self.config["student_update_distill"] else None
+        scheme, current = self.replay_scheme, self.config["replay_rank_student"] == "current"
+        extended, known = self.extended(block, self.config)
 
         def learn(stage: Stage) -> GeneralRecommender:
-            student = self.grow(self.student, stage.config, block)
-            trainer = stage.trainer(StudentUpdateTrainer, student)
-            trainer.replay_from(
-                self._proxies("student", block),
-                rank_with=distilled if self.config["replay_rank_student"] == "distilled" else None,
-            )
-            trainer.without(self.exclusion(block))
-            if reminder is not None:
-                trainer.remember(reminder)
+            student = self.grow(self.student, stage.config, known)
+            trainer = stage.trainer(student)
+            if scheme is not None:
+                sources = self._proxies("student", block)
+                trainer.add(scheme("student", sources, None if current else distilled))
+            trainer.exclude(self.exclusion(block, self.rankings.excluded_items))
+            if previous is not None:
+                trainer.add(PreviousTeacherDistillation("student", previous))
             trainer.run(self.config["show_progress"])
             return student
 
-        return self.stage("student_update", block, self.config, learn, piece=piece)
+        return self.stage("student_update", extended, self.config, learn, piece=piece, built_on=known)
 
     def update_teacher(self, block: Block) -> TeacherEnsemble:
         """Stage 3: every member learns the block, the past of all, and what the student side knows."""
         sources = [*self._proxies("teacher", block), self._source("teacher", "student", self.student, block)]
-        reminder = self.remind(block) if self.config["teacher_update_distill"] else None
+        previous = self.previous_rankings(block) if self.config["teacher_update_distill"] else None
+        scheme = self.replay_scheme
 
         def update(stage: Stage, member: GeneralRecommender, old: GeneralRecommender) -> None:
-            trainer = stage.trainer(TeacherUpdateTrainer, member).replay_from(sources).retain(frozen=old)
-            if reminder is not None and has_factors(type(member)):
-                trainer.remember(reminder)
+            trainer = stage.trainer(member, previous=old)
+            if scheme is not None:
+                trainer.add(scheme("teacher", sources))
+            trainer.add(*chosen_regularizers(stage.config, member))
+            if previous is not None and has_factors(type(member)):
+                trainer.add(PreviousTeacherDistillation("teacher", previous))
             trainer.run(stage.config["show_progress"])
 
         return self.update_members(block, update)
 
-    def remind(self, block: Block) -> TeacherKnowledge:
-        """What stages 2 and 3 are reminded of: the lists of the teacher before a block.
+    def previous_rankings(self, block: Block) -> TeacherRankings:
+        """What stages 2 and 3 go on distilling: the rankings of the teacher before a block.
 
-        They are those that stage 1 was told, or those of the teacher grown to the block. A grown teacher has
-        learned nothing, and yet knows the new users and items by their neighbours and, with a cumulative
-        graph, what has happened by propagation.
+        They are those of stage 1, or those of the teacher grown to the block. A grown teacher has learned
+        nothing, and yet knows the new users and items by their neighbours and, with a cumulative graph, what
+        has happened by propagation.
 
         Args:
             block: the block that has arrived, or the piece of it.
         """
         if self.config["update_distill_teacher"] == "previous":
-            return self.knowledge
-        if self._reminder is None or self._reminder[0] is not block:
-            # before the stages, whose own seeds it must not move
-            seed_stage(self.config["seed"], self.config["reproducibility"], "reminder", block.index)
-            pairs = zip(self.teacher.members, self.members, strict=True)
-            grown = self.ensemble([self.grow(old, config, block) for old, config in pairs], block)
-            item_lists = teaches_items(self.config) and self.config["update_distill_users"] == "all"
-            top_items, top_users = self.top_lists(grown, block, item_lists)
-            excluded = [top_items[:, : self.config["exclusion_top_k"]]]
-            known = TeacherKnowledge(
-                top_items[:, : self.config["distill_top_k"]],
-                top_users,
-                excluded=pairs_matrix(excluded, block.n_users, block.n_items),
-            )
-            self._reminder = block, known
-        return self._reminder[1]
+            return self.rankings
+        return self._store.get(GROWN_TEACHER, self.teacher, block, lambda: self._rankings_of_grown(block))
 
-    def forget_lists(self) -> None:
-        """Lets go of the reminder as well."""
-        super().forget_lists()
-        self._reminder = None
+    def _rankings_of_grown(self, block: Block) -> TeacherRankings:
+        # before the stages, whose own seeds it must not move
+        seed_stage(self.config["seed"], self.config["reproducibility"], "reminder", block.index)
+        pairs = zip(self.teacher.members, self.members, strict=True)
+        grown = self.ensemble([self.grow(old, config, block) for old, config in pairs], block)
+        item_lists = wants_item_lists(self.config) and self.config["update_distill_users"] == "all"
+        top_items, top_users = self.top_lists(grown, block, item_lists)
+        excluded = top_items[:, : self.config["exclusion_top_k"]]
+        return TeacherRankings(
+            top_items[:, : self.config["distill_top_k"]],
+            top_users,
+            pairs_matrix([excluded], block.n_users, block.n_items),
+            excluded,
+        )
 
     def excluded_lists(self, block: Block) -> list[torch.Tensor]:
         """Top items of the proxies and of the current student; the base block comes before all of them."""
@@ -201,12 +202,10 @@ class CCD(DistillingStrategy):
 
         Found once per block and shared by exclusion and replay; the model may know fewer users and items.
         """
-        self._lists = [entry for entry in self._lists if entry[1] is block]
-        for known, _, lists in self._lists:
-            if known is model:
-                return lists
         sizes = (self.config.per_block(f"{role}_replay_candidates", block.index) for role in ROLES)
         k = max(self.config["exclusion_top_k"], *sizes)
-        lists = top_candidates(model, block.recent_train_matrix, k).to(torch.int32)
-        self._lists.append((model, block, lists))
-        return lists
+
+        def make() -> torch.Tensor:
+            return top_candidates(model, block.recent_train_matrix, k).to(torch.int32)
+
+        return self._store.get(STUDENT_SIDE, model, block, make)

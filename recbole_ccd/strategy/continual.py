@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
-
 from recbole.model.abstract_recommender import GeneralRecommender
 
 from recbole_ccd.data.block import Block
 from recbole_ccd.data.stream import BlockStream
 from recbole_ccd.errors import ModelError
 from recbole_ccd.model.scoring import has_factors
+from recbole_ccd.plugin.regularization import chosen_regularizers
 from recbole_ccd.strategy.distilling import DistillingStrategy
 from recbole_ccd.strategy.stage import Stage
 
@@ -18,7 +17,8 @@ class ContinualStrategy(DistillingStrategy):
     """A student that follows the stream by itself: grown and updated on each block.
 
     The student of the base block is the one that CCD starts from (``base: distilled``) or a plainly
-    trained one (``base: plain``). A subclass says how a grown student learns a block (:meth:`learn`).
+    trained one (``base: plain``). It learns a block with its own loss under the configured ``regularizer``
+    and ``replay``; a subclass may say otherwise (:meth:`learn`).
     """
 
     def check_models(self, stream: BlockStream) -> None:
@@ -28,7 +28,7 @@ class ContinualStrategy(DistillingStrategy):
             ModelError: a model lacks what its role needs.
             DataError: a user has interacted with every known item.
         """
-        if self._is_taught:
+        if self._is_distilled:
             super().check_models(stream)
         else:
             self.check_student(stream)
@@ -50,30 +50,34 @@ class ContinualStrategy(DistillingStrategy):
             )
 
     @property
-    def _is_taught(self) -> bool:
+    def _is_distilled(self) -> bool:
         return self.config["base"] == "distilled"
 
-    def follow(self, block: Block) -> None:
+    def train_block(self, block: Block) -> None:
         """The base student on block 0; growth and an update on every other block."""
         if block.index == 0:
-            self.student = self.train_base_student(block, self._is_taught)
+            self.student = self.train_base_student(block, self._is_distilled)
             # the teacher has done its part
             self.teacher = None
-            self.forget_lists()
+            self.discard_rankings()
         else:
             self.student = self.update(block)
 
+    def pieces(self, block: Block) -> list[Block]:
+        """The block, with the rows that are replayed."""
+        return [self.extended(block, self.config)[0]] if block.index else [block]
+
     def update(self, block: Block) -> GeneralRecommender:
-        """The student grown to a block, after it has learned the block."""
+        """The student grown to a block, after it has learned the block and what is replayed."""
+        extended, known = self.extended(block, self.config)
 
         def learn(stage: Stage) -> GeneralRecommender:
-            student = self.grow(self.student, stage.config, block)
+            student = self.grow(self.student, stage.config, known)
             self.learn(stage, student, self.student)
             return student
 
-        return self.stage("student_update", block, self.config, learn)
+        return self.stage("student_update", extended, self.config, learn, built_on=known)
 
-    @abstractmethod
     def learn(self, stage: Stage, student: GeneralRecommender, old: GeneralRecommender) -> None:
         """Trains the grown student on the stage's block.
 
@@ -82,3 +86,7 @@ class ContinualStrategy(DistillingStrategy):
             student: the grown student.
             old: the student of the block before.
         """
+        trainer = stage.trainer(student, previous=old)
+        if self.replay_scheme is not None:
+            trainer.add(self.replay_scheme("student"))
+        trainer.add(*chosen_regularizers(stage.config, student)).run(self.config["show_progress"])

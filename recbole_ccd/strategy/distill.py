@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from recbole_ccd.data.block import Block
+from recbole_ccd.registry import register
 from recbole_ccd.strategy.distilling import DistillingStrategy
 
 
+@register("distill")
 class Distill(DistillingStrategy):
     """Stage 1 on the base block; afterwards teacher and student only grow.
 
     New users and items start from their neighbours, as in CCD, and stay there.
     """
 
-    name = "distill"
     keeps_teacher = True
 
-    def follow(self, block: Block) -> None:
+    def train_block(self, block: Block) -> None:
         """Base training and distillation on block 0, growth afterwards."""
         if block.index == 0:
             self.student = self.train_base_student(block, distilled=True)
-            self.forget_lists()
+            self.discard_rankings()
             return
         self.student = self.stage(
             "student_update",

@@ -5,11 +5,13 @@ from __future__ import annotations
 from recbole.model.abstract_recommender import GeneralRecommender
 
 from recbole_ccd.data.block import Block
+from recbole_ccd.plugin.regularization import chosen_regularizers
+from recbole_ccd.registry import register
 from recbole_ccd.strategy.distilling import DistillingStrategy
 from recbole_ccd.strategy.stage import Stage
-from recbole_ccd.trainer.teacher_update import RetainingTeacherTrainer
 
 
+@register("distill_each_block")
 class DistillEachBlock(DistillingStrategy):
     """The teacher follows the stream by plain continual learning and teaches a new student on each block.
 
@@ -17,19 +19,19 @@ class DistillEachBlock(DistillingStrategy):
     teacher is the competitor of CCD's: the same members under LWC-KD, with or without PIW (``piw``).
     """
 
-    name = "distill_each_block"
     keeps_teacher = True
 
-    def follow(self, block: Block) -> None:
+    def train_block(self, block: Block) -> None:
         """The teacher learns the block, then a student learns from it."""
         if block.index == 0:
             self.student = self.train_base_student(block, distilled=True)
         else:
             self.teacher = self.update_members(block, update_member)
             self.student = self.generate_student(block)
-        self.forget_lists()
+        self.discard_rankings()
 
 
 def update_member(stage: Stage, member: GeneralRecommender, old: GeneralRecommender) -> None:
-    """A member learns the block with retention terms."""
-    stage.trainer(RetainingTeacherTrainer, member).retain(frozen=old).run(stage.config["show_progress"])
+    """A member learns the block under the regularizers."""
+    trainer = stage.trainer(member, previous=old).add(*chosen_regularizers(stage.config, member))
+    trainer.run(stage.config["show_progress"])

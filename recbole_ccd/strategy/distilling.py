@@ -1,4 +1,4 @@
-"""What strategies with a teacher have in common: base models, and a student taught by rankings (stage 1)."""
+"""What strategies with a teacher have in common: base models, and a student distilled from rankings (stage 1)."""
 
 from __future__ import annotations
 
@@ -19,18 +19,23 @@ from recbole_ccd.model.growth import build, check_buildable, check_growable, gro
 from recbole_ccd.model.initialization import embedding_tables
 from recbole_ccd.model.scoring import score_rows
 from recbole_ccd.model.teacher import TeacherEnsemble
+from recbole_ccd.plugin.distillation import TeacherDistillation, wants_item_lists
+from recbole_ccd.plugin.replay import ReplayScheme
 from recbole_ccd.ranking.lists import top_lists
+from recbole_ccd.ranking.store import RankingStore
+from recbole_ccd.ranking.teacher_rankings import TeacherRankings
 from recbole_ccd.ranking.topk import users_at_a_time
+from recbole_ccd.registry import registered
 from recbole_ccd.strategy.base import Strategy, learn_plainly
 from recbole_ccd.strategy.stage import Stage
-from recbole_ccd.trainer.distillation import DistillationTrainer
-from recbole_ccd.trainer.teaching import TeacherKnowledge, teaches_items
 
 if TYPE_CHECKING:
     from recbole_ccd.config import CCDConfig
 
 
 _SIDES = ("items", "users")
+# slots of the ranking store
+_TEACHER, GROWN_TEACHER, STUDENT_SIDE = "teacher", "grown teacher", "student side"
 
 
 def _lists_of(block: Block) -> str:
@@ -38,20 +43,19 @@ def _lists_of(block: Block) -> str:
 
 
 class DistillingStrategy(Strategy):
-    """A strategy whose student is taught by a teacher, once or in every block.
+    """A strategy whose student is distilled from a teacher, once or in every block.
 
     Attributes:
         members: the configuration of each member of the teacher.
-        knowledge: what the teacher said when it was asked last, until that has served.
+        rankings: the teacher's rankings that were distilled last, until they have served.
     """
 
     def prepare(self) -> None:
-        """Sets the members' configurations; nothing has been asked of a teacher yet."""
+        """Sets the members' configurations; there are no rankings yet."""
         super().prepare()
         self.members = [self.config.for_member(m) for m in range(len(self.config["teacher_models"]))]
-        self.knowledge: TeacherKnowledge | None = None
-        self._teacher_top: torch.Tensor | None = None
-        self._asked: tuple[Block, tuple[torch.Tensor, torch.Tensor]] | None = None
+        self.rankings: TeacherRankings | None = None
+        self._store = RankingStore()
 
     def check_models(self, stream: BlockStream) -> None:
         """Refuses models that cannot play their role, and users for whom no negative can be drawn.
@@ -77,7 +81,7 @@ class DistillingStrategy(Strategy):
         self.check_negatives([block], self.config, *followers)
 
     def check_student(self, stream: BlockStream) -> None:
-        """Refuses a student that cannot be taught by rankings, or not be grown.
+        """Refuses a student that rankings cannot be distilled to, or that cannot be grown.
 
         Raises:
             ModelError: the student has no user and item embeddings, or cannot be built or grown.
@@ -128,19 +132,40 @@ class DistillingStrategy(Strategy):
             ]
             self.teacher = self.ensemble(members, block)
 
+    @property
+    def replay_scheme(self) -> type[ReplayScheme] | None:
+        """The configured replay scheme; None for none."""
+        name = self.config["replay"]
+        return None if name is None else registered(ReplayScheme.kind, self.config["plugins"])[name]
+
+    def extended(self, block: Block, config: CCDConfig) -> tuple[Block, Block]:
+        """A block as its stages learn it under the replay scheme, and the block that models are built on.
+
+        Args:
+            block: the block that has arrived, not the base block.
+            config: the configuration of the model.
+
+        Returns:
+            The two; earlier rows that are replayed are not propagated over, but a model that learns from
+            whole rows reads them.
+        """
+        scheme = self.replay_scheme
+        extended = block if scheme is None else scheme.extend(block, self.config)
+        return extended, extended if learns_from_rows(config) else block
+
     def train_base_teacher(self, block: Block) -> TeacherEnsemble:
         """Trains every member on the base block with its own loss."""
         parts = {f"teacher-{m}": config for m, config in enumerate(self.members)}
 
         def train(missing: Sequence[str]) -> list[GeneralRecommender]:
             places = [m for m, part in enumerate(parts) if part in missing]
-            learners = [self.learner("base", block, self.members[m], m) for m in places]
-            return self.stages(block, learn_plainly, learners)
+            tasks = [self.task("base", block, self.members[m], m) for m in places]
+            return self.stages(block, learn_plainly, tasks)
 
         return self.ensemble(self.base_models_of(parts, block, train), block)
 
     def train_base_student(self, block: Block, distilled: bool) -> GeneralRecommender:
-        """The student of the base block, taught by the base teacher or trained by itself."""
+        """The student of the base block, distilled from the base teacher or trained by itself."""
         if not distilled:
             train = partial(self.train_plainly, block, self.config)
             return self.base_model("student-plain", self.config, block, train)
@@ -152,16 +177,16 @@ class DistillingStrategy(Strategy):
 
         def learn(stage: Stage) -> GeneralRecommender:
             student = self._new_student(stage.config, block)
-            self.knowledge = self.ask_teacher(block)
-            trainer = stage.trainer(DistillationTrainer, student).learn_from(self.knowledge)
-            trainer.run(self.config["show_progress"])
+            self.rankings = self.teacher_rankings(block)
+            trainer = stage.trainer(student).exclude(self.rankings.excluded)
+            trainer.add(TeacherDistillation(self.rankings)).run(self.config["show_progress"])
             return student
 
-        self.knowledge = None
+        self.rankings = None
         config = self.config if block.index else self.config.for_base_student()
         student = self.stage("student_generation", block, config, learn)
-        # a student that was finished before an interruption was told the same
-        self.knowledge = self.knowledge or self.ask_teacher(block)
+        # a student that was finished before an interruption learned the same
+        self.rankings = self.rankings or self.teacher_rankings(block)
         return student
 
     def _new_student(self, config: CCDConfig, block: Block) -> GeneralRecommender:
@@ -189,14 +214,17 @@ class DistillingStrategy(Strategy):
         """
         at_random = self.config["new_entity_initialization"] == "random"
 
+        extended, _ = self.extended(block, self.config)
+
         def learn(stage: Stage) -> GeneralRecommender:
-            member = grow(stage.old, stage.config, block, not at_random)
+            known = stage.block if learns_from_rows(stage.config) else block
+            member = grow(stage.old, stage.config, known, not at_random)
             update(stage, member, stage.old)
             return member
 
         pairs = enumerate(zip(self.members, self.teacher.members, strict=True))
-        learners = [self.learner("teacher_update", block, config, m, old=old) for m, (config, old) in pairs]
-        return self.ensemble(self.stages(block, learn, learners), block)
+        tasks = [self.task("teacher_update", block, config, m, old=old) for m, (config, old) in pairs]
+        return self.ensemble(self.stages(extended, learn, tasks, built_on=block), block)
 
     def grow(self, model: GeneralRecommender, config: CCDConfig, block: Block) -> GeneralRecommender:
         """A model at the size of a block, new users and items initialised as configured."""
@@ -206,27 +234,31 @@ class DistillingStrategy(Strategy):
         """Members of a block put together."""
         return TeacherEnsemble(self.config, block.train, members).to(self.config["device"])
 
-    def ask_teacher(self, block: Block) -> TeacherKnowledge:
+    def teacher_rankings(self, block: Block) -> TeacherRankings:
         """The teacher's top lists for a block, and what is neither negative nor uninteresting there."""
         top_items, top_users = self._teacher_lists(block)
-        self._teacher_top = top_items[:, : self.config["exclusion_top_k"]]
-        top_items = top_items[:, : self.config["distill_top_k"]]
-        return TeacherKnowledge(top_items, top_users, excluded=self.exclusion(block))
+        excluded_items = top_items[:, : self.config["exclusion_top_k"]]
+        return TeacherRankings(
+            top_items[:, : self.config["distill_top_k"]],
+            top_users,
+            self.exclusion(block, excluded_items),
+            excluded_items,
+        )
 
     def _teacher_lists(self, block: Block) -> tuple[torch.Tensor, torch.Tensor]:
-        """The :meth:`top_lists` of the teacher after a block, as they were found last, kept ahead, or now."""
-        if self._asked is None or self._asked[0] is not block:
-            kept = None if self.journal is None else self.journal.outcome(_lists_of(block))
-            if kept is None:
-                lists = self.top_lists(self.teacher, block, teaches_items(self.config))
-            else:
-                items, users = (kept.state[side].to(self.config["device"]) for side in _SIDES)
-                lists = items, users
-            self._asked = block, lists
-        return self._asked[1]
+        """The :meth:`top_lists` of the teacher after a block: made before, saved ahead, or made now."""
 
-    def keep_lists(self, block: Block) -> None:
-        """Keeps in the run directory what the teacher is going to be asked about a block.
+        def make() -> tuple[torch.Tensor, torch.Tensor]:
+            saved = None if self.journal is None else self.journal.outcome(_lists_of(block))
+            if saved is None:
+                return self.top_lists(self.teacher, block, wants_item_lists(self.config))
+            items, users = (saved.state[side].to(self.config["device"]) for side in _SIDES)
+            return items, users
+
+        return self._store.get(_TEACHER, self.teacher, block, make)
+
+    def save_rankings(self, block: Block) -> None:
+        """Saves in the run directory the teacher's lists that the next block begins with.
 
         Raises:
             RunError: they cannot be saved.
@@ -246,7 +278,7 @@ class DistillingStrategy(Strategy):
             item_lists: whether each item's users are wanted.
 
         Returns:
-            Each user's items, as many as the longer of the lists taught and excluded, and each item's users,
+            Each user's items, as many as the longer of the lists distilled and excluded, and each item's users,
             none where they are not wanted; 0-padded, row = id.
         """
         k = self.config["distill_top_k"]
@@ -266,13 +298,19 @@ class DistillingStrategy(Strategy):
         teacher.eval()  # drops what its members cached for scoring
         return lists
 
-    def forget_lists(self) -> None:
-        """Lets go of the teacher's lists, which are as many as users and items, once they have served."""
-        self.knowledge = self._teacher_top = self._asked = None
+    def discard_rankings(self) -> None:
+        """Lets go of the teacher's rankings, which are as many as users and items, once they have served."""
+        self.rankings = None
+        self._store.discard(_TEACHER, GROWN_TEACHER)
 
-    def exclusion(self, block: Block) -> csr_matrix:
-        """Pairs that are no negatives: the teacher's top items, as stage 1 was told them."""
-        return pairs_matrix([self._teacher_top, *self.excluded_lists(block)], block.n_users, block.n_items)
+    def exclusion(self, block: Block, teacher_items: torch.Tensor) -> csr_matrix:
+        """Pairs that are no negatives: the teacher's top items, and those of :meth:`excluded_lists`.
+
+        Args:
+            block: the block to learn.
+            teacher_items: the teacher's part.
+        """
+        return pairs_matrix([teacher_items, *self.excluded_lists(block)], block.n_users, block.n_items)
 
     def excluded_lists(self, block: Block) -> list[torch.Tensor]:
         """Further items of each user that are no negatives, row = user id, 0-padded."""

@@ -14,6 +14,7 @@ from recbole_ccd.data.block import Block
 from recbole_ccd.data.stream import BlockStream
 from recbole_ccd.errors import ModelError
 from recbole_ccd.model.growth import check_buildable, learns_by_steps
+from recbole_ccd.registry import register
 from recbole_ccd.strategy.distilling import DistillingStrategy
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ ONE_PASS = {
 }
 
 
+@register("full_batch")
 class FullBatch(DistillingStrategy):
     """A fresh model at every block, trained on the train rows of all blocks so far.
 
@@ -49,8 +51,6 @@ class FullBatch(DistillingStrategy):
     per item. Random and ADMMSLIM (against ties) draw numbers when they score: two runs are equal, two
     calls are not.
     """
-
-    name = "full_batch"
 
     def check_models(self, stream: BlockStream) -> None:
         """Refuses models that cannot be trained here, and users for whom no negative can be drawn.
@@ -79,7 +79,7 @@ class FullBatch(DistillingStrategy):
             super().check_block(block)
 
     def check_student(self, stream: BlockStream) -> None:
-        """Refuses a student that cannot be taught on the base block.
+        """Refuses a student that cannot be distilled on the base block.
 
         Raises:
             ModelError: the student has no user and item embeddings, or is no model that can be grown.
@@ -105,7 +105,7 @@ class FullBatch(DistillingStrategy):
         """The block with the train rows of all blocks before it."""
         return [block.with_earlier(np.concatenate(block.earlier_train_rows))] if block.index else [block]
 
-    def follow(self, block: Block) -> None:
+    def train_block(self, block: Block) -> None:
         """The base student on block 0, and a fresh model on every other block."""
         if not learns_by_steps(self.config):
             self.student = self.train_plainly(*self.pieces(block), self._one_pass())
@@ -115,7 +115,7 @@ class FullBatch(DistillingStrategy):
             self.student = self.train_base_student(block, self.config["base"] == "distilled")
             # the teacher has done its part
             self.teacher = None
-            self.forget_lists()
+            self.discard_rankings()
 
     def _one_pass(self) -> CCDConfig:
         config = deepcopy(self.config)

@@ -42,6 +42,7 @@ class BlockLoop(ABC):
         doing: what the run is at, in words.
     """
 
+    kind: ClassVar[str] = "strategy"
     name: ClassVar[str]
     settings: ClassVar[Mapping[str, Any]] = {}
     """Of a strategy outside the package: its keys with their defaults, and the values it changes. Ours have a
@@ -80,16 +81,16 @@ class BlockLoop(ABC):
         """
 
     @abstractmethod
-    def follow(self, block: Block) -> None:
+    def train_block(self, block: Block) -> None:
         """Learns a block; afterwards ``student`` and ``teacher`` are those of the block."""
 
-    def follow_by_student(self, block: Block) -> None:
-        """The student alone learns a block; :meth:`follow` begins with just that (``student_cycle``)."""
+    def train_block_by_student(self, block: Block) -> None:
+        """The student alone learns a block; :meth:`train_block` begins with just that (``student_cycle``)."""
         raise NotImplementedError(f"strategy {self.name} has no cycle of the student alone")
 
     @abstractmethod
-    def prepare_after(self, block: Block) -> None:
-        """Does what :meth:`follow` would begin the block after this one with; nothing where it cannot."""
+    def prepare_next_block(self, block: Block) -> None:
+        """Does what :meth:`train_block` of the next block would begin with; nothing where it cannot."""
 
     def models(self) -> Mapping[str, GeneralRecommender]:
         """The models to keep in the run directory, by file name: all that :meth:`restore` needs."""
@@ -119,7 +120,7 @@ class BlockLoop(ABC):
         """
         with self.workers:
             for block in self._begin(stream):
-                self._follow_whole(stream, block)
+                self._run_block(stream, block)
             return self._end()
 
     def run_student(self, stream: BlockStream) -> StreamResult:
@@ -137,9 +138,9 @@ class BlockLoop(ABC):
         *earlier, block = self._begin(stream)
         with self.workers:
             for whole in earlier:
-                self._follow_whole(stream, whole)
-            self._tell(stream, block)
-            self.follow_by_student(block)
+                self._run_block(stream, whole)
+            self._announce(stream, block)
+            self.train_block_by_student(block)
         self._evaluate(stream, block, ("student",))
         self._save(stream, block, whole=False)
         self.logger.info("\n%s", block_table(self.result, block.index))
@@ -157,7 +158,7 @@ class BlockLoop(ABC):
             RunError: training went wrong, or the run directory cannot be used.
         """
         recorded = list(self.result.stages)
-        self.prepare_after(stream[len(stream) - 1])
+        self.prepare_next_block(stream[len(stream) - 1])
         # it is part of the next block's result
         self.result.stages = recorded
         self._stop_if_asked()
@@ -185,12 +186,12 @@ class BlockLoop(ABC):
         self.restore(stream[left.block], left.states)
         return list(stream)[left.block + 1 :]
 
-    def _tell(self, stream: BlockStream, block: Block) -> None:
+    def _announce(self, stream: BlockStream, block: Block) -> None:
         self.logger.info(set_color(f"block {block.index} of {len(stream) - 1}", "green") + f": {block}")
 
-    def _follow_whole(self, stream: BlockStream, block: Block) -> None:
-        self._tell(stream, block)
-        self.follow(block)
+    def _run_block(self, stream: BlockStream, block: Block) -> None:
+        self._announce(stream, block)
+        self.train_block(block)
         self._evaluate(stream, block)
         self._save(stream, block)
         if block.previous is not None:

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from recbole.model.abstract_recommender import GeneralRecommender
-
+from recbole_ccd.registry import register
 from recbole_ccd.strategy.continual import ContinualStrategy
-from recbole_ccd.strategy.stage import Stage
-from recbole_ccd.trainer.student_update import RetainingStudentTrainer
 
 
+@register("lwc_kd")
 class LWCKD(ContinualStrategy):
     """LWC-KD (Wang et al., CIKM 2021): contrastive terms of the student's layers with its own past.
 
-    A student without such layers holds on to its scores of past interactions instead.
+    It is :class:`ContinualStrategy` under the regularizer ``lwc_kd``. A student without such layers keeps
+    near its scores of past interactions instead (``pair_kl``).
     """
-
-    name = "lwc_kd"
-
-    def learn(self, stage: Stage, student: GeneralRecommender, old: GeneralRecommender) -> None:
-        """Training on the block under the terms."""
-        stage.trainer(RetainingStudentTrainer, student).retain(frozen=old).run(self.config["show_progress"])

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from recbole_ccd.data.stream import BlockStream
-from recbole_ccd.strategy.lwc_kd import LWCKD
+from recbole_ccd.registry import register
+from recbole_ccd.strategy.continual import ContinualStrategy
 
 
-class PIW(LWCKD):
-    """LWC-KD with personalised imitation weights (Wang et al., AAAI 2023); its settings tell them apart."""
-
-    name = "piw"
+@register("piw")
+class PIW(ContinualStrategy):
+    """LWC-KD with personalised imitation weights (Wang et al., AAAI 2023): ``lwc_kd`` with ``piw``."""
 
     def check_student(self, stream: BlockStream) -> None:
-        """Refuses students that would be held by their scores alone, where there is nothing to weigh.
+        """Refuses students that only their scores would keep near the past, where there is nothing to weigh.
 
         Raises:
             ModelError: the student has no embeddings, cannot be grown, or does not score by an inner product.

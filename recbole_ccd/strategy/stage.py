@@ -7,7 +7,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from logging import getLogger
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from recbole.model.abstract_recommender import GeneralRecommender
 from torch import Tensor
@@ -15,7 +15,7 @@ from torch import Tensor
 from recbole_ccd.data.block import Block
 from recbole_ccd.evaluation.stage_record import stage_record
 from recbole_ccd.seeding import derive_seed, deterministic, seed_stage
-from recbole_ccd.trainer.base import StageTrainer, make_trainer
+from recbole_ccd.trainer import StageTrainer, make_trainer
 
 if TYPE_CHECKING:
     from recbole_ccd.config import CCDConfig
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 # a stage elsewhere writes nothing that stays, and nobody watches it
 _ELSEWHERE = {"run_dir": None, "checkpoint_dir": "saved", "show_progress": False, "log_wandb": False}
-
-AnyTrainer = TypeVar("AnyTrainer", bound=StageTrainer)
 
 
 @dataclass(frozen=True)
@@ -87,7 +85,7 @@ class Stage:
         stop: Stop | None = None,
         old: GeneralRecommender | None = None,
     ) -> None:
-        """Made by :func:`go_through`.
+        """Made by :func:`run_stage`.
 
         Args:
             name: which one.
@@ -109,28 +107,31 @@ class Stage:
         """Epochs trained in this stage."""
         return sum(trainer.epochs_run for trainer in self._trainers)
 
-    @property
-    def learned(self) -> dict[str, Any]:
+    def history(self) -> dict[str, Any]:
         """What the trainer has recorded; nothing before there is one."""
-        return self._trainers[-1].learned() if self._trainers else {}
+        return self._trainers[-1].history() if self._trainers else {}
 
     @property
     def seconds(self) -> float:
         """Wall-clock seconds of the stage so far, in all processes."""
         return self._before + perf_counter() - self._start
 
-    def trainer(self, kind: type[AnyTrainer], model: GeneralRecommender) -> AnyTrainer:
+    def trainer(self, model: GeneralRecommender, previous: GeneralRecommender | None = None) -> StageTrainer:
         """A trainer of this stage for a model, placed at the block.
 
         The first one goes on where a process before this one was interrupted in the stage.
+
+        Args:
+            model: the model to train.
+            previous: the model before the block, for plugins that keep near it.
         """
-        trainer = make_trainer(kind, self.config, model).at_block(self.block, self.name.label, self.seed)
+        trainer = make_trainer(self.config, model).bind(self.block, self.name.label, self.seed, previous)
         if not self._trainers:
-            trainer.take_up(self._earlier(), self._between_epochs)
+            trainer.restore(self._saved(), self._between_epochs)
         self._trainers.append(trainer)
         return trainer
 
-    def _earlier(self) -> Any:
+    def _saved(self) -> Any:
         found = self._journal.epochs(self.name.key) if self._journal is not None else None
         if found is None:
             return None
@@ -145,15 +146,15 @@ class Stage:
         every = self.config["checkpoint_every"]
         due = stopping or (every is not None and trainer.epochs_run % every == 0)
         if due and self._journal is not None and trainer.is_resumable:
-            state = {"seconds": self.seconds, "trainer": trainer.state()}
+            state = {"seconds": self.seconds, "trainer": trainer.state_dict()}
             self._journal.keep_epochs(self.name.key, trainer.epochs_run, state)
         if stopping:
             self._stop.now()
 
 
 @dataclass(frozen=True)
-class Lesson:
-    """What stages that do not need one another are taught.
+class StageContext:
+    """What stages that do not need one another have in common.
 
     Attributes:
         block: the block (or the piece of it) learned.
@@ -170,7 +171,7 @@ class Lesson:
 
 
 @dataclass(frozen=True)
-class Learner:
+class StageTask:
     """What one of these stages has for itself.
 
     Attributes:
@@ -195,7 +196,7 @@ class Learner:
 
 
 @dataclass
-class Learned:
+class StageResult:
     """What has come out of a stage.
 
     Attributes:
@@ -214,24 +215,24 @@ class Learned:
         return {"record": self.record, "state": state, "model": None}
 
 
-def go_through(lesson: Lesson, learner: Learner) -> Learned:
-    """Goes through a stage; what comes out depends on the arguments alone.
+def run_stage(context: StageContext, task: StageTask) -> StageResult:
+    """Runs a stage; what comes out depends on the arguments alone.
 
     Args:
-        lesson: what it has in common with others.
-        learner: what it has for itself.
+        context: what it has in common with others.
+        task: what it has for itself.
 
     Raises:
         LossError: the loss became NaN or infinite.
     """
-    name = learner.name
-    seed_stage(lesson.seed, lesson.reproducibility, *name.purpose)
-    stage = Stage(name, learner.config, lesson.block, learner.journal, learner.stop, learner.old)
-    with deterministic(lesson.reproducibility):
-        model = lesson.learn(stage)
+    name = task.name
+    seed_stage(context.seed, context.reproducibility, *name.purpose)
+    stage = Stage(name, task.config, context.block, task.journal, task.stop, task.old)
+    with deterministic(context.reproducibility):
+        model = context.learn(stage)
     seconds = stage.seconds
-    record = stage_record(name.block, name.stage, name.member, stage.epochs, seconds, stage.learned)
-    return Learned(record, model.state_dict(), model)
+    record = stage_record(name.block, name.stage, name.member, stage.epochs, seconds, stage.history())
+    return StageResult(record, model.state_dict(), model)
 
 
 @dataclass

@@ -54,7 +54,7 @@ def begin_search(
     check_working_folder()
     with workers_of(config), RunLock(create_folder(top)):
         Store(top).write(manifest)
-        return search.follow()
+        return search.train_block()
 
 
 def resume_search(
@@ -81,7 +81,7 @@ def resume_search(
                 check_data(top, manifest.data[seed], data)
             check_working_folder()
         with workers_of(trials[0].runs[0].config) if search.waiting else nullcontext():
-            return search.follow()
+            return search.train_block()
 
 
 def _entries(trials: Sequence[Trial]) -> tuple[dict[str, Any], list[dict[str, Any]]]:

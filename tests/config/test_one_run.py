@@ -5,7 +5,7 @@ import pytest
 from recbole_ccd import run_ccd
 from recbole_ccd.config import CCDConfig, expand, refuse_lists
 from recbole_ccd.errors import ConfigError
-from recbole_ccd.strategy import STRATEGIES
+from recbole_ccd.registry import registered
 
 SETTINGS = {"dataset": "ml-100k", "gpu_id": ""}
 ALWAYS_TAUGHT = {"ccd", "distill", "distill_each_block"}
@@ -32,7 +32,7 @@ def test_a_later_source_may_make_one_run_of_a_list():
     refuse_lists()
 
 
-@pytest.mark.parametrize("strategy", sorted(STRATEGIES))
+@pytest.mark.parametrize("strategy", sorted(registered("strategy")))
 def test_the_recorded_base_is_that_of_the_student(strategy):
     config = CCDConfig(config_dict={**SETTINGS, "strategy": strategy, "base": "plain"})
     done = "distilled" if strategy in ALWAYS_TAUGHT else "plain"

@@ -9,8 +9,8 @@ from recbole_ccd.quick_start import create_stream, resume
 from recbole_ccd.runs import execute, strategy_in
 from recbole_ccd.state import RunDirectory
 from recbole_ccd.stopping import Stop, Stopped
-from recbole_ccd.strategy.stage import Learned, Learner, StageName
-from recbole_ccd.trainer.base import LossError
+from recbole_ccd.strategy.stage import StageName, StageResult, StageTask
+from recbole_ccd.trainer import LossError
 from tests.conftest import few
 from tests.parallel.elsewhere import Elsewhere
 from tests.resume.cases import assert_same_run
@@ -100,13 +100,13 @@ def test_a_loss_that_is_no_number_is_told_as_ever(make_config, tmp_path):
 
 def test_no_other_process_writes_into_the_run_directory(make_config):
     config = make_config(run_dir="here")
-    learner = Learner(StageName("base", 0, "BPR", 0), config, journal=object(), stop=object())
-    sent = pickle.loads(pickle.dumps(learner))
-    assert (sent.name, sent.journal, sent.stop) == (learner.name, None, None)
+    task = StageTask(StageName("base", 0, "BPR", 0), config, journal=object(), stop=object())
+    sent = pickle.loads(pickle.dumps(task))
+    assert (sent.name, sent.journal, sent.stop) == (task.name, None, None)
     assert sent.config["run_dir"] is None and config["run_dir"] == "here"
 
 
 def test_numbers_and_weights_come_back():
-    learned = Learned({"epochs": 2}, {"weight": torch.ones(3)}, torch.nn.Linear(2, 2))
-    came = pickle.loads(pickle.dumps(learned))
+    result = StageResult({"epochs": 2}, {"weight": torch.ones(3)}, torch.nn.Linear(2, 2))
+    came = pickle.loads(pickle.dumps(result))
     assert came.model is None and came.record == {"epochs": 2} and came.state["weight"].equal(torch.ones(3))

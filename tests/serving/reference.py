@@ -12,8 +12,8 @@ from recbole.trainer import Trainer
 from recbole_ccd import CCDConfig, create_stream
 from recbole_ccd.files import load_tensors
 from recbole_ccd.model.scoring import clear_cache
+from recbole_ccd.registry import registered
 from recbole_ccd.seeding import seed_stage
-from recbole_ccd.strategy import STRATEGIES
 
 
 def restored(run_dir):
@@ -21,7 +21,7 @@ def restored(run_dir):
     config = CCDConfig.from_dict(yaml.safe_load((run_dir / "config.yaml").read_text(encoding="utf-8")))
     stream = create_stream(config)
     files = sorted((run_dir / "checkpoints" / f"block-{len(stream) - 1}").glob("*.pt"))
-    strategy = STRATEGIES[config["strategy"]](config)
+    strategy = registered("strategy")[config["strategy"]](config)
     strategy.restore(stream[len(stream) - 1], {file.stem: load_tensors(file) for file in files})
     return config, stream, strategy
 

@@ -1,10 +1,35 @@
 """Streams from files, and runs whose weights are kept after every block."""
 
+from recbole_ccd import registry
 from recbole_ccd.quick_start import create_stream
-from recbole_ccd.strategy import CCD
+from recbole_ccd.strategy.ccd import CCD
+from recbole_ccd.trainer import StageTrainer
 from tests.conftest import tiny_rows, write_inter
 
+STRATEGIES = registry.registered("strategy")
 HEADER = "user_id:token\titem_id:token"
+
+
+def put_in_place_of(monkeypatch, name, strategy):
+    """Makes a class the registered strategy of a name."""
+    ours = registry._ours
+
+    def with_other(kind):
+        return {**ours(kind), **({name: strategy} if kind == "strategy" else {})}
+
+    monkeypatch.setattr(registry, "_ours", with_other)
+
+
+def noted_plugins(monkeypatch):
+    """A list that is going to hold the label of each stage with each plugin that it is given."""
+    noted, add = [], StageTrainer.add
+
+    def note(trainer, *plugins):
+        noted.extend((trainer.label, plugin) for plugin in plugins)
+        return add(trainer, *plugins)
+
+    monkeypatch.setattr(StageTrainer, "add", note)
+    return noted
 
 
 def block_rows(n_blocks=3):
@@ -38,8 +63,8 @@ class Recording:
         super().__init__(*args, **kwargs)
         self.states = []
 
-    def follow(self, block):
-        super().follow(block)
+    def train_block(self, block):
+        super().train_block(block)
         self.states.append(
             {
                 name: {key: value.clone() for key, value in model.state_dict().items()}

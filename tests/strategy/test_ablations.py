@@ -9,13 +9,14 @@ import yaml
 from recbole_ccd.config.catalogue import names_of, properties_dir
 from recbole_ccd.errors import ConfigError
 from recbole_ccd.model.growth import build
-from recbole_ccd.strategy import CCD, STRATEGIES
-from recbole_ccd.trainer import replay as replay_module
-from recbole_ccd.trainer.replay import ReplayTrainer
-from recbole_ccd.trainer.teacher_update import TeacherUpdateTrainer
+from recbole_ccd.plugin.regularization import Regularizer
+from recbole_ccd.plugin.replay import ReplayScheme
+from recbole_ccd.plugin.replay import proxy_guided as replay_module
+from recbole_ccd.strategy.ccd import CCD
+from recbole_ccd.trainer import StageTrainer
 from tests.conftest import few
 from tests.model.small_models import small_model
-from tests.strategy.runs import Recorded, follow, recorded, same_weights, teachers
+from tests.strategy.runs import STRATEGIES, Recorded, follow, recorded, same_weights, teachers
 
 # two epochs, so that an annealed weight differs from the first, and terms with weights that are seen
 KEYS = {
@@ -62,24 +63,33 @@ class Watched(Recorded):
 
     def watch(self, patch):
         self.sources, self.terms, self.weights, self.excluding = {}, {}, {}, []
-        replay_from, extra = ReplayTrainer.replay_from, TeacherUpdateTrainer.extra_losses
-        annealed = replay_module.annealed
+        add, annealed = StageTrainer.add, replay_module.annealed
 
-        def note_sources(trainer, sources, *args, **kwargs):
-            self.sources[trainer.label] = {source.name: source.n_draws for source in sources}
-            return replay_from(trainer, sources, *args, **kwargs)
+        def note_plugins(trainer, *plugins):
+            if "teacher_update" in trainer.label:
+                self.terms.setdefault(trainer.label, set())
+            for plugin in plugins:
+                if isinstance(plugin, ReplayScheme):
+                    self.sources[trainer.label] = {source.name: source.n_draws for source in plugin.sources}
+                if isinstance(plugin, Regularizer):
+                    note_terms(trainer.label, plugin)
+            return add(trainer, *plugins)
 
-        def note_terms(trainer, interaction):
-            terms = extra(trainer, interaction)
-            self.terms.setdefault(trainer.label, set()).add(len(terms))
-            return terms
+        def note_terms(label, plugin):
+            losses = plugin.batch_losses
+
+            def noted(interaction):
+                terms = losses(interaction)
+                self.terms[label].add(len(terms))
+                return terms
+
+            plugin.batch_losses = noted
 
         def note_weight(weight, epoch, decay):
             self.weights.setdefault(weight, {})[epoch] = annealed(weight, epoch, decay)
             return self.weights[weight][epoch]
 
-        patch.setattr(ReplayTrainer, "replay_from", note_sources)
-        patch.setattr(TeacherUpdateTrainer, "extra_losses", note_terms)
+        patch.setattr(StageTrainer, "add", note_plugins)
         patch.setattr(replay_module, "annealed", note_weight)
 
     def run(self, stream):
@@ -214,7 +224,7 @@ def test_at_random_new_rows_are_those_of_a_new_model(make_config, tiny_stream):
 
 
 def test_a_teacher_without_student_knowledge_learns_as_if_there_were_no_student(make_config):
-    # the other strategy reminds nobody
+    # the other strategy distils nothing of the previous teacher
     keys = {**KEYS, "epochs": 1, "eval_step": 1, **teachers("LightGCN")}
     alone = follow(
         make_config(strategy="distill_each_block", **keys), with_members(STRATEGIES["distill_each_block"])

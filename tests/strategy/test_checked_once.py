@@ -4,8 +4,8 @@ import pytest
 
 from recbole_ccd import compare, create_strategy, create_stream, run_ccd
 from recbole_ccd.errors import ModelError
-from recbole_ccd.strategy import STRATEGIES
 from tests.conftest import SMALL, SMALL_CCD
+from tests.strategy.runs import STRATEGIES, put_in_place_of
 
 KEYS = {**SMALL, **SMALL_CCD, "teacher_models": ["BPR"], "teacher_args": {}, "block_ratios": [0.6, 0.4]}
 
@@ -28,7 +28,7 @@ def checked(monkeypatch):
             seen.append((stream.config["seed"], directory is not None and directory.path.exists()))
             super().check_models(stream)
 
-    monkeypatch.setitem(STRATEGIES, "static", Counting)
+    put_in_place_of(monkeypatch, "static", Counting)
     return seen
 
 

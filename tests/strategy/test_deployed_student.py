@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from recbole_ccd.strategy import CCD
+from recbole_ccd.strategy.ccd import CCD
 from tests.strategy.runs import Recorded, follow, same_weights, teachers
 
 
@@ -11,7 +11,7 @@ class Generating(Recorded):
     """CCD that remembers what stage 1 made of each block, and of which blocks its teacher was asked."""
 
     def top_lists(self, teacher, block, item_lists):
-        # a teacher that was grown for a reminder is another one
+        # a teacher that was grown for its rankings is another one
         if teacher is self.teacher:
             self.asked = [*getattr(self, "asked", []), block.index]
         return super().top_lists(teacher, block, item_lists)
@@ -56,5 +56,5 @@ def test_the_updated_student_is_another(runs):
 
 def test_nothing_is_prepared_twice(runs, tiny_stream):
     done = len(runs["generated"].generated), runs["generated"].student
-    CCD.prepare_after(runs["generated"], tiny_stream[2])
+    CCD.prepare_next_block(runs["generated"], tiny_stream[2])
     assert (len(runs["generated"].generated), runs["generated"].student) == done

@@ -3,8 +3,8 @@
 import pytest
 
 from recbole_ccd.errors import DataError
-from recbole_ccd.trainer.base import StageTrainer
-from recbole_ccd.trainer.replay import ProxyReplay
+from recbole_ccd.plugin.replay.proxy_guided import ReplayDraws
+from recbole_ccd.trainer import StageTrainer
 from tests.conftest import few
 from tests.strategy.runs import block_rows, follow, teachers, triples, write_files
 
@@ -177,13 +177,13 @@ def test_without_replay_and_exclusion(run):
 @pytest.mark.slow
 @pytest.mark.parametrize("updates", [1, 3])
 def test_replay_may_rank_with_the_distilled_student_though_items_are_new(run, monkeypatch, updates):
-    drawn_with, draw = [], ProxyReplay.draw
+    drawn_with, draw = [], ReplayDraws.draw
 
     def spy(self, live, epoch):
         drawn_with.append((live.n_users, live.n_items))
         return draw(self, live, epoch)
 
-    monkeypatch.setattr(ProxyReplay, "draw", spy)
+    monkeypatch.setattr(ReplayDraws, "draw", spy)
     files = {f"b{k}": rows for k, rows in enumerate(two_blocks())}
     strategy = run(files, replay_rank_student="distilled", student_updates_per_block=updates, epochs=2)
     before, after = [(users + 1, items + 1) for users, items in known(strategy)]

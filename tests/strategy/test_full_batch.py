@@ -20,7 +20,7 @@ from recbole_ccd.quick_start import create_stream, run_ccd
 from recbole_ccd.seeding import derive_seed, seed_stage
 from recbole_ccd.strategy.fine_tune import FineTune
 from recbole_ccd.strategy.full_batch import FullBatch
-from recbole_ccd.trainer.base import StageTrainer
+from recbole_ccd.trainer import StageTrainer
 from tests.conftest import SMALL, SMALL_CCD, few
 from tests.strategy.runs import block_rows, follow, matrices, teachers, write_files
 

@@ -2,9 +2,17 @@
 
 import pytest
 
-from recbole_ccd.strategy import STRATEGIES
 from tests.conftest import few
-from tests.strategy.runs import block_rows, follow, matrices, recorded, same_weights, teachers, write_files
+from tests.strategy.runs import (
+    STRATEGIES,
+    block_rows,
+    follow,
+    matrices,
+    recorded,
+    same_weights,
+    teachers,
+    write_files,
+)
 
 
 def slower(keys):

@@ -6,16 +6,19 @@ import pytest
 import torch
 
 from recbole_ccd.model.growth import build
+from recbole_ccd.plugin.replay import ProxyGuidedReplay
 from recbole_ccd.quick_start import create_strategy, create_stream
-from recbole_ccd.strategy import CCD, STRATEGIES, BaseModels, distilling
-from recbole_ccd.trainer.base import StageTrainer
-from recbole_ccd.trainer.replay import ReplayTrainer
+from recbole_ccd.strategy import BaseModels, distilling
+from recbole_ccd.strategy.ccd import CCD
+from recbole_ccd.trainer import StageTrainer
 from tests.conftest import few
 from tests.model.small_models import all_scores, scatter
 from tests.strategy.runs import (
+    STRATEGIES,
     block_rows,
     follow,
     matrices,
+    noted_plugins,
     recorded,
     same_weights,
     teachers,
@@ -37,8 +40,8 @@ def elsewhere(tmp_path, monkeypatch):
 class Asking(recorded(CCD)):
     """CCD that remembers its models' weights, and what its teacher was asked for."""
 
-    def ask_teacher(self, block):
-        self.told = [*getattr(self, "told", []), super().ask_teacher(block)]
+    def teacher_rankings(self, block):
+        self.told = [*getattr(self, "told", []), super().teacher_rankings(block)]
         return self.told[-1]
 
 
@@ -113,8 +116,8 @@ def test_a_frozen_student_that_keeps_its_predictions_predicts_the_same_for_ever(
     make_config, tiny_stream, graph
 ):
     class Scoring(STRATEGIES["static"]):
-        def follow(self, block):
-            super().follow(block)
+        def train_block(self, block):
+            super().train_block(block)
             self.scores = [*getattr(self, "scores", []), all_scores(self.student)]
 
     drift = {}
@@ -159,17 +162,16 @@ def test_the_whole_method_runs_on_kept_predictions(make_config, tiny_stream, gra
 
 
 def test_without_proxies(make_config, monkeypatch):
-    sources, replay_from = {}, ReplayTrainer.replay_from
-
-    def spy(trainer, given, *args, **kwargs):
-        sources[trainer.stage] = [source.name for source in given]
-        return replay_from(trainer, given, *args, **kwargs)
-
-    monkeypatch.setattr(ReplayTrainer, "replay_from", spy)
+    noted = noted_plugins(monkeypatch)
     strategy = follow(make_config(proxies=[], **TWO_BLOCKS))
     assert is_finished(strategy, 2) and strategy.proxies == {}
     assert set(strategy.models()) == {"student", "teacher-0"}
-    assert sources == {"student_update": [], "teacher_update": ["student"]}
+    replaying = {label: plugin for label, plugin in noted if isinstance(plugin, ProxyGuidedReplay)}
+    sources = {label: [source.name for source in plugin.sources] for label, plugin in replaying.items()}
+    assert sources == {
+        "block 1 student_update": [],
+        "block 1 teacher_update member 0 (BPR)": ["student"],
+    }
 
 
 @pytest.mark.parametrize("pieces", few([1, 3], 1))
@@ -205,14 +207,14 @@ def test_it_does_not_matter_who_trained_the_base_student_that_goes_on_with_disti
 def test_every_loss_teaches_a_whole_run_and_is_told_what_it_reads(run, keys, n_users):
     taught = run(**TAUGHT, **keys)
     assert is_finished(taught, 2)
-    (knowledge,) = taught.told
-    assert (knowledge.top_items.shape[1], knowledge.top_users.shape[1]) == (8, n_users)
+    (rankings,) = taught.told
+    assert (rankings.top_items.shape[1], rankings.top_users.shape[1]) == (8, n_users)
 
 
 def test_what_no_loss_reads_changes_nothing(run, make_config, monkeypatch):
     keys = {**TAUGHT, "distill_item_weight": 0.0}
     spared = run(**keys)
-    monkeypatch.setattr(distilling, "teaches_items", lambda config: True)
+    monkeypatch.setattr(distilling, "wants_item_lists", lambda config: True)
     asked = follow(make_config(**TWO_BLOCKS, **keys))
     assert all(same_weights(*states) for states in zip(spared.states, asked.states, strict=True))
 
@@ -221,7 +223,7 @@ def test_what_no_loss_reads_changes_nothing(run, make_config, monkeypatch):
 def test_nothing_is_kept_that_has_served(run, make_config, name):
     keys = {**TWO_BLOCKS, "strategy": name}
     strategy = run() if name == "ccd" else follow(make_config(**keys), STRATEGIES[name])
-    assert strategy.knowledge is None and strategy._teacher_top is None
+    assert strategy.rankings is None
     # base models are kept for other runs alone
     assert strategy.base_models is None
 

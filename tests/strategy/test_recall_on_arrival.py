@@ -15,8 +15,8 @@ class Scored(Recorded):
         super().__init__(*args, **kwargs)
         self.seen = []
 
-    def follow(self, block):
-        super().follow(block)
+    def train_block(self, block):
+        super().train_block(block)
         with torch.no_grad():
             users, items = factors(self.student)
             self.seen.append((block, (users @ items.T).numpy()))

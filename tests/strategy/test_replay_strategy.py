@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from recbole_ccd.errors import ConfigError, DataError
+from recbole_ccd.plugin.replay import ReservoirReplay
 from recbole_ccd.quick_start import create_stream
 from recbole_ccd.strategy.fine_tune import FineTune
-from recbole_ccd.strategy.replay import Replay
-from recbole_ccd.trainer.base import StageTrainer
-from recbole_ccd.trainer.student_update import PlainUpdateTrainer
+from recbole_ccd.strategy.replay import ExperienceReplay
+from recbole_ccd.trainer import StageTrainer
 from tests.strategy.runs import block_rows, follow, matrices, triples, write_files
 
 
@@ -23,9 +23,13 @@ def make(make_config):
     """Makes the strategy, plain student and all, with keys of its own."""
 
     def make(model="BPR", **keys):
-        return Replay(make_config(model, strategy="replay", base="plain", **keys))
+        return ExperienceReplay(make_config(model, strategy="replay", base="plain", **keys))
 
     return make
+
+
+def reservoir(strategy, block):
+    return ReservoirReplay.rows(block, strategy.config)
 
 
 def past(block):
@@ -36,7 +40,7 @@ def past(block):
 def test_the_reservoir_is_of_the_past_and_of_its_size(stream, make, size):
     strategy = make(reservoir_size=size)
     for block in list(stream)[1:]:
-        kept = strategy.reservoir(block)
+        kept = reservoir(strategy, block)
         assert len(set(kept.tolist())) == len(kept) == min(size, len(past(block)))
         assert set(kept.tolist()) <= set(past(block).tolist()) and kept.tolist() == sorted(kept.tolist())
 
@@ -45,13 +49,13 @@ def test_what_has_been_dropped_never_comes_back(stream, make):
     strategy = make(reservoir_size=150)
     blocks = list(stream)
     for before, block in zip(blocks[1:-1], blocks[2:], strict=True):
-        was, now = set(strategy.reservoir(before).tolist()), set(strategy.reservoir(block).tolist())
+        was, now = set(reservoir(strategy, before).tolist()), set(reservoir(strategy, block).tolist())
         assert now & set(past(before).tolist()) <= was
         assert now - was and was - now, "new rows come in, and old ones make room"
 
 
 def test_a_larger_reservoir_holds_the_smaller_one(stream, make):
-    small, large = (set(make(reservoir_size=size).reservoir(stream[4]).tolist()) for size in (50, 300))
+    small, large = (set(reservoir(make(reservoir_size=size), stream[4]).tolist()) for size in (50, 300))
     assert small < large
 
 
@@ -60,7 +64,7 @@ def test_the_reservoir_is_a_uniform_sample_of_all_blocks_before(stream, make):
     drawn = np.zeros(len(stream.dataset.block_of_row))
     for seed in range(runs):
         strategy.config["seed"] = seed
-        drawn[strategy.reservoir(stream[4])] += 1
+        drawn[reservoir(strategy, stream[4])] += 1
     assert drawn.sum() == n * runs
     share = n / len(rows)
     chi2 = ((drawn[rows] - runs * share) ** 2).sum() / (runs * share * (1 - share))
@@ -74,25 +78,26 @@ def test_the_reservoir_is_a_uniform_sample_of_all_blocks_before(stream, make):
 
 
 def test_the_reservoir_hangs_on_the_seed_alone(stream, make):
-    one, same, other = (make(seed=s, reservoir_size=100).reservoir(stream[3]).tolist() for s in (1, 1, 2))
+    one, same, other = (reservoir(make(seed=s, reservoir_size=100), stream[3]).tolist() for s in (1, 1, 2))
     assert one == same != other
 
 
 @pytest.fixture
 def trained(monkeypatch):
     """What each update was grown on, and what it was trained on."""
-    grown, trained, grow, fit = [], [], Replay.grow, PlainUpdateTrainer.run
+    grown, trained, grow, fit = [], [], ExperienceReplay.grow, StageTrainer.run
 
     def spy_grow(self, model, config, block):
         grown.append(block)
         return grow(self, model, config, block)
 
     def spy_fit(self, show_progress):
-        trained.append(self.block)
+        if self.block.index:
+            trained.append(self.block)
         return fit(self, show_progress)
 
-    monkeypatch.setattr(Replay, "grow", spy_grow)
-    monkeypatch.setattr(PlainUpdateTrainer, "run", spy_fit)
+    monkeypatch.setattr(ExperienceReplay, "grow", spy_grow)
+    monkeypatch.setattr(StageTrainer, "run", spy_fit)
     return grown, trained
 
 
@@ -102,11 +107,11 @@ def test_an_update_learns_block_and_reservoir_and_keeps_the_graph(
 ):
     monkeypatch.chdir(tmp_path)
     config = make_config(model, strategy="replay", base="plain", graph="block", reservoir_size=200)
-    follow(config, Replay)
+    follow(config, ExperienceReplay)
     (_, *later), (grown, learned) = create_stream(config), trained
     assert len(grown) == len(learned) == len(later) == 2
     for block, built_on, learned_from in zip(later, grown, learned, strict=True):
-        kept = Replay(config).reservoir(block)
+        kept = ReservoirReplay.rows(block, config)
         assert len(learned_from.train) == len(block.train) + 200 == len(block.train) + len(kept)
         assert len(built_on.model_data(config)) == len(block.train) + (200 if rows_are_read else 0)
 
@@ -115,7 +120,7 @@ def test_negatives_are_neither_of_the_block_nor_of_the_reservoir(stream, make):
     strategy = make(reservoir_size=400)
     block = stream[3]
     (mixed,) = strategy.pieces(block)
-    feat, kept = stream.dataset.inter_feat, strategy.reservoir(block)
+    feat, kept = stream.dataset.inter_feat, reservoir(strategy, block)
     barred = block.train_matrix.toarray() > 0
     assert not barred[feat["user_id"][kept], feat["item_id"][kept]].all()
     barred[feat["user_id"][kept], feat["item_id"][kept]] = True
@@ -140,7 +145,7 @@ def rows_of(make_config, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("graph", ["block", "cumulative"])
 def test_a_shorter_stream_gives_the_first_rows(rows_of, graph):
-    long, short = (rows_of(Replay, n, graph=graph, reservoir_size=300) for n in (3, 2))
+    long, short = (rows_of(ExperienceReplay, n, graph=graph, reservoir_size=300) for n in (3, 2))
     assert {name: R[:2] for name, R in long.items()} == short
 
 
@@ -149,8 +154,8 @@ def test_an_empty_reservoir_is_fine_tuning(rows_of):
         rows_of(strategy, **keys)
         for strategy, keys in (
             (FineTune, {}),
-            (Replay, {"reservoir_size": 0}),
-            (Replay, {"reservoir_size": 300}),
+            (ExperienceReplay, {"reservoir_size": 0}),
+            (ExperienceReplay, {"reservoir_size": 300}),
         )
     )
     assert fine_tuned == without != with_it
@@ -171,9 +176,9 @@ def test_a_user_whose_reservoir_completes_the_catalogue_is_refused(make_config, 
     data = {"data_path": tmp_path, "benchmark_filename": write_files(tmp_path, "files", files)}
     keys = {"strategy": "replay", "base": "plain", "dataset": "files", **data}
     with pytest.raises(DataError, match="user 'u0' has interacted with all 8 items known in block 1"):
-        follow(make_config("BPR", **keys), Replay)
+        follow(make_config("BPR", **keys), ExperienceReplay)
     config = make_config("BPR", **keys, reservoir_size=0)
-    Replay(config).check(create_stream(config))
+    ExperienceReplay(config).check(create_stream(config))
 
 
 @pytest.mark.parametrize("size", [-1, 2.5, None, True])

@@ -9,12 +9,11 @@ import yaml
 from recbole_ccd.config.catalogue import names_of, properties_dir
 from recbole_ccd.config.checks import STAGE_KEYS
 from recbole_ccd.errors import ModelError
-from recbole_ccd.strategy import STRATEGIES, BaseModels
-from recbole_ccd.trainer.base import StageTrainer
-from recbole_ccd.trainer.retention import GraphSAILRetention
-from recbole_ccd.trainer.retention import make as retention_module
+from recbole_ccd.plugin.regularization import Regularizer
+from recbole_ccd.strategy import BaseModels
+from recbole_ccd.trainer import StageTrainer
 from tests.conftest import few
-from tests.strategy.runs import follow, matrices, recorded, same_weights, teachers
+from tests.strategy.runs import STRATEGIES, follow, matrices, noted_plugins, recorded, same_weights, teachers
 
 SINGLE = ("static", "fine_tune", "lwc_kd", "piw", "graphsail")
 WITH_TEACHER = ("distill", "distill_each_block")
@@ -192,17 +191,12 @@ def test_models_are_refused_for_their_role_only(make_config, tiny_stream):
 
 
 def test_the_terms_are_those_of_the_method(make_config, tiny_stream, monkeypatch):
-    made, make = [], retention_module.make_retention
-    monkeypatch.setattr(
-        "recbole_ccd.trainer.retaining.make_retention",
-        lambda *args: made.append(type(make(*args))) or make(*args),
-    )
+    noted = noted_plugins(monkeypatch)
     for name, base in (("graphsail", "plain"), ("distill_each_block", "distilled")):
         keys = KEYS | teachers("LightGCN", "MultiVAE")
         follow(make_config(strategy=name, base=base, **keys), STRATEGIES[name], tiny_stream)
-    kinds = [kind.__name__ for kind in made]
-    assert made[:2] == [GraphSAILRetention] * 2
-    assert kinds[2:] == ["ContrastiveRetention", "OutputRetention"] * 2
+    names = [plugin.name for _, plugin in noted if isinstance(plugin, Regularizer)]
+    assert names == ["graphsail"] * 2 + ["lwc_kd", "output_kl"] * 2
 
 
 def test_distilling_once_teaches_nothing_afterwards(run):

@@ -1,8 +1,8 @@
 """What several tests of trainers start from."""
 
 import pytest
-
 from recbole_ccd.trainer.replay import ReplaySource
+
 from tests.model.small_models import small_model
 
 

@@ -1,10 +1,10 @@
 """What proxies and students replay: which pairs are drawn, with which labels."""
 
 import pytest
-import torch
-
 import recbole_ccd.trainer.replay as replay_module
+import torch
 from recbole_ccd.trainer.replay import ProxyReplay, score_pairs_cached, score_scale
+
 from tests.model.small_models import SMALL_MODELS, all_scores, small_model
 
 

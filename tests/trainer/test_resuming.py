@@ -2,13 +2,13 @@
 
 import pytest
 import torch
+from recbole_ccd.trainer.base import StageTrainer, make_trainer
+from recbole_ccd.trainer.resuming import RESUMABLE
+from recbole_ccd.trainer.teacher_update import TeacherUpdateTrainer
 
 from recbole_ccd.model.growth import grow
 from recbole_ccd.seeding import generator_states, seed_stage, set_generator_states
 from recbole_ccd.state.packing import pack, unpack
-from recbole_ccd.trainer.base import StageTrainer, make_trainer
-from recbole_ccd.trainer.resuming import RESUMABLE
-from recbole_ccd.trainer.teacher_update import TeacherUpdateTrainer
 from tests.conftest import few
 from tests.model.small_models import SMALL_MODELS, small_model, state_of
 

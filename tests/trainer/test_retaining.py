@@ -3,9 +3,6 @@
 import pytest
 import torch
 from recbole.data.interaction import Interaction
-
-from recbole_ccd.model.growth import grow
-from recbole_ccd.model.scoring import factors
 from recbole_ccd.trainer.base import StageTrainer, make_trainer
 from recbole_ccd.trainer.replay import ReplayTrainer
 from recbole_ccd.trainer.retaining import RetainingTrainer
@@ -19,6 +16,9 @@ from recbole_ccd.trainer.retention import (
 from recbole_ccd.trainer.retention.base import cluster_centers
 from recbole_ccd.trainer.student_update import PlainUpdateTrainer, RetainingStudentTrainer
 from recbole_ccd.trainer.teacher_update import RetainingTeacherTrainer, TeacherUpdateTrainer
+
+from recbole_ccd.model.growth import grow
+from recbole_ccd.model.scoring import factors
 from tests.model.small_models import scatter, small_model, state_of
 
 NOTHING = {"lwc_kd_weight": 0.0, "piw": False, "output_kl_weight": 0.0}

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 from recbole.data.interaction import Interaction
+from recbole_ccd.trainer.retention import ContrastiveRetention, OutputRetention, PairRetention, make_retention
 
 from recbole_ccd.data.similarity import similarity_graph
 from recbole_ccd.loss.piw import cluster_loss, soft_assignment
 from recbole_ccd.model.growth import grow
-from recbole_ccd.trainer.retention import ContrastiveRetention, OutputRetention, PairRetention, make_retention
 from tests.model.small_models import scatter, small_model, state_of
 
 

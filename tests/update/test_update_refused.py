@@ -4,13 +4,13 @@ import json
 import shutil
 
 import pytest
+from recbole_ccd.trainer.base import StageTrainer
 
 from recbole_ccd import compare, run_ccd, update
 from recbole_ccd.__main__ import main
 from recbole_ccd.errors import CCDError, ConfigError, RunError
 from recbole_ccd.state import RunLock
 from recbole_ccd.state.manifest import BASE_MODELS, Manifest
-from recbole_ccd.trainer.base import StageTrainer
 from tests.conftest import write_inter
 from tests.resume.cases import Killed, killed_after
 from tests.resume.program import execute

@@ -1,4 +1,4 @@
-"""What a training that is under way consists of, between two epochs, and how it is taken up again."""
+"""What a training that is under way consists of, between two epochs, and how it is resumed."""
 
 from __future__ import annotations
 

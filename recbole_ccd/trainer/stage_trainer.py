@@ -1,8 +1,9 @@
-"""What all stages share: RecBole's training loop with the best weights kept in memory."""
+"""The trainer of every stage: RecBole's loop, best weights in memory, and what plugins add."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from logging import getLogger
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from recbole.model.abstract_recommender import GeneralRecommender
 from recbole.model.general_recommender import CDAE, ENMF, SGL
 from recbole.trainer import Trainer
 from recbole.utils import get_trainer, set_color
+from scipy.sparse import csr_matrix
 from torch import Tensor
 from torch.nn.utils.clip_grad import clip_grad_norm_
 from torch.optim import Adam, Optimizer
@@ -22,15 +24,18 @@ from tqdm import tqdm
 from recbole_ccd.compat import relocate_tensorboard
 from recbole_ccd.data.block import Block
 from recbole_ccd.errors import TrainingError
+from recbole_ccd.model.growth import set_inference_history
 from recbole_ccd.model.history import use_history
-from recbole_ccd.model.scoring import clear_cache, is_autoencoder
+from recbole_ccd.model.scoring import clear_cache, is_autoencoder, score_rows
+from recbole_ccd.plugin.base import PluginContext, TrainerPlugin
 from recbole_ccd.seeding import derive_seed
-from recbole_ccd.trainer.curves import Curves
-from recbole_ccd.trainer.evaluating import EvaluatingTrainer
-from recbole_ccd.trainer.resuming import RESUMABLE, load_training_state, training_state
+from recbole_ccd.trainer.history import TrainingHistory
+from recbole_ccd.trainer.training_state import RESUMABLE, load_training_state, training_state
 
 if TYPE_CHECKING:
     from recbole_ccd.config import CCDConfig
+
+Batch = tuple[Interaction, Any, Tensor, Tensor]
 
 # models whose own loss is a sum over the batch; here every loss is a mean, so that weights mean the same
 SUMMED_LOSS = (SGL, ENMF, CDAE)
@@ -44,23 +49,21 @@ class _NotFinite(ValueError):
     """What a loss has become."""
 
 
-class StageTrainer(EvaluatingTrainer):
-    """A RecBole trainer for one stage of one block.
+class StageTrainer(Trainer):
+    """A RecBole trainer for one stage of one block, and the plugins that the stage is given.
 
-    Used like any RecBole trainer (``fit``, ``evaluate``), after :meth:`at_block` has told it where in
-    the stream it works. ``fit`` leaves the model with the weights of the best validated epoch, or of the
-    last one when there is nothing to validate on. Subclasses add to the loss of each batch
-    (:meth:`extra_losses`), or passes of their own (:meth:`before_epoch`, :meth:`after_epoch`). What they
-    carry from one epoch to the next they add to :meth:`state` and :meth:`load_state`.
+    Used like any RecBole trainer (``fit``, ``evaluate``), after :meth:`bind` has placed it in the stream.
+    ``fit`` leaves the model with the weights of the best validated epoch, or of the last one when there is
+    nothing to validate on. What a stage does beside the model's own loss are plugins (:meth:`add`).
 
     Attributes:
-        block: the block being learned.
+        block: the block being learned; None before :meth:`bind`.
         label: what logs, bars and error messages call this stage.
-        epochs_run: epochs of the last ``fit``, those before it was taken up included.
-        curves: how the last ``fit`` went, epoch by epoch.
+        epochs_run: epochs of the last ``fit``, those before it was resumed included.
+        plugins: what has been added, in order.
     """
 
-    stage = "base"
+    block: Block | None = None
 
     def __init__(self, config: CCDConfig, model: GeneralRecommender) -> None:
         """A trainer for one fit.
@@ -72,12 +75,15 @@ class StageTrainer(EvaluatingTrainer):
         super().__init__(config, model)
         # a logger of its own, so that the log can tell epoch lines from the rest
         self.logger = getLogger("recbole_ccd.epoch")
-        self.seed, self.label = config["seed"], self.stage
+        self.seed, self.label = config["seed"], config.stage or "training"
         self.epochs_run = 0
-        self.curves = Curves()
+        self.plugins: list[TrainerPlugin] = []
+        self._history = TrainingHistory()
+        self._previous: GeneralRecommender | None = None
+        self._excluded: csr_matrix | None = None
         self._best_state: dict[str, Tensor] | None = None
         self._between_epochs: Callable[[], None] | None = None
-        self._earlier: Mapping[str, Any] | None = None
+        self._saved: Mapping[str, Any] | None = None
 
     def _build_optimizer(self, **kwargs: Any) -> Optimizer:
         optimizer = super()._build_optimizer(**kwargs)
@@ -87,29 +93,62 @@ class StageTrainer(EvaluatingTrainer):
                 group["fused"] = True
         return optimizer
 
-    def at_block(self, block: Block, label: str, seed: int) -> StageTrainer:
+    def bind(
+        self, block: Block, label: str, seed: int, previous: GeneralRecommender | None = None
+    ) -> StageTrainer:
         """Places the stage in the stream.
 
         Args:
             block: the block to learn, or the piece of it that has arrived.
             label: name for logs and bars.
             seed: seed of everything this stage draws.
+            previous: the model before the block, for plugins that keep near it.
         """
-        self.block, self.label, self.seed = block, label, seed
+        self.block, self.label, self.seed, self._previous = block, label, seed, previous
         folder = self.config["run_dir"]
         relocate_tensorboard(self, folder and Path(folder, "tensorboard", label.replace(" ", "-")))
         return self
 
-    def take_up(
-        self, earlier: Mapping[str, Any] | None, between_epochs: Callable[[], None] | None = None
+    def add(self, *plugins: TrainerPlugin) -> StageTrainer:
+        """Gives the stage plugins; :meth:`bind` comes first.
+
+        Their terms are added, and their passes made, in this order.
+
+        Args:
+            *plugins: new ones, each with a name of its own.
+
+        Raises:
+            ValueError: there is one of that name already.
+        """
+        for plugin in plugins:
+            if any(plugin.name == other.name for other in self.plugins):
+                raise ValueError(f"{self.label} has a plugin {plugin.name!r} already")
+            plugin.bind(PluginContext(self.config, self.block, self.model, self._previous, self.seed))
+            parameters = plugin.parameters()
+            if parameters:
+                self.optimizer.add_param_group({"params": parameters})
+            self.plugins.append(plugin)
+        return self
+
+    def exclude(self, pairs: csr_matrix | None) -> StageTrainer:
+        """Sets pairs that are no negatives beside the positives.
+
+        Args:
+            pairs: users × items of any earlier prefix; None for none.
+        """
+        self._excluded = pairs
+        return self
+
+    def restore(
+        self, saved: Mapping[str, Any] | None, between_epochs: Callable[[], None] | None = None
     ) -> StageTrainer:
         """Lets :meth:`run` go on with a training, and somebody look at it between epochs.
 
         Args:
-            earlier: what :meth:`state` gave then; None begins anew.
+            saved: what :meth:`state_dict` gave then; None begins anew.
             between_epochs: called when an epoch and its validation are done and another one follows.
         """
-        self._earlier, self._between_epochs = earlier, between_epochs
+        self._saved, self._between_epochs = saved, between_epochs
         return self
 
     @property
@@ -117,24 +156,28 @@ class StageTrainer(EvaluatingTrainer):
         """Whether :meth:`state` is all of the training; other models may keep more between epochs."""
         return self.config["model"] in RESUMABLE
 
-    def state(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """All that the rest of :meth:`run` depends on, between two epochs: plain values and tensors."""
         return {
             "epochs": self.epochs_run,
             "training": training_state(self, self._train_data, self._best_state),
-            "curves": self.curves.state(),
+            "history": self._history.state_dict(),
+            "plugins": {plugin.name: plugin.state_dict() for plugin in self.plugins},
         }
 
-    def load_state(self, state: Mapping[str, Any]) -> None:
-        """Goes on where a trainer of this stage was that gave :meth:`state`; loaders are there."""
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on where a trainer of this stage was that gave :meth:`state_dict`; loaders are there."""
         self.start_epoch = state["epochs"]
         self._best_state = state["training"]["best"]
-        self.curves = Curves.of_state(state["curves"])
+        self._history = TrainingHistory.of_state_dict(state["history"])
         load_training_state(self, self._train_data, state["training"])
+        for plugin in self.plugins:
+            plugin.load_state_dict(state["plugins"][plugin.name])
 
-    def learned(self) -> dict[str, Any]:
+    def history(self) -> dict[str, Any]:
         """What result.json has of the training beside its epochs and its time."""
-        return self.curves.record()
+        own = (plugin.history() for plugin in self.plugins)
+        return {**self._history.record(), **{key: value for part in own for key, value in part.items()}}
 
     def run(self, show_progress: bool) -> None:
         """Trains on the block with its own loaders and early stopping.
@@ -146,28 +189,31 @@ class StageTrainer(EvaluatingTrainer):
             LossError: the loss became NaN or infinite.
         """
         seed = derive_seed(self.seed, "loader")
-        train_data = self.block.train_loader(self.config, seed, self.excluded(), self.visited_users())
+        train_data = self.block.train_loader(self.config, seed, self._excluded, self._visited_users())
         valid_data = self.block.valid_loaders(self.config)
         self._train_data = train_data
-        if self._earlier is not None:
-            self.load_state(self._earlier)
-            self._earlier = None
+        if self._saved is not None:
+            self.load_state_dict(self._saved)
+            self._saved = None
         try:
             self.fit(train_data, valid_data, show_progress=show_progress)
         except _NotFinite as error:
-            key = f"{self.stage}_learning_rate"
+            key = f"{self.config.stage}_learning_rate"
             raise LossError(
                 f"{self.label}: the training loss became {error} in epoch {self.epochs_run}; lower {key}"
             ) from None
         del self._train_data
 
-    def excluded(self) -> Any:
-        """Pairs that are no negatives beside the positives; None for none."""
-        return None
+    def _visited_users(self) -> Tensor | None:
+        wanted = (plugin.visited_users() for plugin in self.plugins)
+        return next((users for users in wanted if users is not None), None)
 
-    def visited_users(self) -> Tensor | None:
-        """Users that a model training on whole rows visits; None for those of the block."""
-        return None
+    def _training_rows(self) -> csr_matrix:
+        """What an auto-encoder reads and reconstructs, users × items."""
+        rows = self.block.train_matrix
+        for plugin in self.plugins:
+            rows = plugin.training_rows(rows)
+        return rows
 
     def fit(self, *args: Any, **kwargs: Any) -> tuple[float, dict | None]:
         """RecBole's ``fit``, after which the model holds the best weights; nothing is written to disk."""
@@ -204,21 +250,22 @@ class StageTrainer(EvaluatingTrainer):
             clear_cache(self.model)
             # what is drawn before an epoch must not depend on whether a validation has just taken place
             self._read_inference_rows()
-            self.before_epoch(epoch_idx)
+            for plugin in self.plugins:
+                plugin.before_epoch(epoch_idx)
         if is_autoencoder(self.model):
-            use_history(self.model, self.training_rows())
-        batches = self.bar(train_data, epoch_idx) if show_progress else train_data
+            use_history(self.model, self._training_rows())
+        batches = self._bar(train_data, epoch_idx) if show_progress else train_data
         loss = super()._train_epoch(batches, epoch_idx, loss_func=self._with_extra(loss_func))
-        self.after_epoch(epoch_idx, show_progress)
+        self._passes(epoch_idx, show_progress)
         total = sum(loss) if isinstance(loss, tuple) else loss
         # of an epoch in several rounds, as RecVAE's, the last one
-        self.curves.losses[epoch_idx] = float(total) / max(len(train_data), 1)
+        self._history.losses[epoch_idx] = float(total) / max(len(train_data), 1)
         # a trainer with a loop of its own, RecBole's RecVAETrainer, adds up plain numbers
         return total if loss_func is not None else loss
 
     def _valid_epoch(self, *args: Any, **kwargs: Any) -> tuple[float, dict]:
         score, result = super()._valid_epoch(*args, **kwargs)
-        self.curves.scores[self.epochs_run - 1] = float(score)
+        self._history.scores[self.epochs_run - 1] = float(score)
         return score, result
 
     def _with_extra(self, loss_func: Callable[[Interaction], Any] | None) -> Callable[[Interaction], Any]:
@@ -226,13 +273,23 @@ class StageTrainer(EvaluatingTrainer):
         summed = isinstance(self.model, SUMMED_LOSS)
 
         def losses(interaction: Interaction) -> Any:
-            first, extra = base(interaction), self.extra_losses(interaction)
+            first = base(interaction)
+            extra = tuple(loss for plugin in self.plugins for loss in plugin.batch_losses(interaction))
             first = first / len(interaction) if summed else first
             return (*(first if isinstance(first, tuple) else (first.sum(),)), *extra) if extra else first
 
         return losses
 
-    def bar(self, batches: Any, epoch_idx: int, what: str = "") -> Iterable:
+    def _passes(self, epoch_idx: int, show_progress: bool) -> None:
+        """The plugins' optimizer steps after an epoch's batches."""
+        for plugin in self.plugins:
+            for entry in plugin.after_epoch(epoch_idx):
+                shown = show_progress and len(entry.batches)
+                batches = self._bar(entry.batches, epoch_idx, f", {entry.name}") if shown else entry.batches
+                for batch in batches:
+                    self.step(entry.loss(batch))
+
+    def _bar(self, batches: Any, epoch_idx: int, what: str = "") -> Iterable:
         """RecBole's progress bar, with block and stage before the epoch."""
         desc = set_color(f"{self.label}{what} epoch {epoch_idx}", "pink")
         # disable=None: no bars where nobody watches, in a pipe or a file
@@ -255,33 +312,50 @@ class StageTrainer(EvaluatingTrainer):
         if not torch.isfinite(loss):
             raise _NotFinite("NaN" if torch.isnan(loss) else "infinite")
 
-    def training_rows(self) -> Any:
-        """What an auto-encoder reads and reconstructs, users × items."""
-        return self.block.train_matrix
+    def evaluate(
+        self,
+        eval_data: AbstractDataLoader | Sequence[AbstractDataLoader],
+        load_best_model: bool = False,
+        **kwargs: Any,
+    ) -> dict | None:
+        """RecBole's ``evaluate`` on the current weights (best weights are restored by ``fit``).
 
-    def before_epoch(self, epoch_idx: int) -> None:
-        """Called once before each epoch."""
+        Args:
+            eval_data: a loader, or several, such as one per block, whose metrics are averaged.
+            load_best_model: has no effect.
+            **kwargs: as RecBole's.
+        """
+        clear_cache(self.model)
+        self._read_inference_rows()
+        loaders = eval_data if isinstance(eval_data, Sequence) else [eval_data]
+        # a validation takes a second; its bar would push the stage's away
+        evaluate = partial(super().evaluate, load_best_model=False, **{**kwargs, "show_progress": False})
+        results = [evaluate(loader) for loader in loaders]
+        return {name: sum(result[name] for result in results) / len(results) for name in results[0]}
 
-    def after_epoch(self, epoch_idx: int, show_progress: bool) -> None:
-        """Called after the epoch's batches, before validation."""
+    def _full_sort_batch_eval(self, batched_data: Batch) -> tuple[Interaction, Tensor, Tensor, Tensor]:
+        interaction, history, positive_u, positive_i = batched_data
+        scores = score_rows(self.model, interaction.to(self.device)[self.model.USER_ID])
+        scores[:, 0] = -torch.inf
+        scores[history] = -torch.inf
+        return interaction, scores, positive_u, positive_i
 
-    def extra_losses(self, interaction: Interaction) -> tuple[Tensor, ...]:
-        """Terms added to the model's own loss on each batch, already weighted."""
-        return ()
+    def _read_inference_rows(self) -> None:
+        if self.block is not None:
+            set_inference_history(self.model, self.block, self.config)
 
 
-def make_trainer(stage: type[StageTrainer], config: CCDConfig, model: GeneralRecommender) -> StageTrainer:
+def make_trainer(config: CCDConfig, model: GeneralRecommender) -> StageTrainer:
     """The trainer of a stage for a model, on top of the model's own RecBole trainer where it has one.
 
     RecVAE, for one, alternates between encoder and decoder epochs in ``RecVAETrainer``; the stage then
     extends that loop instead of RecBole's plain one.
 
     Args:
-        stage: the stage's trainer class.
         config: the stage's configuration.
         model: the model to train.
     """
     own = get_trainer(config["MODEL_TYPE"], config["model"])
     if own is Trainer:
-        return stage(config, model)
-    return type(f"{own.__name__}For{stage.__name__}", (own, stage), {})(config, model)
+        return StageTrainer(config, model)
+    return type(f"{own.__name__}OfStage", (own, StageTrainer), {})(config, model)

@@ -13,20 +13,22 @@ from recbole.model.general_recommender import LightGCN as RecBoleLightGCN
 from scipy.sparse import csr_matrix
 from torch import Tensor, nn
 
-from recbole_ccd.data.block import Block
 from recbole_ccd.data.similarity import similarity_graph
 from recbole_ccd.loss.lwc_kd import contrastive_terms
 from recbole_ccd.loss.piw import ImitationWeight, cluster_loss, soft_assignment
 from recbole_ccd.model.lightgcn import LightGCN
-from recbole_ccd.model.scoring import factors
+from recbole_ccd.model.scoring import factors, has_factors, is_autoencoder
+from recbole_ccd.plugin.base import PluginContext
+from recbole_ccd.plugin.regularization.base import Regularizer, cluster_centers, drawn
+from recbole_ccd.registry import register
 from recbole_ccd.seeding import derive_seed, torch_generator
-from recbole_ccd.trainer.retention.base import Retention, cluster_centers, drawn
 
 if TYPE_CHECKING:
     from recbole_ccd.config import CCDConfig
 
 
-class ContrastiveRetention(Retention):
+@register("lwc_kd")
+class LWCKDRegularizer(Regularizer):
     """LWC-KD (Wang et al., CIKM 2021) with PIW (Wang et al., AAAI 2023), for models with embeddings.
 
     Four contrastive terms per layer: users with items and items with users along the previous block's
@@ -34,15 +36,13 @@ class ContrastiveRetention(Retention):
     layers ``0 … L-1``; other models their final vectors. PIW weighs the two user terms.
     """
 
-    def __init__(
-        self, config: CCDConfig, block: Block, frozen: GeneralRecommender, live: GeneralRecommender, seed: int
-    ) -> None:
-        """See :class:`Retention`."""
-        super().__init__(config, block, frozen, live, seed)
+    def bind(self, context: PluginContext) -> None:
+        """Copies the frozen layers, and begins PIW's parts."""
+        super().bind(context)
         with torch.no_grad():
-            self._old_layers = [layer.clone() for layer in self._layers(frozen)]
+            self._old_layers = [layer.clone() for layer in self._layers(self.frozen)]
         self._generator = torch_generator(self.seed, "anchors")
-        self._imitation = self._start_imitation() if config["piw"] else None
+        self._imitation = self._start_imitation() if self.config["piw"] else None
 
     def _start_imitation(self) -> _Imitation:
         items = self._old_layers[0][self.frozen.n_users + 1 :]
@@ -51,21 +51,26 @@ class ContrastiveRetention(Retention):
         return _Imitation(centers, self.live.n_items - 2, generator).to(items.device)
 
     @staticmethod
-    def is_wanted(config: CCDConfig) -> bool:
+    def is_active(config: CCDConfig) -> bool:
         """Whether LWC-KD or PIW's clustering has a weight."""
         return bool(config["lwc_kd_weight"] or (config["piw"] and config["piw_weight"]))
+
+    @staticmethod
+    def fits(model: GeneralRecommender) -> bool:
+        """Whether a model scores by an inner product."""
+        return has_factors(type(model)) and not is_autoencoder(model)
 
     def parameters(self) -> list[nn.Parameter]:
         """PIW's cluster centres and perceptron."""
         return list(self._imitation.parameters()) if self._imitation else []
 
-    def state(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """PIW's learned parts, and where the draw of anchors is."""
         learned = None if self._imitation is None else dict(self._imitation.state_dict())
         return {"generator": self._generator.get_state(), "imitation": learned}
 
-    def load_state(self, state: Mapping[str, Any]) -> None:
-        """See :class:`Retention`."""
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on with these."""
         self._generator.set_state(state["generator"])
         if self._imitation is not None:
             self._imitation.load_state_dict(state["imitation"])
@@ -88,7 +93,7 @@ class ContrastiveRetention(Retention):
         vectors = factors(model, "ego") if isinstance(model, RecBoleLightGCN) else factors(model)
         return [torch.cat(vectors)]
 
-    def losses(self, interaction: Interaction) -> tuple[Tensor, ...]:
+    def batch_losses(self, interaction: Interaction) -> tuple[Tensor, ...]:
         """LWC-KD averaged over layers, and PIW's cluster loss."""
         users = self._anchors(self.earlier_users(interaction))
         items = self._anchors(self.earlier_items(interaction))

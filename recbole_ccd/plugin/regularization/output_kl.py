@@ -12,45 +12,50 @@ from recbole.model.abstract_recommender import GeneralRecommender
 from recbole.model.general_recommender import CDAE
 from torch import Tensor
 
-from recbole_ccd.data.block import Block
 from recbole_ccd.loss.output_kl import output_kl, pairwise_kl
 from recbole_ccd.model.growth import inference_rows
 from recbole_ccd.model.history import padded, reading
-from recbole_ccd.model.scoring import score_pairs, score_rows
+from recbole_ccd.model.scoring import has_factors, is_autoencoder, score_pairs, score_rows
+from recbole_ccd.plugin.base import PluginContext
+from recbole_ccd.plugin.regularization.base import Regularizer, drawn
+from recbole_ccd.registry import register
 from recbole_ccd.seeding import torch_generator
-from recbole_ccd.trainer.retention.base import Retention, drawn
 
 if TYPE_CHECKING:
     from recbole_ccd.config import CCDConfig
 
 
-class OutputRetention(Retention):
+@register("output_kl")
+class OutputKLRegularizer(Regularizer):
     """For auto-encoders: KL between the frozen and the live output distribution on earlier interactions.
 
     Both read what the frozen model predicted from before the block. Users without any are left out: they all
     have the one output of an empty row.
     """
 
-    def __init__(
-        self, config: CCDConfig, block: Block, frozen: GeneralRecommender, live: GeneralRecommender, seed: int
-    ) -> None:
-        """As of :class:`Retention`."""
-        super().__init__(config, block, frozen, live, seed)
-        rows = inference_rows(block.previous, config)
-        self._rows = padded(rows, live.device)
-        self._has_any = torch.from_numpy(np.diff(rows.indptr) > 0).to(live.device)
+    def bind(self, context: PluginContext) -> None:
+        """Finds what the frozen model predicted from."""
+        super().bind(context)
+        rows = inference_rows(self.block.previous, self.config)
+        self._rows = padded(rows, self.live.device)
+        self._has_any = torch.from_numpy(np.diff(rows.indptr) > 0).to(self.live.device)
 
     @staticmethod
-    def is_wanted(config: CCDConfig) -> bool:
+    def is_active(config: CCDConfig) -> bool:
         """Whether the divergence has a weight."""
         return bool(config["output_kl_weight"])
 
-    def losses(self, interaction: Interaction) -> tuple[Tensor, ...]:
+    @staticmethod
+    def fits(model: GeneralRecommender) -> bool:
+        """Whether a model is an auto-encoder."""
+        return is_autoencoder(model)
+
+    def batch_losses(self, interaction: Interaction) -> tuple[Tensor, ...]:
         """The weighted divergence of the batch's earlier users."""
         users = self.earlier_users(interaction)
         users = users[self._has_any[users]]
         if not len(users):
-            return self._nothing()
+            return self._zero()
         with torch.no_grad(), reading(self.frozen, self._rows):
             frozen = _logits(self.frozen, users)
         with reading(self.live, self._rows):
@@ -65,38 +70,42 @@ def _logits(model: GeneralRecommender, users: Tensor) -> Tensor:
     return score_rows(model, users)
 
 
-class PairRetention(Retention):
+@register("pair_kl")
+class PairKLRegularizer(Regularizer):
     """For models that score pairs only: Bernoulli KL on the users' earlier interactions.
 
     Of more of them than ``train_batch_size`` so many are drawn.
     """
 
-    def __init__(
-        self, config: CCDConfig, block: Block, frozen: GeneralRecommender, live: GeneralRecommender, seed: int
-    ) -> None:
-        """As of :class:`Retention`."""
-        super().__init__(config, block, frozen, live, seed)
-        self._generator = torch_generator(seed, "pairs")
+    def bind(self, context: PluginContext) -> None:
+        """Seeds the draw of pairs."""
+        super().bind(context)
+        self._generator = torch_generator(self.seed, "pairs")
 
-    def state(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """Where the draw of pairs is."""
         return {"generator": self._generator.get_state()}
 
-    def load_state(self, state: Mapping[str, Any]) -> None:
-        """See :class:`Retention`."""
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on with that."""
         self._generator.set_state(state["generator"])
 
     @staticmethod
-    def is_wanted(config: CCDConfig) -> bool:
+    def is_active(config: CCDConfig) -> bool:
         """Whether the divergence has a weight."""
         return bool(config["output_kl_weight"])
 
-    def losses(self, interaction: Interaction) -> tuple[Tensor, ...]:
+    @staticmethod
+    def fits(model: GeneralRecommender) -> bool:
+        """Whether a model is scored by pairs alone."""
+        return not is_autoencoder(model) and not has_factors(type(model))
+
+    def batch_losses(self, interaction: Interaction) -> tuple[Tensor, ...]:
         """The weighted divergence on the earlier interactions of the batch's users."""
         users = self.earlier_users(interaction)
         rows, items = self.positives(self.earlier, users)
         if not len(items):
-            return self._nothing()
+            return self._zero()
         users, items = drawn(self.config["train_batch_size"], self._generator, users[rows], items)
         with torch.no_grad():
             frozen = score_pairs(self.frozen, users, items)

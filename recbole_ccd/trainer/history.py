@@ -8,7 +8,7 @@ from typing import Any
 
 
 @dataclass
-class Curves:
+class TrainingHistory:
     """What is recorded of each epoch, by its index.
 
     Attributes:
@@ -19,13 +19,13 @@ class Curves:
     losses: dict[int, float] = field(default_factory=dict)
     scores: dict[int, float] = field(default_factory=dict)
 
-    def state(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """All of it, in plain values."""
         return {"losses": self.losses, "scores": self.scores}
 
     @classmethod
-    def of_state(cls, state: Mapping[str, Any]) -> Curves:
-        """What gave :meth:`state`, to be gone on with."""
+    def of_state_dict(cls, state: Mapping[str, Any]) -> TrainingHistory:
+        """The history that gave :meth:`state_dict`, to be gone on with."""
         return cls(dict(state["losses"]), dict(state["scores"]))
 
     def record(self) -> dict[str, Any]:

@@ -11,16 +11,17 @@ from recbole.model.abstract_recommender import GeneralRecommender
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
-from recbole_ccd.data.block import Block
 from recbole_ccd.loss.graphsail import (
     global_structure_loss,
     local_structure_loss,
     self_embedding_loss,
     share_of_past,
 )
-from recbole_ccd.model.scoring import factors
+from recbole_ccd.model.scoring import factors, has_factors, is_autoencoder
+from recbole_ccd.plugin.base import PluginContext
+from recbole_ccd.plugin.regularization.base import Regularizer, cluster_centers
+from recbole_ccd.registry import register
 from recbole_ccd.seeding import derive_seed
-from recbole_ccd.trainer.retention.base import Retention, cluster_centers
 
 if TYPE_CHECKING:
     from recbole_ccd.config import CCDConfig
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
 Vectors = tuple[Tensor, Tensor]
 
 
-class GraphSAILRetention(Retention):
+@register("graphsail")
+class GraphSAILRegularizer(Regularizer):
     """GraphSAIL (Xu et al., CIKM 2020), for models that score by an inner product.
 
     Embeddings are the vectors of that product: propagated ones of graph models, the parameters of BPR.
@@ -37,21 +39,24 @@ class GraphSAILRetention(Retention):
     interactions of all blocks so far, so that a node which only the last block lacked keeps its past.
     """
 
-    def __init__(
-        self, config: CCDConfig, block: Block, frozen: GeneralRecommender, live: GeneralRecommender, seed: int
-    ) -> None:
-        """See :class:`Retention`."""
-        super().__init__(config, block, frozen, live, seed)
+    def bind(self, context: PluginContext) -> None:
+        """Copies the frozen vectors."""
+        super().bind(context)
         with torch.no_grad():
-            self._old: Vectors = tuple(vectors.clone() for vectors in factors(frozen))
+            self._old: Vectors = tuple(vectors.clone() for vectors in factors(self.frozen))
         terms = {"local": self._local, "global": self._global, "self": self._self}
-        weighted = ((config[f"graphsail_{name}_weight"], term) for name, term in terms.items())
+        weighted = ((self.config[f"graphsail_{name}_weight"], term) for name, term in terms.items())
         self._terms = [(weight, term) for weight, term in weighted if weight]
 
     @staticmethod
-    def is_wanted(config: CCDConfig) -> bool:
+    def is_active(config: CCDConfig) -> bool:
         """Whether any of the three terms has a weight."""
         return any(config[f"graphsail_{name}_weight"] for name in ("local", "global", "self"))
+
+    @staticmethod
+    def fits(model: GeneralRecommender) -> bool:
+        """Whether a model scores by an inner product."""
+        return has_factors(type(model)) and not is_autoencoder(model)
 
     @cached_property
     def _neighbours(self) -> tuple[csr_matrix, csr_matrix]:
@@ -73,7 +78,7 @@ class GraphSAILRetention(Retention):
             for axis, old in zip((1, 0), self._old, strict=True)
         ]
 
-    def losses(self, interaction: Interaction) -> tuple[Tensor, ...]:
+    def batch_losses(self, interaction: Interaction) -> tuple[Tensor, ...]:
         """The terms that have a weight."""
         nodes = self.earlier_users(interaction), self.earlier_items(interaction)
         live = factors(self.live)

@@ -1,10 +1,9 @@
-"""What a model must not forget: the frozen past that the terms of every kind look at."""
+"""A regularizer: terms that keep a model near what it was, chosen by the key ``regularizer``."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from recbole.data.interaction import Interaction
@@ -12,55 +11,48 @@ from recbole.model.abstract_recommender import GeneralRecommender
 from scipy.sparse import csr_matrix
 from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
-from torch import Tensor, nn
+from torch import Tensor
 
-from recbole_ccd.data.block import Block
 from recbole_ccd.data.pairs import csr_rows
 from recbole_ccd.model.scoring import clear_cache
+from recbole_ccd.plugin.base import PluginContext, TrainerPlugin
+from recbole_ccd.registry import one_or_more, registered
+from recbole_ccd.seeding import derive_seed
 
 if TYPE_CHECKING:
     from recbole_ccd.config import CCDConfig
 
 
-class Retention(ABC):
-    """Loss terms that hold a live model near what it was before the block."""
+class Regularizer(TrainerPlugin):
+    """Loss terms that keep a live model near the frozen one before the block."""
 
-    def __init__(
-        self, config: CCDConfig, block: Block, frozen: GeneralRecommender, live: GeneralRecommender, seed: int
-    ) -> None:
-        """Freezes the past.
+    kind: ClassVar[str] = "regularizer"
+    settings: ClassVar[Mapping[str, Any]] = {}
+    """Keys of a regularizer outside the package with their defaults; ours are in ``learning.yaml``."""
+
+    def bind(self, context: PluginContext) -> None:
+        """Freezes the model before the block.
 
         Args:
-            config: the model's configuration.
-            block: the block being learned; not the base block.
-            frozen: the model before the block, of the earlier prefix.
-            live: the grown model in training.
-            seed: seed of what is initialised here.
+            context: a stage with a previous model.
         """
-        self.config, self.block, self.frozen, self.live, self.seed = config, block, frozen, live, seed
-        clear_cache(frozen)
-        frozen.eval()
-        self.earlier = block.previous.train_matrix
+        super().bind(context)
+        self.frozen, self.live = context.previous, context.model
+        # so that its draws are its own
+        self.seed = derive_seed(context.seed, "retain")
+        clear_cache(self.frozen)
+        self.frozen.eval()
+        self.earlier = self.block.previous.train_matrix
 
     @staticmethod
-    @abstractmethod
-    def is_wanted(config: CCDConfig) -> bool:
-        """Whether the settings give any of the terms a weight."""
+    def is_active(config: CCDConfig) -> bool:
+        """Whether the settings give any of the terms a weight; others are not added to a stage."""
+        return True
 
-    def parameters(self) -> list[nn.Parameter]:
-        """Parameters of the terms themselves, learned with the model."""
-        return []
-
-    def state(self) -> dict[str, Any]:
-        """What changes in training, :meth:`parameters` included: plain values and tensors."""
-        return {}
-
-    def load_state(self, state: Mapping[str, Any]) -> None:  # noqa: B027
-        """Goes on where terms were that gave :meth:`state`."""
-
-    @abstractmethod
-    def losses(self, interaction: Interaction) -> tuple[Tensor, ...]:
-        """Weighted terms of one batch."""
+    @staticmethod
+    def fits(model: GeneralRecommender) -> bool:
+        """Whether the terms are defined for a model; of several regularizers each is given those it fits."""
+        return True
 
     def earlier_users(self, interaction: Interaction) -> Tensor:
         """Distinct users of a batch who were known before the block."""
@@ -76,7 +68,7 @@ class Retention(ABC):
         items = torch.unique(items)
         return items[items < self.frozen.n_items]
 
-    def _nothing(self) -> tuple[Tensor]:
+    def _zero(self) -> tuple[Tensor]:
         # RecBole adds up the batches' terms one by one, so every batch must have as many
         return (torch.zeros((), device=self.live.device),)
 
@@ -116,3 +108,15 @@ def cluster_centers(vectors: Tensor, n_clusters: int, seed: int) -> Tensor:
     with threadpool_limits(limits=1):
         centers = kmeans.fit(vectors.cpu().numpy()).cluster_centers_
     return torch.from_numpy(centers).float().to(vectors.device)
+
+
+def chosen_regularizers(config: CCDConfig, model: GeneralRecommender) -> list[Regularizer]:
+    """New plugins for a stage: the configured regularizers that fit a model and have a weight.
+
+    Args:
+        config: the configuration of the model.
+        model: the model.
+    """
+    known = registered(Regularizer.kind, config["plugins"])
+    kinds = [known[name] for name in one_or_more(config["regularizer"])]
+    return [kind() for kind in kinds if kind.fits(model) and kind.is_active(config)]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
+from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import GeneralRecommender
 from scipy.sparse import csr_matrix
 from torch import Tensor
@@ -14,32 +14,16 @@ from torch import Tensor
 from recbole_ccd.data.dataloader import REPLAY_LABEL, ReplayDataLoader
 from recbole_ccd.loss.replay import annealed, replay_loss
 from recbole_ccd.model.scoring import clear_cache, is_autoencoder, score_pairs, score_rows
+from recbole_ccd.plugin.base import PluginContext, TrainingPass
+from recbole_ccd.plugin.replay.base import ReplayScheme, ReplaySource
 from recbole_ccd.ranking.rank import ranks_of
 from recbole_ccd.ranking.replay import draw_replay, merge_pairs
 from recbole_ccd.ranking.topk import mask_rows, top_k, users_at_a_time
+from recbole_ccd.registry import register
 from recbole_ccd.seeding import derive_seed, torch_generator
-from recbole_ccd.trainer.base import StageTrainer
 
 Pairs = tuple[Tensor, Tensor, Tensor]
 _PAIRS_AT_A_TIME = 65536
-
-
-@dataclass
-class ReplaySource:
-    """A frozen model whose knowledge is replayed.
-
-    Attributes:
-        name: for seeds and logs (``stability``, ``plasticity``, ``student``).
-        model: the frozen model, of this or an earlier prefix.
-        n_draws: items drawn per user.
-        candidates: what is drawn from, shape ``(n_users, A)``, 0-padded; None lets the first stage that
-            replays from this source find them.
-    """
-
-    name: str
-    model: GeneralRecommender
-    n_draws: int
-    candidates: Tensor | None = None
 
 
 def top_candidates(model: GeneralRecommender, seen: csr_matrix, n_candidates: int) -> Tensor:
@@ -60,7 +44,7 @@ def top_candidates(model: GeneralRecommender, seen: csr_matrix, n_candidates: in
     return top_k(lambda batch: score_rows(model, batch), users, n_candidates, seen, size)
 
 
-class ProxyReplay:
+class ReplayDraws:
     """Draws replay pairs from frozen sources against a live model's current ranks.
 
     For each source and user, ``n_draws`` items without replacement among the source's top
@@ -211,47 +195,40 @@ def score_scale(model: GeneralRecommender, lists: Tensor) -> tuple[float, float]
     return mean, max(square - mean**2, 0.0) ** 0.5
 
 
-class ReplayTrainer(StageTrainer):
-    """A stage that replays: after each epoch a pass of its own over drawn pairs.
+@register("proxy_guided")
+class ProxyGuidedReplay(ReplayScheme):
+    """Replays what proxies rank high and the model in training now ranks low (CCD, Lee et al., KDD 2024).
 
-    The pass minimises ``Σ BCE(σ(score), label)`` times ``weight·exp(-epoch/decay)``, divided by
-    ``train_batch_size`` as all sums are. Pairs are redrawn every ``replay_redraw`` epochs. Keys of the role
-    say how many make a step (``*_replay_batch_size``; larger steps are fewer, and each weighs more), and
+    After each epoch a pass minimises ``Σ BCE(σ(score), label)`` times ``weight·exp(-epoch/decay)``, divided
+    by ``train_batch_size`` as all sums are. Pairs are redrawn every ``replay_redraw`` epochs. Keys of the
+    role say how many make a step (``*_replay_batch_size``; larger steps are fewer, and each weighs more), and
     whether labels are on the sources' scales or on that of the model's own best scores when the stage begins
     (``*_replay_labels``).
 
-    Attributes:
-        replayed: pairs by source, added up over the epochs that replayed them.
+    Auto-encoders have no such pass: they read and reconstruct the replayed pairs as interactions of value
+    ``pseudo_interaction_value``, and visit every known user, since replay gives old users rows too.
     """
 
-    role = "student"
-
-    def replay_from(
-        self, sources: Sequence[ReplaySource], rank_with: GeneralRecommender | None = None
-    ) -> ReplayTrainer:
-        """Sets what is replayed; :meth:`at_block` comes first.
-
-        Args:
-            sources: the frozen models to draw from.
-            rank_with: the model whose ranks count as current; default the one being trained.
-        """
+    def bind(self, context: PluginContext) -> None:
+        """Finds candidates, and the scale of the labels."""
+        super().bind(context)
         block, config = self.block, self.config
         candidates = config.per_block(f"{self.role}_replay_candidates", block.index)
         temperature, seed = config["replay_temperature"], derive_seed(self.seed, "draws")
-        matched = config[f"{self.role}_replay_labels"] == "matched" and not is_autoencoder(self.model)
-        self._replay = ProxyReplay(
-            sources,
+        self._reads_rows = is_autoencoder(self.model)
+        matched = config[f"{self.role}_replay_labels"] == "matched" and not self._reads_rows
+        self._draws = ReplayDraws(
+            self.sources,
             block.recent_train_matrix,
             candidates,
             temperature,
             seed,
-            self.device,
+            self.model.device,
             config["replay_rank_sample"],
             self._own_scale(candidates) if matched else None,
         )
-        self._rank_with = rank_with or self.model
-        self.replayed: dict[str, int] = {}
-        return self
+        self._rank_with = self.rank_with or self.model
+        self._replayed: dict[str, int] = {}
 
     def _own_scale(self, n_candidates: int) -> tuple[float, float]:
         lists = top_candidates(self.model, self.block.recent_train_matrix, n_candidates)
@@ -259,45 +236,59 @@ class ReplayTrainer(StageTrainer):
         clear_cache(self.model)
         return scale
 
-    def state(self) -> dict[str, Any]:
-        """With the pairs drawn last, and how many have been replayed."""
-        counts = {"drawn": self._replay.drawn, "replayed": self.replayed}
-        return {**super().state(), "pairs": tuple(self.pairs), "counts": counts}
-
-    def load_state(self, state: Mapping[str, Any]) -> None:
-        """With the pairs drawn last, and how many have been replayed."""
-        super().load_state(state)
-        self.pairs = tuple(part.to(self.device) for part in state["pairs"])
-        self._replay.drawn, self.replayed = (dict(state["counts"][name]) for name in ("drawn", "replayed"))
-
-    def learned(self) -> dict[str, Any]:
-        """With ``replayed``, see there."""
-        return {**super().learned(), "replayed": dict(self.replayed)}
-
-    def before_epoch(self, epoch_idx: int) -> None:
+    def before_epoch(self, epoch: int) -> None:
         """Draws replay pairs anew every ``replay_redraw`` epochs."""
-        if epoch_idx % self.config["replay_redraw"] == 0:
+        if epoch % self.config["replay_redraw"] == 0:
             self._rank_with.eval()
-            self.pairs = self._replay.draw(self._rank_with, epoch_idx)
+            self._pairs = self._draws.draw(self._rank_with, epoch)
             clear_cache(self._rank_with)
-        if self._weight(epoch_idx) > 0:
-            for name, count in self._replay.drawn.items():
-                self.replayed[name] = self.replayed.get(name, 0) + count
+        if self._weight(epoch) > 0:
+            for name, count in self._draws.drawn.items():
+                self._replayed[name] = self._replayed.get(name, 0) + count
 
-    def _weight(self, epoch_idx: int) -> float:
-        """What the loss of the replayed pairs is multiplied by."""
+    def _weight(self, epoch: int) -> float:
+        """What the loss of the replayed pairs is multiplied by; an auto-encoder's is that of all epochs."""
+        if self._reads_rows:
+            return self.config["pseudo_interaction_value"]
         weight, decay = (self.config[f"{self.role}_replay_{key}"] for key in ("weight", "decay"))
-        return annealed(weight, epoch_idx, decay)
+        return annealed(weight, epoch, decay)
 
-    def after_epoch(self, epoch_idx: int, show_progress: bool) -> None:
+    def after_epoch(self, epoch: int) -> Iterator[TrainingPass]:
         """The replay pass."""
-        weight = self._weight(epoch_idx)
-        if weight == 0 or not len(self.pairs[0]):
+        weight = self._weight(epoch)
+        if self._reads_rows or weight == 0 or not len(self._pairs[0]):
             return
-        seed, size = derive_seed(self.seed, "pass", epoch_idx), self.config[f"{self.role}_replay_batch_size"]
-        loader = ReplayDataLoader(self.config, self.block.train, self.pairs, seed, size)
+        seed, size = derive_seed(self.seed, "pass", epoch), self.config[f"{self.role}_replay_batch_size"]
+        loader = ReplayDataLoader(self.config, self.block.train, self._pairs, seed, size)
         scale = weight / self.config["train_batch_size"]
-        for batch in self.bar(loader, epoch_idx, ", replay") if show_progress else loader:
-            batch = batch.to(self.device)
+
+        def loss(batch: Interaction) -> Tensor:
+            batch = batch.to(self.model.device)
             scores = score_pairs(self.model, batch[self.model.USER_ID], batch[self.model.ITEM_ID])
-            self.step(scale * replay_loss(scores, batch[REPLAY_LABEL]))
+            return scale * replay_loss(scores, batch[REPLAY_LABEL])
+
+        yield TrainingPass("replay", loader, loss)
+
+    def visited_users(self) -> Tensor | None:
+        """For auto-encoders everybody known."""
+        return torch.arange(1, self.block.n_users) if self._reads_rows else None
+
+    def training_rows(self, rows: csr_matrix) -> csr_matrix:
+        """The rows and, with less weight, the replayed pairs."""
+        users, items, _ = (part.cpu().numpy() for part in self._pairs)
+        value = torch.full((len(users),), self.config["pseudo_interaction_value"]).numpy()
+        return (rows + csr_matrix((value, (users, items)), shape=rows.shape)).tocsr()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The pairs drawn last, and how many have been replayed."""
+        counts = {"drawn": self._draws.drawn, "replayed": self._replayed}
+        return {"pairs": tuple(self._pairs), "counts": counts}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on with these."""
+        self._pairs = tuple(part.to(self.model.device) for part in state["pairs"])
+        self._draws.drawn, self._replayed = (dict(state["counts"][name]) for name in ("drawn", "replayed"))
+
+    def history(self) -> dict[str, Any]:
+        """``replayed``: pairs by source, added up over the epochs that replayed them."""
+        return {"replayed": dict(self._replayed)}

@@ -1,0 +1,1 @@
+"""What a stage of training does beside its model's own loss: one idea, one file."""

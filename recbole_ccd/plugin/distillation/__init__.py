@@ -1,0 +1,14 @@
+"""Distillation of a teacher's rankings: what is taught, and the losses that teach it."""
+
+from recbole_ccd.plugin.distillation.base import DistillationLoss
+from recbole_ccd.plugin.distillation.objective import DistillationObjective, wants_item_lists
+from recbole_ccd.plugin.distillation.previous_teacher import PreviousTeacherDistillation
+from recbole_ccd.plugin.distillation.teacher import TeacherDistillation
+
+__all__ = [
+    "DistillationLoss",
+    "DistillationObjective",
+    "PreviousTeacherDistillation",
+    "TeacherDistillation",
+    "wants_item_lists",
+]

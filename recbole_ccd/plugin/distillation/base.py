@@ -1,0 +1,127 @@
+"""A distillation loss: by what a student is taught the teacher's rankings."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from recbole.model.abstract_recommender import GeneralRecommender
+from scipy.sparse import csr_matrix
+from torch import Tensor
+from torch.nn.functional import embedding
+
+from recbole_ccd.model.scoring import clear_cache, factors, has_factors, score_pairs, score_rows
+from recbole_ccd.ranking.teacher_rankings import TeacherRankings
+from recbole_ccd.ranking.topk import ScoreFn, top_k, users_at_a_time
+from recbole_ccd.seeding import torch_generator
+
+if TYPE_CHECKING:
+    from recbole_ccd.config import CCDConfig
+
+
+class DistillationLoss(ABC):
+    """A loss that teaches users' rankings, and items' if it has an item side, by the teacher's lists.
+
+    The student may know more users and items than the lists do: those are left alone. What is drawn at
+    random comes from a generator of its own, seeded anew for each epoch.
+    """
+
+    kind: ClassVar[str] = "distillation loss"
+    name: ClassVar[str]
+    settings: ClassVar[Mapping[str, Any]] = {}
+    """Keys of a loss outside the package with their defaults; those of ours are in ``learning.yaml``."""
+    has_item_side: ClassVar[bool] = False
+    """Whether items are taught their users too, by :meth:`item_loss`."""
+
+    def __init__(
+        self,
+        config: CCDConfig,
+        model: GeneralRecommender,
+        rankings: TeacherRankings,
+        seen: csr_matrix,
+        seed: int,
+    ) -> None:
+        """Says what is to be learned.
+
+        Args:
+            config: the stage's configuration.
+            model: the student in training.
+            rankings: the teacher's lists; with ``top_users`` where :attr:`has_item_side`.
+            seen: users × items that are in no list: the train part; its size is what the lists know.
+            seed: seed of what is drawn.
+        """
+        self.config, self.model, self.seen, self.seed = config, model, seen, seed
+        self.lists = rankings.top_items.to(model.device)
+        self.n_users, self.n_items = seen.shape
+        self._places = torch.arange(1, self.lists.shape[1] + 1, dtype=torch.float32, device=model.device)
+        self._seed_epoch(0)
+
+    @abstractmethod
+    def user_loss(self, users: Tensor) -> Tensor:
+        """Sum of the losses of distinct users; a user without a list adds 0.
+
+        Args:
+            users: ids, shape ``(B,)``.
+
+        Returns:
+            A scalar.
+        """
+
+    def item_loss(self, items: Tensor) -> Tensor:
+        """Sum of the losses of distinct items, shape ``(B,)``; called where :attr:`has_item_side` alone."""
+        raise ValueError(f"{type(self).__name__} has no item side")
+
+    def before_epoch(self, epoch: int) -> None:
+        """Called once before each epoch."""
+        self._seed_epoch(epoch)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What is kept from one epoch to the next beside what each epoch is seeded with."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:  # noqa: B027
+        """Goes on where a loss was that gave :meth:`state_dict`."""
+
+    def _seed_epoch(self, epoch: int) -> None:
+        self._generator = torch_generator(self.seed, "user loss", epoch)
+
+    def scores(self, users: Tensor, items: Tensor) -> Tensor:
+        """The student's scores of given items.
+
+        Args:
+            users: ids, shape ``(B,)``.
+            items: ids for each user, shape ``(B, C)``.
+
+        Returns:
+            Shape ``(B, C)``, differentiable; of the layer ``distill_layer`` where the student has layers.
+        """
+        if not has_factors(type(self.model)):
+            rows = users.repeat_interleave(items.shape[1])
+            return score_pairs(self.model, rows, items.flatten()).view(items.shape)
+        user_vectors, item_vectors = factors(self.model, self.config["distill_layer"])
+        return torch.bmm(embedding(items, item_vectors), user_vectors[users].unsqueeze(2)).squeeze(2)
+
+    @torch.no_grad()
+    def top_items(self) -> Tensor:
+        """The student's own lists now, as long as the teacher's and by the same scores as in the loss.
+
+        Returns:
+            Shape ``(n_users, K)``, 0-padded; the student is in eval mode afterwards.
+        """
+        model = self.model
+        clear_cache(model)
+        model.eval()
+        users = torch.arange(self.n_users, device=model.device)
+        size = users_at_a_time(model.n_items)
+        lists = top_k(self._scores_of_all(), users, self.lists.shape[1], self.seen, size)
+        clear_cache(model)
+        return lists
+
+    def _scores_of_all(self) -> ScoreFn:
+        """What scores all items that the teacher knows for a batch of users."""
+        if not has_factors(type(self.model)):
+            return lambda users: score_rows(self.model, users)[:, : self.n_items]
+        user_vectors, item_vectors = factors(self.model, self.config["distill_layer"])
+        return lambda users: user_vectors[users] @ item_vectors[: self.n_items].T

@@ -1,0 +1,71 @@
+"""CD: items drawn by the better rank of teacher and student, with soft labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from recbole_ccd.loss.collaborative import best_places, collaborative_loss, places_in
+from recbole_ccd.loss.soft_targets import place_scores
+from recbole_ccd.plugin.distillation.base import DistillationLoss
+from recbole_ccd.ranking.replay import draw_replay
+from recbole_ccd.registry import register
+
+
+@register("cd")
+class CollaborativeDistillation(DistillationLoss):
+    r"""Collaborative distillation (CD; Lee, Choi, Lee, Shim, ICDM 2019).
+
+    For each user of a batch ``distill_draws`` unknown items are drawn without replacement, with probability
+    proportional to :math:`e^{-r / \lambda}` in the rank r: at first the teacher's (rank-aware sampling);
+    from the first redraw on the better one of the teacher's and the student's (student-guided training),
+    the student's lists being renewed every ``uninteresting_redraw`` epochs. An item at place r of the
+    teacher's list has the label :math:`r^{-1/T}`, one that only the student ranks high the label 0.
+
+    The paper samples among all unknown items and labels them by the teacher's scores. Here the teacher is
+    known by its lists: items in neither list are never drawn, labels come from the place, and what stands
+    for the paper's student-guided resampling is said at
+    :func:`~recbole_ccd.loss.collaborative.best_places`.
+    """
+
+    _own: Tensor | None = None
+
+    def before_epoch(self, epoch: int) -> None:
+        """Renews the student's lists every ``uninteresting_redraw`` epochs, at first after so many."""
+        super().before_epoch(epoch)
+        if epoch and epoch % self.config["uninteresting_redraw"] == 0:
+            self._own = self.top_items()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The student's lists, from the first redraw on."""
+        return {"own": self._own}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on with these lists."""
+        own = state["own"]
+        self._own = None if own is None else own.to(self.lists.device)
+
+    def user_loss(self, users: Tensor) -> Tensor:
+        """Sum of the losses of distinct users."""
+        lists, items = self.lists[users], self.draw(users)
+        labels = torch.exp(place_scores(places_in(items, lists)) / self.config["distill_temperature"])
+        return collaborative_loss(self.scores(users, items), labels, items > 0).sum()
+
+    def draw(self, users: Tensor) -> Tensor:
+        """Items to be learned by some users, drawn anew on each call.
+
+        Args:
+            users: ids, shape ``(B,)``.
+
+        Returns:
+            Shape ``(B, distill_draws)``, 0-padded.
+        """
+        lists = self.lists[users]
+        own = lists[:, :0] if self._own is None else self._own[users]
+        items, ranks = best_places(lists, own)
+        # by how much a rank is better than 0 is minus the rank: the same draw
+        n, sharpness = self.config["distill_draws"], 1 / self.config["distill_rank_decay"]
+        return draw_replay(torch.zeros_like(ranks), ranks, items, n, sharpness, self._generator)

@@ -1,0 +1,133 @@
+"""RRD and IR-RRD: the list-wise likelihood of the teacher's lists, for users and for items."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from recbole.model.abstract_recommender import GeneralRecommender
+from scipy.sparse import csr_matrix
+from torch import Tensor
+
+from recbole_ccd.data.pairs import pairs_matrix
+from recbole_ccd.loss.listwise import list_wise_loss, masked_log_sum_exp
+from recbole_ccd.loss.windowed import windowed_ranking_loss
+from recbole_ccd.model.scoring import factors, has_factors, score_pairs
+from recbole_ccd.plugin.distillation.base import DistillationLoss
+from recbole_ccd.ranking.teacher_rankings import TeacherRankings
+from recbole_ccd.ranking.uninteresting import UninterestingSampler
+from recbole_ccd.registry import register
+from recbole_ccd.seeding import torch_generator
+
+if TYPE_CHECKING:
+    from recbole_ccd.config import CCDConfig
+
+
+@dataclass
+class _Side:
+    """One direction of distillation: rows that rank columns.
+
+    ``ineligible`` holds the pairs that are not uninteresting: known, excluded or interesting ones.
+    """
+
+    interesting: Tensor
+    ineligible: csr_matrix
+    sampler: UninterestingSampler
+    swapped: bool
+
+
+@register("rrd")
+class RelaxedRankingDistillation(DistillationLoss):
+    """Relaxed ranking distillation on the users' side, and with roles swapped on the items' side.
+
+    The likelihood of the teacher's list before all uninteresting items (RRD; Kang, Hwang, Kweon, Yu,
+    "DE-RRD", CIKM 2020), and of its users before all uninteresting users (IR-RRD; Kang et al., Information
+    Sciences 2021), both as CCD has them.
+    """
+
+    has_item_side = True
+
+    def __init__(
+        self,
+        config: CCDConfig,
+        model: GeneralRecommender,
+        rankings: TeacherRankings,
+        seen: csr_matrix,
+        seed: int,
+    ) -> None:
+        """As of :class:`DistillationLoss`; there is no item side where it has no weight."""
+        super().__init__(config, model, rankings, seen, seed)
+        taken = seen + rankings.excluded
+        self._users = self._side(rankings.top_items, taken, "items", swapped=False)
+        self._items = None
+        if config["distill_item_weight"] > 0:
+            self._items = self._side(rankings.top_users, taken.T, "users", swapped=True)
+
+    def _side(self, interesting: Tensor, taken: csr_matrix, what: str, swapped: bool) -> _Side:
+        ineligible = (taken + pairs_matrix([interesting], *taken.shape)).tocsr()
+        generator = torch_generator(self.seed, "uninteresting", what)
+        n_rows, n_columns = ineligible.shape
+        sampler = UninterestingSampler(n_columns, n_rows, self.config[f"n_uninteresting_{what}"], generator)
+        return _Side(interesting, ineligible, sampler, swapped)
+
+    def _sides(self) -> dict[str, _Side]:
+        sides = {"users": self._users, "items": self._items}
+        return {name: side for name, side in sides.items() if side is not None}
+
+    def _seed_epoch(self, epoch: int) -> None:
+        # an epoch is what a stage is resumed at, so this one need not be saved
+        self._generator = torch_generator(self.seed, "shared", epoch)
+
+    def before_epoch(self, epoch: int) -> None:
+        """Draws the uninteresting sets anew every ``uninteresting_redraw`` epochs, shared ones per batch."""
+        super().before_epoch(epoch)
+        if epoch and epoch % self.config["uninteresting_redraw"] == 0:
+            for side in self._sides().values():
+                side.sampler.redraw()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The uninteresting sets drawn last."""
+        return {name: side.sampler.state_dict() for name, side in self._sides().items()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on with these sets."""
+        for name, side in self._sides().items():
+            side.sampler.load_state_dict(state[name])
+
+    def user_loss(self, users: Tensor) -> Tensor:
+        """Sum of the list-wise losses of distinct users."""
+        return self._list_wise(self._users, users)
+
+    def item_loss(self, items: Tensor) -> Tensor:
+        """Sum of the list-wise losses of distinct items."""
+        return self._list_wise(self._items, items)
+
+    def _list_wise(self, side: _Side, rows: Tensor) -> Tensor:
+        interesting = side.interesting.to(rows.device)[rows]
+        windows = side.sampler.windows(rows, side.ineligible)
+        if not has_factors(type(self.model)):
+            return self._of_pairs(side, rows, interesting, windows.mask(side.sampler.n_columns)).sum()
+        vectors = factors(self.model, self.config["distill_layer"])
+        row_vectors, column_vectors = reversed(vectors) if side.swapped else vectors
+        score_max, known = self.config["distill_score_max"], column_vectors[: side.sampler.n_columns]
+        return windowed_ranking_loss(row_vectors[rows], known, interesting, windows, score_max)
+
+    def _of_pairs(self, side: _Side, rows: Tensor, interesting: Tensor, mask: Tensor) -> Tensor:
+        """The same loss for a model that can only score pairs, on a few shared uninteresting columns."""
+        shared = torch.randint(
+            1, mask.shape[1], (self.config["n_uninteresting_pairs"],), generator=self._generator
+        )
+        columns = torch.cat([interesting, shared.to(rows.device).expand(len(rows), -1)], dim=1)
+        pair_rows = rows.repeat_interleave(columns.shape[1])
+        pair = (columns.flatten(), pair_rows) if side.swapped else (pair_rows, columns.flatten())
+        scores = (
+            score_pairs(self.model, *pair).view(columns.shape).clamp(max=self.config["distill_score_max"])
+        )
+        listed, others = scores.split([interesting.shape[1], len(shared)], dim=1)
+        usable = mask.gather(1, columns[:, interesting.shape[1] :])
+        # the sample stands for all uninteresting columns
+        scale = mask.sum(dim=1) / usable.sum(dim=1).clamp(min=1)
+        lse = masked_log_sum_exp(others, usable) + torch.log(scale)
+        return list_wise_loss(listed, lse, interesting > 0)

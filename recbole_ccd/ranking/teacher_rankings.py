@@ -1,0 +1,26 @@
+"""What a teacher says about a block: who ranks where, as far as it is distilled."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from scipy.sparse import csr_matrix
+from torch import Tensor
+
+
+@dataclass
+class TeacherRankings:
+    """The teacher's top lists of a block, all that is distilled.
+
+    Attributes:
+        top_items: each user's best items that are not in the train part, shape ``(n_users, K)``, 0-padded.
+        top_users: each item's best users, likewise, shape ``(n_items, K)``; K is 0 where no loss reads them.
+        excluded: pairs that are neither negatives nor uninteresting, users × items: the top items of
+            teacher, proxies and current student.
+        excluded_items: the teacher's part of these pairs: each user's items, ``(n_users, A)``, 0-padded.
+    """
+
+    top_items: Tensor
+    top_users: Tensor
+    excluded: csr_matrix
+    excluded_items: Tensor

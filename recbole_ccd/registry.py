@@ -1,0 +1,197 @@
+"""What a run chooses by name: strategies, distillation losses, replay schemes and regularizers.
+
+A class, ours or a user's, is registered by the decorator :func:`register` and nothing else. Ours are found in
+the package of their kind, a user's in the modules that the key ``plugins`` names; so a module that no run
+names adds nothing to it.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType, ModuleType
+from typing import Any, TypeVar
+
+from recbole_ccd.errors import ConfigError, one_line
+
+KEY = "plugins"
+"""The key that names a user's modules. No file that a run has left may: whoever resumes it says it again."""
+
+Modules = str | Sequence[str] | None
+AnyClass = TypeVar("AnyClass", bound=type)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of class that is chosen by name.
+
+    Attributes:
+        package: where ours are.
+        base: the class that they derive from, in ``package`` or a module of it.
+        key: the key that chooses one.
+    """
+
+    package: str
+    base: str
+    key: str
+
+
+KINDS: Mapping[str, Kind] = MappingProxyType(
+    {
+        "strategy": Kind("recbole_ccd.strategy", "Strategy", "strategy"),
+        "distillation loss": Kind("recbole_ccd.plugin.distillation", "DistillationLoss", "distill_loss"),
+        "replay scheme": Kind("recbole_ccd.plugin.replay", "ReplayScheme", "replay"),
+        "regularizer": Kind("recbole_ccd.plugin.regularization", "Regularizer", "regularizer"),
+    }
+)
+
+
+def register(name: str) -> Callable[[AnyClass], AnyClass]:
+    """Registers a class under the name that chooses it; its base class says of what kind it is.
+
+    Args:
+        name: a Python name, such as ``lwc_kd``.
+
+    Returns:
+        A decorator that gives the class its ``name``.
+    """
+
+    def named(found: AnyClass) -> AnyClass:
+        found.name = name
+        found.registered_as = name
+        return found
+
+    return named
+
+
+def registered(kind: str, modules: Modules = None) -> dict[str, type]:
+    """All classes of a kind by name, ours and those of a user's modules.
+
+    Args:
+        kind: one of :data:`KINDS`.
+        modules: what the key ``plugins`` holds.
+    """
+    return {**of_user(kind, modules), **_ours(kind)}
+
+
+def of_user(kind: str, modules: Modules) -> dict[str, type]:
+    """The classes of a kind in a user's modules, by name.
+
+    Args:
+        kind: one of :data:`KINDS`.
+        modules: what the key ``plugins`` holds.
+    """
+    found = (entry for module in module_names(modules) for entry in _in_module(_imported(module), kind))
+    return {entry.registered_as: entry for entry in found}
+
+
+@functools.cache
+def _ours(kind: str) -> Mapping[str, type]:
+    package = importlib.import_module(KINDS[kind].package)
+    names = [entry.name for entry in pkgutil.iter_modules(package.__path__, f"{package.__name__}.")]
+    modules = [package, *map(importlib.import_module, names)]
+    found = (entry for module in modules for entry in _in_module(module, kind, ours=True))
+    return MappingProxyType({entry.registered_as: entry for entry in sorted(found, key=lambda e: e.name)})
+
+
+def _in_module(module: ModuleType, kind: str, *, ours: bool = False) -> list[type]:
+    """Registered classes of a kind among the names of a module; those of the package count as ours alone."""
+    classes = [value for value in vars(module).values() if inspect.isclass(value)]
+    return [
+        found
+        for found in classes
+        if "registered_as" in vars(found) and getattr(found, "kind", None) == kind and _is_ours(found) == ours
+    ]
+
+
+def _is_ours(found: type) -> bool:
+    return found.__module__.partition(".")[0] == __name__.partition(".")[0]
+
+
+def one_or_more(value: Any) -> list[str]:
+    """The names that a key holds: None for none, one, or a list."""
+    if value is None:
+        return []
+    return [value] if isinstance(value, str) else list(value)
+
+
+def own_settings(found: type) -> dict[str, Any]:
+    """The settings of a class: its own keys with their defaults, and those of ours that it changes."""
+    return dict(getattr(found, "settings", {}))
+
+
+def user_keys(modules: Modules, kinds: Collection[str] = tuple(KINDS)) -> frozenset[str]:
+    """The keys that the classes in a user's modules have settings for."""
+    classes = (found for kind in kinds for found in of_user(kind, modules).values())
+    return frozenset(key for found in classes for key in own_settings(found))
+
+
+def module_names(value: Any) -> list[str]:
+    """The names of the modules that the key holds; ``a,b`` is a list as well."""
+    if isinstance(value, str):
+        return [name.strip() for name in value.split(",")]
+    return list(value) if isinstance(value, list) else []
+
+
+def check_modules(value: Any, source: str, fixed: Collection[str]) -> None:
+    """Imports a user's modules and looks at what they register.
+
+    Args:
+        value: what the key holds.
+        source: where it was given.
+        fixed: keys of ours in which strategies cannot differ, and losses do not decide.
+
+    Raises:
+        ConfigError: it names no module, one that cannot be imported, or one without usable classes.
+    """
+    names = module_names(value) if value is None or isinstance(value, str) else module_names(value) or [None]
+    if not all(isinstance(name, str) and all(p.isidentifier() for p in name.split(".")) for name in names):
+        shown = one_line(repr(value))
+        raise ConfigError(f"{KEY} is {shown} ({source}), which cannot be used; give names of modules")
+    for name in names:
+        start = f"{KEY}: {one_line(name)} ({source})"
+        module = _imported(name, start)
+        classes = [c for c in vars(module).values() if inspect.isclass(c) and "registered_as" in vars(c)]
+        classes = [c for c in classes if not _is_ours(c)]
+        if not classes:
+            raise ConfigError(f"{start} registers nothing; put @register(NAME) above a class of yours")
+        for found in classes:
+            _check_class(found, start)
+            unfit = next((key for key in own_settings(found) if key in fixed), None)
+            if unfit is not None:
+                raise ConfigError(
+                    f"{start}: {found.registered_as} has settings with {unfit}, in which strategies cannot "
+                    "differ; leave it out"
+                )
+
+
+def _check_class(found: type, start: str) -> None:
+    name, kind = found.registered_as, getattr(found, "kind", None)
+    shown = one_line(repr(name))
+    if not (isinstance(name, str) and name.isidentifier()):
+        raise ConfigError(f"{start} registers {shown}, which is no name; write it as a Python name")
+    if kind not in KINDS:
+        bases = ", ".join(entry.base for entry in KINDS.values())
+        raise ConfigError(
+            f"{start} registers {shown}, which derives from nothing that can be chosen; derive it from one "
+            f"of: {bases}"
+        )
+    if name in _ours(kind):
+        raise ConfigError(f"{start} registers {shown}, which is one of ours; give it another name")
+    if inspect.isabstract(found):
+        missing = ", ".join(sorted(found.__abstractmethods__))
+        raise ConfigError(f"{start} registers {shown}, which lacks {missing}; write it")
+
+
+def _imported(name: str, start: str = KEY) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except Exception as error:  # whatever a module's own code raises
+        reason = one_line(f"{type(error).__name__}: {error}")
+        raise ConfigError(
+            f"{start} cannot be imported ({reason}); correct it, or add its folder to PYTHONPATH"
+        ) from error
