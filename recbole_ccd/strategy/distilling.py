@@ -1,4 +1,4 @@
-"""What strategies with a teacher have in common: base models, and a student distilled from rankings (stage 1)."""
+"""What strategies with a teacher have in common: base models, and a student distilled from it."""
 
 from __future__ import annotations
 
@@ -278,8 +278,8 @@ class DistillingStrategy(Strategy):
             item_lists: whether each item's users are wanted.
 
         Returns:
-            Each user's items, as many as the longer of the lists distilled and excluded, and each item's users,
-            none where they are not wanted; 0-padded, row = id.
+            Each user's items, as many as the longer of the lists distilled and excluded, and each item's
+            users, none where they are not wanted; 0-padded, row = id.
         """
         k = self.config["distill_top_k"]
         users = torch.arange(block.n_users, device=self.config["device"])
