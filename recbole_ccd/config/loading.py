@@ -188,7 +188,8 @@ class LoadedConfig(Config):
         settings = merged(defaults, self.external_config_dict)
         nullable = yaml_keys(recbole_properties_dir() / "dataset" / "sample.yaml") | {"dataloaders_save_path"}
         losses = plugged(self._plugins, USER_LOSSES)
-        check_settings(settings, self.internal_config_dict, nullable, self._source, losses)
+        known_as = documented(self.model_class)
+        check_settings(settings, self.internal_config_dict, nullable, self._source, losses, known_as)
         if settings.get("teacher_models"):
             self._check_teacher(settings)
         if settings["strategy"] in ALWAYS_TAUGHT:

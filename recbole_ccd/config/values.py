@@ -11,6 +11,8 @@ from recbole.utils import EvaluatorType
 
 from recbole_ccd.config.checks import CHECKS, DISTILL_LOSSES, NESTED_CHECKS
 from recbole_ccd.config.conditions import check_value, choice, like
+from recbole_ccd.config.model_rules import check_together
+from recbole_ccd.config.model_settings import model_checks
 from recbole_ccd.errors import ConfigError, one_line
 
 BLOCK_PARTS = ("train", "valid", "test")
@@ -22,6 +24,7 @@ def check_settings(
     nullable: frozenset[str],
     source_of: Callable[[str], str],
     more_losses: Iterable[str] = (),
+    model: str = "",
 ) -> None:
     """Checks the settings of a run, each by itself and then together.
 
@@ -31,19 +34,21 @@ def check_settings(
         nullable: keys without check that may be None although their default is not.
         source_of: where a key (or dotted keys) was set.
         more_losses: losses of the user's, which ``distill_loss`` may be too.
+        model: name of the student's model, whose own keys have checks of their own.
 
     Raises:
         ConfigError: If a value is of the wrong type or impossible.
     """
-    checks = {**CHECKS, "distill_loss": choice(*DISTILL_LOSSES, *more_losses)}
+    checks = {**CHECKS, "distill_loss": choice(*DISTILL_LOSSES, *more_losses), **model_checks(model)}
     for key, value in settings.items():
         check = checks.get(key) or like(defaults.get(key))
-        if value is not None or key in CHECKS or key not in nullable:
+        if value is not None or key in checks or key not in nullable:
             check_value(key, value, check, source_of(key))
         for part, nested in NESTED_CHECKS.get(key, {}).items():
             if isinstance(value, Mapping) and part in value:
                 path = f"{key}.{part}"
                 check_value(path, value[part], nested, source_of(path))
+    check_together(model, settings, source_of)
     _check_block_files(settings, source_of)
     _check_columns(settings, source_of)
     _check_candidates(settings, source_of)
