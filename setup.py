@@ -26,7 +26,7 @@ setup(
     },
     install_requires=[
         "recbole==1.2.1",  # we subclass its Config, Dataset and Trainer
-        "torch>=2.4",  # fused Adam on CPU, torch.load(weights_only=True)
+        "torch>=2.6",  # before it, torch.load(weights_only=True) could be made to run code (CVE-2025-32434)
         "numpy>=1.23,<2",  # RecBole and ray use names that numpy 2 removed, such as np.bool8
         "pandas>=1.5,<3",  # RecBole assigns in place to columns that pandas 3 copies
         "scipy>=1.9,<1.13",  # seven of RecBole's models call dok_matrix._update, gone in 1.13

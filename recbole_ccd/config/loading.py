@@ -51,7 +51,7 @@ from recbole_ccd.config.strict import (
     teacher_settings,
 )
 from recbole_ccd.config.values import check_settings
-from recbole_ccd.errors import ConfigError
+from recbole_ccd.errors import ConfigError, one_line
 
 # Keys without a default that RecBole's programs accept.
 _EXTRA_KEYS = frozenset(
@@ -116,6 +116,12 @@ class LoadedConfig(Config):
         dataset = self.external_config_dict.get("dataset", DEFAULT_DATASET) if dataset is None else dataset
         if not isinstance(dataset, str) or not dataset.strip():
             raise ConfigError(f"dataset is {dataset!r} ({source}), which is no name; give the name")
+        # a file of this name is read among the property files
+        if Path(dataset).name != dataset or "\\" in dataset:
+            raise ConfigError(
+                f"dataset is {one_line(repr(dataset))} ({source}), which is a path; give the name, and the "
+                "folder that holds the data set's in data_path"
+            )
         return super()._get_model_and_dataset(found, dataset)
 
     def _update_internal_config_dict(self, file: str | os.PathLike[str]) -> Mapping[str, Any]:

@@ -30,6 +30,7 @@ UNKNOWN = {
     "unknown-metric": ["--metrics=[Recal]"],
     "metric-of-values": ["--metrics=[RMSE]"],
     "dataset-without-name": ["--dataset= "],
+    "dataset-as-path": ["--dataset=../tiny"],
 }
 VALUES = {
     "wrong-type": ["--epochs=many"],
