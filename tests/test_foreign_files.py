@@ -7,6 +7,7 @@ import pickle
 import re
 import shutil
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from recbole_ccd import load_student, run_ccd, update
 from recbole_ccd.__main__ import main
 from recbole_ccd.config.catalogue import general_models, model_defaults, model_keys
 from recbole_ccd.errors import CCDError, RunError
-from recbole_ccd.files import digest_of, load_tensors
+from recbole_ccd.files import digest_of, load_tensors, save_tensors
 from recbole_ccd.state import Manifest
 from recbole_ccd.state.manifest import KeptFile
 from tests.conftest import SMALL, few
@@ -295,3 +296,15 @@ def test_checkpoints_are_weights_or_nothing(run_of, blocks, tmp_path, write):
     for how in ("recommend", "update"):
         assert main(use(how, folder, blocks)) == 2 or how == "update"
     assert not mark.exists()
+
+
+@pytest.mark.parametrize(
+    "content", [b"\x80\x020.", b"\x80\x02u.", b"\x80\x02K\x01Q.", b"\x80\x02K\x01]s.", b"\x80"]
+)
+def test_no_content_makes_more_of_a_checkpoint_than_an_error(tmp_path, content):
+    save_tensors(tmp_path / "whole.pt", {"x": torch.zeros(3)})
+    with zipfile.ZipFile(tmp_path / "whole.pt") as whole, zipfile.ZipFile(tmp_path / "odd.pt", "w") as odd:
+        for name in whole.namelist():
+            odd.writestr(name, content if name.endswith("data.pkl") else whole.read(name))
+    with pytest.raises(RunError, match=r"odd.pt cannot be read \(.*\); delete it"):
+        load_tensors(tmp_path / "odd.pt")
