@@ -17,12 +17,16 @@ from torch import Tensor
 
 from recbole_ccd.errors import RunError
 
+# what torch and zipfile raise of files that they or others have written
 _UNREADABLE = (
     OSError,
     RuntimeError,
     EOFError,
     ValueError,
-    KeyError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    AssertionError,
     pickle.UnpicklingError,
     zipfile.BadZipFile,
 )

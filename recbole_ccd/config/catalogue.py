@@ -26,7 +26,11 @@ METHOD_NAME = "CCD"
 ALWAYS_TAUGHT = frozenset({"ccd", "distill", "distill_each_block"})
 
 # our replacements of RecBole's classes of the same name
-_OWN_MODELS = {"LightGCN": "recbole_ccd.model.lightgcn", "Pop": "recbole_ccd.model.pop"}
+_OWN_MODELS = {
+    "DGCF": "recbole_ccd.model.dgcf",
+    "LightGCN": "recbole_ccd.model.lightgcn",
+    "Pop": "recbole_ccd.model.pop",
+}
 # what the models of the base block depend on, which compared strategies share
 _BASE_KEYS = ("teacher_models", "teacher_args", "exclusion_top_k", "uninteresting_redraw")
 _BASE_PREFIXES = ("base", "distill_", "ensemble_", "n_uninteresting_", "student_generation_")

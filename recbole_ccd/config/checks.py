@@ -189,16 +189,12 @@ CHECKS: dict[str, Check] = {
     "loss_decimal_place": integer(1),
     # the stages' own terms and passes are in full precision
     "enable_amp": choice(False),
-    # models
+    # models of the user's that have the usual keys; config/model_settings.py has those of RecBole's
     "embedding_size": _SIZE,
     "latent_dimension": _SIZE,
     "n_layers": integer(0),
     "reg_weight": number(0),
     "dropout_prob": number(0, 1),
-    "mlp_hidden_size": list_of(_SIZE),
-    "resolution": number(0, above=True),
-    "type": choice("ED", "ND", "RW"),
-    "loss_type": choice("BCE", "MSE"),
     # evaluation
     "eval_args": _MAPPING,
     "metrics": one_or_list(text()),

@@ -41,7 +41,7 @@ from recbole_ccd.config.strict import (
     teacher_settings,
 )
 from recbole_ccd.config.values import check_settings
-from recbole_ccd.errors import ConfigError
+from recbole_ccd.errors import ConfigError, one_line
 from recbole_ccd.registry import KEY, KINDS, check_modules, of_user, own_settings, registered, user_keys
 
 # Keys without a default that RecBole's programs accept.
@@ -107,6 +107,12 @@ class LoadedConfig(Config):
         dataset = self.external_config_dict.get("dataset", DEFAULT_DATASET) if dataset is None else dataset
         if not isinstance(dataset, str) or not dataset.strip():
             raise ConfigError(f"dataset is {dataset!r} ({source}), which is no name; give the name")
+        # a file of this name is read among the property files
+        if Path(dataset).name != dataset or "\\" in dataset:
+            raise ConfigError(
+                f"dataset is {one_line(repr(dataset))} ({source}), which is a path; give the name, and the "
+                "folder that holds the data set's in data_path"
+            )
         return super()._get_model_and_dataset(found, dataset)
 
     def _update_internal_config_dict(self, file: str | os.PathLike[str]) -> Mapping[str, Any]:
@@ -179,7 +185,8 @@ class LoadedConfig(Config):
         settings = merged(defaults, self.external_config_dict)
         nullable = yaml_keys(recbole_properties_dir() / "dataset" / "sample.yaml") | {"dataloaders_save_path"}
         names = {kind: registered(kind, self._plugins) for kind in KINDS.keys() - {"strategy"}}
-        check_settings(settings, self.internal_config_dict, nullable, self._source, names)
+        known_as = documented(self.model_class)
+        check_settings(settings, self.internal_config_dict, nullable, self._source, names, known_as)
         if settings.get("teacher_models"):
             self._check_teacher(settings)
         if settings["strategy"] in ALWAYS_TAUGHT:

@@ -20,6 +20,8 @@ from recbole_ccd.config.catalogue import (
 )
 from recbole_ccd.config.checks import CHECKS, NESTED_CHECKS, STAGE_KEYS, STAGES
 from recbole_ccd.config.conditions import check_value, like
+from recbole_ccd.config.model_rules import check_together
+from recbole_ccd.config.model_settings import model_checks
 from recbole_ccd.config.sources import Layer
 from recbole_ccd.errors import ConfigError, one_line
 from recbole_ccd.registry import Modules, of_user, user_keys
@@ -189,7 +191,20 @@ def teacher_settings(
         fits = [_check_member_setting(*group, source_of, strict=users) for group in groups]
         if all(fits):
             kept[key] = value
+    for model in dict.fromkeys(members):
+        _check_member_together(model, kept, source_of)
     return kept
+
+
+def _check_member_together(model: str, args: Mapping[str, Any], source_of: Callable[[str], str]) -> None:
+    """Checks that the settings of a member fit each other, those it has by default among them."""
+    own = args.get(model) or {}
+    values = model_defaults(model) | {key: args[key] for key in args if key != model} | dict(own)
+
+    def path_of(key: str) -> str:
+        return f"teacher_args.{model}.{key}" if key in own else f"teacher_args.{key}"
+
+    check_together(model, values, source_of, path_of)
 
 
 def _check_member_setting(
@@ -211,6 +226,6 @@ def _check_member_setting(
             raise ConfigError(f"{start}; add {key} to teacher_models or remove it")
         raise ConfigError(f"{start}; did you mean '{nearest(key, known)}'?")
     for model in dict.fromkeys(knowing):
-        check = CHECKS.get(key) or like(model_defaults(model).get(key))
+        check = model_checks(model).get(key) or CHECKS.get(key) or like(model_defaults(model).get(key))
         check_value(path, value, check, source_of(path))
     return bool(knowing)

@@ -11,6 +11,8 @@ from recbole.utils import EvaluatorType
 
 from recbole_ccd.config.checks import CHECKS, NESTED_CHECKS
 from recbole_ccd.config.conditions import Check, check_value, choice, like, list_of, optional
+from recbole_ccd.config.model_rules import check_together
+from recbole_ccd.config.model_settings import model_checks
 from recbole_ccd.errors import ConfigError, one_line
 from recbole_ccd.registry import one_or_more
 
@@ -23,6 +25,7 @@ def check_settings(
     nullable: frozenset[str],
     source_of: Callable[[str], str],
     registered: Mapping[str, Iterable[str]],
+    model: str = "",
 ) -> None:
     """Checks the settings of a run, each by itself and then together.
 
@@ -32,20 +35,22 @@ def check_settings(
         nullable: keys without check that may be None although their default is not.
         source_of: where a key (or dotted keys) was set.
         registered: names that may be chosen, by the kind of what they name.
+        model: name of the student's model, whose own keys have checks of their own.
 
     Raises:
         ConfigError: If a value is of the wrong type or impossible.
     """
-    checks = {**CHECKS, **_of_registered(registered)}
+    checks = {**CHECKS, **_of_registered(registered), **model_checks(model)}
     for key, value in settings.items():
         check = checks.get(key) or like(defaults.get(key))
-        if value is not None or key in CHECKS or key not in nullable:
+        if value is not None or key in checks or key not in nullable:
             check_value(key, value, check, source_of(key))
         for part, nested in NESTED_CHECKS.get(key, {}).items():
             if isinstance(value, Mapping) and part in value:
                 path = f"{key}.{part}"
                 check_value(path, value[part], nested, source_of(path))
     _check_loss_weights(settings, source_of)
+    check_together(model, settings, source_of)
     _check_block_files(settings, source_of)
     _check_columns(settings, source_of)
     _check_candidates(settings, source_of)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,9 @@ class KeptDataset(IncrementalDataset):
     def _from_scratch(self) -> None:
         # RecBole's constructor loads, filters and numbers the rows in this method; all that has been done
         self._get_preset()
+        # some models look for files of theirs beside the data; settings may have come from anywhere, so the
+        # folder that they name is not read
+        self.dataset_path = os.devnull
         self._get_field_from_config()
         kept, fields = self._kept, (self.uid_field, self.iid_field)
         self.field2type = dict.fromkeys(fields, FeatureType.TOKEN)

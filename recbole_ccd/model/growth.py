@@ -12,7 +12,8 @@ from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from recbole_ccd.data.block import Block
-from recbole_ccd.errors import ModelError, one_line
+from recbole_ccd.errors import CCDError, ModelError, one_line
+from recbole_ccd.faults import is_out_of_memory
 from recbole_ccd.model.history import use_history
 from recbole_ccd.model.initialization import initialize_new_entities
 from recbole_ccd.model.lightgcn import LightGCN
@@ -83,6 +84,31 @@ def build(config: CCDConfig, block: Block) -> GeneralRecommender:
     return model
 
 
+def fitted(config: CCDConfig, block: Block) -> GeneralRecommender:
+    """A fresh model as of :func:`build`, to be trained; some are fitted in their constructors.
+
+    Args:
+        config: the model's configuration.
+        block: gives the known prefix and the rows the model is built on.
+
+    Raises:
+        ModelError: the model's class refuses its settings or the data.
+    """
+    try:
+        return build(config, block)
+    except Exception as error:  # whatever a model's own code raises
+        if isinstance(error, CCDError | OSError) or is_out_of_memory(error):
+            raise
+        raise _unbuildable(config, error) from error
+
+
+def _unbuildable(config: CCDConfig, error: Exception) -> ModelError:
+    reason = one_line(f"{type(error).__name__}: {error}")
+    return ModelError(
+        f"model: {config['model']} cannot be built with its settings on this data ({reason}); correct them"
+    )
+
+
 def rebuild(config: CCDConfig, block: Block, state: Mapping[str, Tensor]) -> GeneralRecommender:
     """A model as it was when its weights were taken.
 
@@ -117,11 +143,7 @@ def check_buildable(config: CCDConfig, block: Block) -> GeneralRecommender:
     try:
         model = build(config, block).eval()
     except Exception as error:  # whatever a model's own code raises
-        reason = one_line(f"{type(error).__name__}: {error}")
-        raise ModelError(
-            f"model: {config['model']} cannot be built with its settings on this data ({reason}); correct "
-            "them"
-        ) from error
+        raise _unbuildable(config, error) from error
     try:
         if scores_pairs_only(model):
             _score_one_pair(model)

@@ -12,7 +12,7 @@ from recbole.utils import set_color
 
 from recbole_ccd.data.block import Block
 from recbole_ccd.data.stream import BlockStream
-from recbole_ccd.model.growth import build, learns_by_steps, rebuild
+from recbole_ccd.model.growth import fitted, learns_by_steps, rebuild
 from recbole_ccd.seeding import seed_stage
 from recbole_ccd.strategy.loop import BlockLoop
 from recbole_ccd.strategy.stage import (
@@ -295,6 +295,6 @@ class Strategy(BlockLoop):
 
 def learn_plainly(stage: Stage) -> GeneralRecommender:
     """A fresh model learns the stage's block with its own loss."""
-    model = build(stage.config, stage.block)
+    model = fitted(stage.config, stage.block)
     stage.trainer(model).run(stage.config["show_progress"])
     return model

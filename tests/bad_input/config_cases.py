@@ -30,6 +30,7 @@ UNKNOWN = {
     "unknown-metric": ["--metrics=[Recal]"],
     "metric-of-values": ["--metrics=[RMSE]"],
     "dataset-without-name": ["--dataset= "],
+    "dataset-as-path": ["--dataset=../tiny"],
 }
 VALUES = {
     "wrong-type": ["--epochs=many"],
@@ -63,6 +64,11 @@ VALUES = {
     "several-processes": ["--nproc=2"],
     "parallel-by-others": ["--parallel=spark"],
     "no-workers": ["--parallel_workers=0"],
+    "certain-dropout": ["--model=NGCF", "--node_dropout=1.0"],
+    "no-temperature": ["--model=SGL", "--ssl_tau=0"],
+    "weight-beyond-floats": ["--teacher_models=[SGL]", "--teacher_args.ssl_weight=1e308"],
+    "model-that-unpickles": ["--model=LDiffRec", "--n_cate=2"],
+    "weights-to-unpickle": ["--model=NAIS", "--pretrain_path=fism.pth"],
 }
 TOGETHER = {
     "valid-metric": ["--valid_metric=MRR@20"],
@@ -72,6 +78,8 @@ TOGETHER = {
     "block-parts": ["--benchmark_filename=[b0.train,b0.test]"],
     "same-field": ["--ITEM_ID_FIELD=user_id"],
     "load-and-unload": ["--unload_col.inter=[timestamp]"],
+    "model-sizes": ["--model=DGCF", "--n_factors=3"],
+    "member-sizes": ["--teacher_models=[DGCF]", "--teacher_args.DGCF={n_factors: 3}"],
     "dynamic-negatives": ["--train_neg_sample_args.dynamic=True"],
 }
 PLUGINS = {
@@ -98,7 +106,7 @@ ON_DATA = {
         "--growth=predictions",
         "--teacher_args.n_layers=3",
     ],
-    "student-settings": ["--model=NGCF", "--hidden_size_list=[-8]"],
+    "student-settings": ["--model=NGCF", "--embedding_size=4611686018427387904"],
     "member-settings": ["--teacher_models=[DMF]", "--teacher_args.inter_matrix_type=rating"],
     "no-tower": ["--model=NeuMF", "--mf_train=False", "--mlp_train=False"],
     "no-tower-of-a-member": [

@@ -135,8 +135,3 @@ def test_the_teacher_ranks_as_many_items_as_are_asked_of_it():
     refused("distill_top_k with 40", config_dict=keys)
     refused("exclusion_top_k with 31", config_dict={**keys, "distill_top_k": 30, "exclusion_top_k": 31})
     CCDConfig(config_dict={**keys, "distill_top_k": 30, "exclusion_top_k": 30})
-
-
-def test_model_settings_are_checked_by_the_type_of_their_default():
-    refused("anneal_cap", "give a finite number", model="MultiVAE", config_dict={"anneal_cap": "big"})
-    assert CCDConfig("MultiVAE", config_dict={"anneal_cap": 1})["anneal_cap"] == 1

@@ -66,7 +66,7 @@ def test_for_member_separates_the_teacher_from_the_student():
 
 
 def test_members_of_another_students_teacher():
-    config = CCDConfig("MultiVAE", "yelp-ccd", argv=["--latent_dimension=7", "--use_gpu=False"])
+    config = CCDConfig("MultiVAE", "yelp-ccd", argv=["--latent_dimension=6", "--use_gpu=False"])
     member = config.for_member(1)
     assert (member["model"], member["embedding_size"], member["n_layers"]) == ("LightGCN", 128, 2)
     assert member["dataset"] == "yelp-ccd" and member["latent_dimension"] is None

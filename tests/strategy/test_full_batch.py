@@ -8,7 +8,7 @@ import pytest
 import torch
 import yaml
 from recbole.data.interaction import Interaction
-from recbole.model.general_recommender import BPR, ItemKNN
+from recbole.model.general_recommender import BPR, EASE, ItemKNN
 
 from recbole_ccd.__main__ import main
 from recbole_ccd.data.cut import TRAIN, VALID
@@ -225,3 +225,29 @@ def test_pop_from_the_command_line(tiny_folder, tmp_path, monkeypatch, capsys):
     assert [len(row) for row in R] == [1, 2, 3] and all(0 < x < 1 for row in R for x in row)
     # what is counted is counted again
     assert not list((tmp_path / "run" / "checkpoints").rglob("student*.pt"))
+
+
+def test_a_model_that_cannot_be_fitted_is_told_of_in_one_line(run):
+    with pytest.raises(
+        ModelError, match=r"^model: NCEPLRec cannot be built .* \(ValueError: .*; correct them$"
+    ):
+        run("NCEPLRec", rank=2**62)
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (np.linalg.LinAlgError("Singular matrix"), r"\(LinAlgError: Singular matrix\); correct them$"),
+        (AssertionError(), r"\(AssertionError:\); correct them$"),
+        (MemoryError("no room"), "^no room$"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "^DefaultCPUAllocator"),
+    ],
+)
+def test_what_goes_wrong_in_fitting_is_the_settings_or_the_machine(make_config, monkeypatch, error, told):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(EASE, "__init__", fail)
+    machine = isinstance(error, MemoryError | RuntimeError)
+    with pytest.raises(type(error) if machine else ModelError, match=told):
+        follow(make_config("EASE", strategy="full_batch"), FullBatch)
