@@ -9,9 +9,12 @@ from typing import Any
 import torch
 from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
 from recbole.data.interaction import Interaction
+from recbole.model.abstract_recommender import GeneralRecommender
 from recbole.trainer import Trainer
 from torch import Tensor
 
+from recbole_ccd.compat import CandidateCollector, repaired_evaluator
+from recbole_ccd.config import CCDConfig
 from recbole_ccd.data.block import Block
 from recbole_ccd.model.growth import set_inference_history
 from recbole_ccd.model.scoring import clear_cache, score_rows
@@ -27,6 +30,16 @@ class EvaluatingTrainer(Trainer):
     """
 
     block: Block | None = None
+
+    def __init__(self, config: CCDConfig, model: GeneralRecommender) -> None:
+        """Measures as :class:`~recbole_ccd.evaluation.FullSortEvaluator` does.
+
+        Args:
+            config: the stage's configuration.
+            model: the model to train.
+        """
+        super().__init__(config, model)
+        self.eval_collector, self.evaluator = CandidateCollector(config), repaired_evaluator(config)
 
     def evaluate(
         self,
