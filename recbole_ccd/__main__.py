@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from recbole_ccd import __version__
+from recbole_ccd.console import CLOSED, ReaderGone, say, settle
+from recbole_ccd.errors import CCDError
 from recbole_ccd.stopping import Stop
 from recbole_ccd.threads import yield_to_other_programs
 
@@ -38,7 +40,8 @@ USAGE = """usage: run_ccd.py [--key=value ...]
                          of several runs each has a folder in it, and the comparison lies at the top
   --recommend=RUN_DIR --users=FILE --output=FILE.csv [--k=20] [--exclude_seen=all] [--role=student]
                          recommend with the student of a run: FILE has a user per line, and after a tab the
-                         items of a new one, separated by spaces; --exclude_seen=evaluation or none
+                         items of a new one, separated by spaces, or a JSON object per line,
+                         {"user": "...", "items": ["..."]}; --exclude_seen=evaluation or none
   --export=RUN_DIR --output=FILE.npz
                          its embeddings and tokens for a vector index
   --version              what this is
@@ -54,30 +57,36 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: arguments without the program's name; default those of the process.
 
     Returns:
-        The exit code: 0, 2 for bad input and for what went wrong in training, 130 when interrupted and 143
-        when terminated.
+        The exit code: 0, 2 for bad input and for what went wrong in training, 130 when interrupted, 143 when
+        terminated, and 141 when nobody reads an output that goes to a pipe.
     """
     arguments = [_at_home(text) for text in (sys.argv[1:] if argv is None else argv)]
-    if {"-h", "--help"} & set(arguments):
-        print(USAGE, end="")
-        return 0
-    if "--version" in arguments:
-        print(f"recbole_ccd {__version__}")
-        return 0
-    from recbole_ccd.errors import CCDError
-
     try:
-        with Stop() as stop:
-            _run(arguments, stop)
+        return _answered(arguments)
     except CCDError as error:
         # names of files may hold line breaks
-        print(f"error: {' '.join(str(error).splitlines())}", file=sys.stderr)
+        say(f"error: {' '.join(str(error).splitlines())}", sys.stderr)
         return 2
+    except ReaderGone:
+        return CLOSED
     except KeyboardInterrupt as interruption:
         folder = getattr(interruption, "folder", None)
         remedy = "" if folder is None else f"; go on with: {_command()} --resume={shlex.quote(folder)}"
-        print(f"interrupted{remedy}", file=sys.stderr)
+        say(f"interrupted{remedy}", sys.stderr)
         return 128 + getattr(interruption, "number", signal.SIGINT)
+    finally:
+        settle()
+
+
+def _answered(arguments: list[str]) -> int:
+    if {"-h", "--help"} & set(arguments):
+        say(USAGE.rstrip())
+        return 0
+    if "--version" in arguments:
+        say(f"recbole_ccd {__version__}")
+        return 0
+    with Stop() as stop:
+        _run(arguments, stop)
     return 0
 
 
@@ -132,7 +141,7 @@ def _report(folder: str, rest: Sequence[str]) -> None:
         raise ConfigError(
             f"--report stands by itself (command line), without {one_line(repr(rest[0]))}; remove that"
         )
-    print(write_report(folder))
+    say(str(write_report(folder)))
 
 
 def _command() -> str:

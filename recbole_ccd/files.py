@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
+import re
 import uuid
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -16,6 +17,11 @@ import torch
 from torch import Tensor
 
 from recbole_ccd.errors import RunError
+
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None
 
 # what torch and zipfile raise of files that they or others have written
 _UNREADABLE = (
@@ -76,6 +82,8 @@ class _Hashing:
 def replacing(path: str | os.PathLike[str]) -> Iterator[_Hashing]:
     """A file to write to piece by piece that takes its name when all has been written.
 
+    What processes that were killed have left of the same file is removed.
+
     Args:
         path: The file; its folder must exist.
 
@@ -86,16 +94,20 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[_Hashing]:
         OSError: If the file cannot be written.
     """
     target = Path(path)
+    _remove_leftovers(target)
     temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
     try:
-        with open(temporary, "xb") as file:
+        with _held(temporary) as file:
             hashing = _Hashing(file)
             yield hashing
             if hashing.error is not None:
                 raise hashing.error
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, target)
+            if fcntl is not None:
+                os.replace(temporary, target)
+        if fcntl is None:  # Windows renames no open file
+            os.replace(temporary, target)
         sync_folder(target.parent)
     finally:
         temporary.unlink(missing_ok=True)
@@ -110,6 +122,31 @@ def sync_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def _held(path: Path) -> BinaryIO:
+    """A new file that this process holds until it is closed, however the process ends."""
+    while True:
+        file = open(path, "xb")
+        with suppress(OSError):  # not every file system has locks
+            if fcntl is not None:
+                fcntl.flock(file.fileno(), fcntl.LOCK_EX)
+        # another process may have taken it for a leftover before it was held
+        if os.name != "posix" or os.fstat(file.fileno()).st_nlink:
+            return file
+        file.close()
+
+
+def _remove_leftovers(target: Path) -> None:
+    """Removes half-written files of a name that no process holds any more, where that can be told."""
+    if fcntl is None:
+        return
+    pattern = re.compile(rf"\.{re.escape(target.name)}\.[0-9a-f]{{32}}\.tmp")
+    with suppress(OSError), os.scandir(target.parent) as entries:
+        for path in [entry.path for entry in entries if pattern.fullmatch(entry.name)]:
+            with suppress(OSError), open(path, "rb") as file:
+                fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+                os.unlink(path)
 
 
 def is_temporary(path: Path) -> bool:

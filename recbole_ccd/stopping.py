@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -105,8 +105,9 @@ class Stop:
             self.now()
         if _ALARM is not None:
             signal.setitimer(signal.ITIMER_REAL, GRACE_SECONDS)
-        # a logger might be at work at this very moment
-        os.write(2, b"stopping as soon as this epoch is saved; once more to stop at once\n")
+        # a logger might be at work at this very moment; and who reads the words may have gone
+        with suppress(OSError):
+            os.write(2, b"stopping as soon as this epoch is saved; once more to stop at once\n")
 
     def _give_up(self, number: int, frame: FrameType | None) -> None:
         self.now()

@@ -1,6 +1,7 @@
 """Files are whole or absent; a damaged one is told, never believed."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -105,3 +106,32 @@ def test_a_file_written_piece_by_piece_appears_at_the_end(tmp_path: Path) -> Non
         file.write(b"half")
         raise ValueError
     assert (tmp_path / "a").read_bytes() == b"one two" and len(list(tmp_path.iterdir())) == 1
+
+
+def leftovers(path: Path) -> list[str]:
+    return [name for name in os.listdir(path.parent) if name.startswith(f".{path.name}.")]
+
+
+@pytest.mark.parametrize("name", ["out.csv", "a[b].npz", "é.csv"])
+def test_what_a_killed_process_has_left_is_removed_by_the_next_one(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    child = os.fork()
+    if not child:
+        with files.replacing(path) as file:
+            file.write(b"half")
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert len(leftovers(path)) == 1
+    other = tmp_path / f".other{name}.{'0' * 32}.tmp"
+    other.write_text("of another name")
+    files.atomic_write(path, "new")
+    assert leftovers(path) == [] and path.read_text() == "new" and other.exists()
+
+
+def test_what_is_being_written_is_not_removed(tmp_path: Path) -> None:
+    path = tmp_path / "out.csv"
+    with files.replacing(path) as first:
+        first.write(b"first")
+        files.atomic_write(path, "second")
+        assert len(leftovers(path)) == 1
+    assert path.read_text() == "first" and leftovers(path) == []

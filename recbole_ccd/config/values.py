@@ -99,13 +99,14 @@ def metric_names(metrics: str | list[str], topk: int | list[int]) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _supported_metrics() -> list[str]:
+def supported_metrics() -> list[str]:
+    """Metrics that the rankings of a block give, by RecBole's names."""
     ranking = (m for m, kind in metric_types.items() if kind == EvaluatorType.RANKING)
     return [m for m in ranking if all(need.startswith("rec.") for need in metric_information[m])]
 
 
 def _check_metrics(settings: Mapping[str, Any], source_of: Callable[[str], str]) -> None:
-    metrics, supported = settings["metrics"], _supported_metrics()
+    metrics, supported = settings["metrics"], supported_metrics()
     for metric in [metrics] if isinstance(metrics, str) else metrics:
         if metric.lower() not in supported:
             known = metric.lower() in metric_types

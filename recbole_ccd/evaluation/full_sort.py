@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 from tqdm import tqdm
 
+from recbole_ccd.compat import CandidateCollector, repaired_evaluator
 from recbole_ccd.data.dataloader import BlockEvalDataLoader
 from recbole_ccd.errors import RunError, TrainingError
 from recbole_ccd.model.scoring import score_rows
@@ -26,9 +27,11 @@ class FullSortEvaluator:
     """Ranks all items for the users of a loader and hands the ranks to RecBole's Collector and Evaluator.
 
     RecBole's ``Trainer.evaluate`` does the same for the one model it trains; this class evaluates any
-    model, on the loader of any block, without a trainer, and keeps two promises that ``Trainer.evaluate``
-    does not make: an item in the user's history is never a hit, even when fewer items are left than the list
-    is long, and lists may be longer than the catalogue.
+    model, on the loader of any block, without a trainer, and keeps promises that ``Trainer.evaluate``
+    does not make: an item in the user's history is never a hit and never counts as recommended, even when
+    fewer items are left than the list is long, lists may be longer than the catalogue, and ShannonEntropy and
+    GAUC are what they are defined as (:func:`~recbole_ccd.compat.repaired_evaluator`). ItemCoverage and
+    GiniIndex, which no run offers, count [PAD] among the items, as in RecBole.
 
     Args:
         config: A RecBole Config: ``metrics``, ``topk``, ``metric_decimal_place``, ``eval_args``, ``device``
@@ -40,7 +43,7 @@ class FullSortEvaluator:
     def __init__(self, config: Any, score: ScoreRows = score_rows) -> None:
         self._config = config
         self._score = score
-        self._evaluator = Evaluator(config)
+        self._evaluator = repaired_evaluator(config)
         self._max_k = max(config["topk"])
         self._whole_rows = Collector(config).register.need("rec.meanrank")
 
@@ -175,7 +178,9 @@ class _Measured:
     """What has been collected of one loader's batches."""
 
     def __init__(self, config: Any, name: str) -> None:
-        self._collector, self._name = Collector(config), name
+        self._name, self._collector = name, Collector(config)
+        if self._collector.register.need("rec.meanrank"):
+            self._collector = CandidateCollector(config)
         self._parts: list[dict[str, Tensor]] = []
         self._n_items = 0
 
@@ -188,43 +193,38 @@ class _Measured:
                 f"{self._name}: item {int(positive_i.max())} is unknown to the model, which scores items "
                 f"below {self._n_items}; grow the model to this block first"
             )
-        collect = self._collect_rows if ranked.items is None else self._collect_lists
-        self._parts.append(collect(ranked, interaction, positive_u, positive_i))
-
-    def _collect_rows(
-        self, ranked: _Ranked, interaction: Any, positive_u: Tensor, positive_i: Tensor
-    ) -> dict[str, Tensor]:
-        """For metrics of whole rankings."""
-        scores = ranked.values
-        reachable = scores[positive_u, positive_i] > -torch.inf
-        missed = torch.bincount(positive_u[~reachable], minlength=len(scores))
-        return self._hand_over(scores, interaction, positive_u[reachable], positive_i[reachable], missed)
+        if ranked.items is None:
+            collected = self._hand_over(ranked.values, interaction, positive_u, positive_i)
+        else:
+            collected = self._collect_lists(ranked, interaction, positive_u, positive_i)
+        self._parts.append(collected)
 
     def _collect_lists(
         self, ranked: _Ranked, interaction: Any, positive_u: Tensor, positive_i: Tensor
     ) -> dict[str, Tensor]:
         """For metrics of lists: RecBole makes a matrix of positives as wide as the scores it is given."""
         values, items, _ = ranked
-        hits = (items[positive_u] == positive_i[:, None]) & (values[positive_u] > -torch.inf)
+        # what is masked is not recommended
+        items = items.masked_fill(values == -torch.inf, 0)
+        hits = items[positive_u] == positive_i[:, None]
         pair, place = hits.nonzero(as_tuple=True)
-        missed = torch.bincount(positive_u[~hits.any(dim=1)], minlength=len(values))
-        collected = self._hand_over(values, interaction, positive_u[pair], place, missed)
+        collected = self._hand_over(values, interaction, positive_u[pair], place)
+        if "rec.topk" in collected:
+            # a test item that is masked or below the list is no hit, but counts among what the user wanted
+            missed = torch.bincount(positive_u[~hits.any(dim=1)], minlength=len(values))
+            collected["rec.topk"][:, -1] += missed.to(collected["rec.topk"])
         if "rec.items" in collected:
-            collected["rec.items"] = items.gather(1, collected["rec.items"])
+            collected["rec.items"] = items.cpu().gather(1, collected["rec.items"])
         return collected
 
     def _hand_over(
-        self, scores: Tensor, interaction: Any, rows: Tensor, columns: Tensor, missed: Tensor
+        self, scores: Tensor, interaction: Any, rows: Tensor, columns: Tensor
     ) -> dict[str, Tensor]:
         """What RecBole collects of a batch whose positives are at some places of ``scores``."""
         self._collector.eval_batch_collect(scores, interaction, rows, columns)
         # Emptied batch by batch: the collector itself would copy all earlier batches at each one.
         struct = self._collector.get_data_struct()
-        collected = {key: struct[key] for key in ("rec.topk", "rec.items", "rec.meanrank") if key in struct}
-        if "rec.topk" in collected:
-            # A test item that is masked or below the list is no hit, but counts among what the user wanted.
-            collected["rec.topk"][:, -1] += missed.to(collected["rec.topk"])
-        return collected
+        return {key: struct[key] for key in ("rec.topk", "rec.items", "rec.meanrank") if key in struct}
 
     def metrics(self, evaluator: Evaluator, train_data: Any) -> dict[str, float]:
         """RecBole's metrics of all that was collected."""

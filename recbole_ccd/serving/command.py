@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Sequence
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import Path
+from logging import getLogger
 from time import perf_counter
 
 import pandas as pd
 
 from recbole_ccd.config.catalogue import nearest
+from recbole_ccd.console import say
 from recbole_ccd.errors import ConfigError, one_line
+from recbole_ccd.report.log import RunLog
+from recbole_ccd.serving.arguments import EXCLUDED
+from recbole_ccd.serving.csv_text import csv_text
 from recbole_ccd.serving.export import export_vectors
 from recbole_ccd.serving.loading import load_student
-from recbole_ccd.serving.output import check_output, writing
-from recbole_ccd.serving.served import EXCLUDED, FOLDED_IN, POPULAR, ServedModel
+from recbole_ccd.serving.output import check_output, is_standard_output, writing
+from recbole_ccd.serving.served import FOLDED_IN, POPULAR, ServedModel
 from recbole_ccd.serving.users_file import read_users
 
 _KEYS = {
@@ -25,12 +30,13 @@ _KEYS = {
 }
 _NEEDED = {"recommend": ("users", "output"), "export": ("output",)}
 _WORDS = {"true": "all", "false": "none"}
-# of a number of items; nobody has more
-_DIGITS = 10
-# unknown users who are named
+# of a number of items; nobody has more, and integers of thousands are not read
+_DIGITS = 18
+# users who are named, of those who get something else than they might expect
 _SHOWN = 3
-# users whose recommendations are held at a time
+# users whose recommendations are held at a time, and rows of these
 _USERS = 1 << 16
+_ROWS = 1 << 21
 
 
 def is_serving(argv: Sequence[str]) -> bool:
@@ -49,13 +55,17 @@ def serve(argv: Sequence[str]) -> None:
         CCDError: bad input; nothing has been written then.
     """
     given = _arguments(argv)
-    if "recommend" in given:
-        _recommend(given)
-    else:
-        check_output(given["output"], given["export"])
-        served = load_student(given["export"])
-        export_vectors(served, given["output"])
-        print(f"{served}: {given['output']}")
+    with RunLog(os.devnull, "WARNING"):
+        lines = _recommend(given) if "recommend" in given else _export(given)
+    # what is said does not get into what is written
+    say("\n".join(lines), sys.stderr if is_standard_output(given["output"]) else None)
+
+
+def _export(given: dict[str, str]) -> list[str]:
+    check_output(given["output"])
+    served = load_student(given["export"])
+    export_vectors(served, given["output"])
+    return [f"{served}: {given['output']}"]
 
 
 def _arguments(argv: Sequence[str]) -> dict[str, str]:
@@ -82,59 +92,110 @@ def _arguments(argv: Sequence[str]) -> dict[str, str]:
     return given
 
 
-def _recommend(given: dict[str, str]) -> None:
+def _recommend(given: dict[str, str]) -> list[str]:
     k = given.get("k", "20")
-    if not (k.isascii() and k.isdigit() and len(k) < _DIGITS and int(k)):
+    if not (k.isascii() and k.isdigit() and k.strip("0")):
         raise ConfigError(f"k is {one_line(k)!r} (command line); give an integer >= 1")
+    if len(k.lstrip("0")) > _DIGITS:
+        raise ConfigError(
+            f"k is {one_line(k)!r} (command line), more than any number of items; give a smaller one"
+        )
     exclude = given.get("exclude_seen", "all").lower()
     exclude = _WORDS.get(exclude, exclude)
     if exclude not in EXCLUDED:
         raise ConfigError(
             f"exclude_seen is {one_line(exclude)!r} (command line); give one of: {', '.join(EXCLUDED)}"
         )
-    check_output(given["output"], given["recommend"], given["users"])
+    check_output(given["output"], given["users"])
     users = read_users(given["users"])
     served = load_student(given["recommend"], given.get("role", "student"))
     served.fold_in({token: items for token, items in users.items() if items})
     start = perf_counter()
-    sources, unknown = _write(served, list(users), int(k), exclude, Path(given["output"]))
+    told = _write(served, list(users), _length(k, served), exclude, given["output"])
     seconds = perf_counter() - start
-    shown = ", ".join(f"{n} {source}" for source, n in sources.items())
-    print(f"{served}: {len(users)} users ({shown}) in {seconds:.1f}s: {given['output']}")
-    if unknown:
-        more = sources[POPULAR] - len(unknown)
-        named = ", ".join(one_line(repr(token)) for token in unknown) + (f" and {more} more" if more else "")
-        print(f"popular items are for users who are not known: {named}")
+    return [
+        f"{served}: {len(users)} users ({told.sources}) in {seconds:.1f}s: {given['output']}",
+        *told.lines,
+    ]
 
 
-def _write(
-    served: ServedModel, users: list[str], k: int, exclude: str, path: Path
-) -> tuple[dict[str, int], list[str]]:
-    """Writes recommendations user by user; returns the number of users by source, and some unknown ones."""
-    unknown: list[str] = []
-    counts = dict.fromkeys((served.about.role, POPULAR, FOLDED_IN), 0)
+def _length(k: str, served: ServedModel) -> int:
+    """The length of lists that there can be."""
+    n_items = len(served.item_tokens) - 1
+    if int(k) > n_items:
+        words = "k is %d (command line), more than the %d items, where lists end"
+        getLogger("recbole_ccd").warning(words, int(k), n_items)
+    return min(int(k), n_items)
+
+
+@dataclass
+class _Named:
+    """Users of a kind: how many, and the first of them."""
+
+    n: int = 0
+    first: list[str] = field(default_factory=list)
+
+    def add(self, users: Sequence[str]) -> None:
+        self.n += len(users)
+        self.first += users[: _SHOWN - len(self.first)]
+
+    def __str__(self) -> str:
+        more = self.n - len(self.first)
+        return ", ".join(one_line(repr(token)) for token in self.first) + (
+            f" and {more} more" if more else ""
+        )
+
+
+class _Told:
+    """What is said of recommendations that have been written.
+
+    Args:
+        role: of the model they come from.
+        k: the length of lists.
+        all_items: whether that is all items, so that nobody expects as many.
+    """
+
+    def __init__(self, role: str, k: int, all_items: bool) -> None:
+        self._k, self._all_items = k, all_items
+        self._counts = dict.fromkeys((role, POPULAR, FOLDED_IN), 0)
+        self._unknown, self._done, self._short = _Named(), _Named(), _Named()
+
+    def add(self, users: Sequence[str], table: pd.DataFrame) -> None:
+        """Takes in users and their recommendations, each user once."""
+        lengths = table["user"].value_counts()
+        first = table[table["rank"] == 1]
+        for source, n in first["source"].value_counts().items():
+            self._counts[str(source)] += int(n)
+        self._unknown.add(first.loc[first["source"] == POPULAR, "user"].tolist())
+        self._done.add([user for user in users if user not in lengths.index])
+        short = set() if self._all_items else set(lengths.index[lengths < self._k])
+        self._short.add([user for user in users if user in short])
+
+    @property
+    def sources(self) -> str:
+        """How many users got theirs from where."""
+        nothing = {"without recommendations": self._done.n} if self._done.n else {}
+        return ", ".join(f"{n} {source}" for source, n in {**self._counts, **nothing}.items())
+
+    @property
+    def lines(self) -> Iterator[str]:
+        """Who got something else than might be expected."""
+        if self._unknown.n:
+            yield f"popular items are for users who are not known: {self._unknown}"
+        if self._done.n:
+            yield f"no row is for users who have no item left: {self._done}"
+        if self._short.n:
+            yield f"fewer than {self._k} rows are for users who have no more items left: {self._short}"
+
+
+def _write(served: ServedModel, users: list[str], k: int, exclude: str, path: str) -> _Told:
+    """Writes recommendations user by user."""
+    told = _Told(served.about.role, k, all_items=k == len(served.item_tokens) - 1)
     left, header = iter(users), True
     with writing(path) as file:
-        while part := list(islice(left, _USERS)):
+        while part := list(islice(left, max(min(_USERS, _ROWS // k), 1))):
             table = served.recommend(part, k, exclude)
-            file.write(_as_csv(table, header))
+            file.write(csv_text(table, header).encode("utf-8", "surrogatepass"))
             header = False
-            first = table[table["rank"] == 1]
-            for source, n in first["source"].value_counts().items():
-                counts[str(source)] += int(n)
-            popular = first.loc[first["source"] == POPULAR, "user"]
-            unknown += popular.head(_SHOWN - len(unknown)).tolist()
-    return counts, unknown
-
-
-def _as_csv(table: pd.DataFrame, header: bool) -> bytes:
-    text = io.StringIO()
-    table.to_csv(
-        text,
-        index=False,
-        header=header,
-        float_format="%.7g",
-        quoting=csv.QUOTE_MINIMAL,
-        lineterminator="\n",
-    )
-    return text.getvalue().encode("utf-8", "surrogatepass")
+            told.add(part, table)
+    return told

@@ -20,6 +20,7 @@ from recbole_ccd.model.teacher import ordering_rows
 from recbole_ccd.ranking.topk import ScoreFn
 from recbole_ccd.registry import KEY as PLUGINS
 from recbole_ccd.seeding import derive_seed
+from recbole_ccd.serving.arguments import checked_path, shown
 from recbole_ccd.serving.served import About, ServedModel, steady
 from recbole_ccd.state import Manifest
 from recbole_ccd.state.entries import BlockEntry, KeptFile, OpenEntry, RowsEntry
@@ -43,12 +44,12 @@ def load_student(run_dir: str | os.PathLike[str], role: str = "student") -> Serv
         role: ``student``, or ``teacher`` where the strategy has one.
 
     Raises:
-        ConfigError: there is no such role.
+        ConfigError: there is no such role, or what is given is no path.
         RunError: the folder is no run directory, or what is needed is not there, damaged or foreign.
     """
-    folder = Path(run_dir)
-    if role not in _ROLES:
-        raise ConfigError(f"role is {role!r}; give one of: {', '.join(_ROLES)}")
+    folder = Path(checked_path("run_dir", run_dir, "a run directory"))
+    if not isinstance(role, str) or role not in _ROLES:
+        raise ConfigError(f"role is {shown(role)}; give one of: {', '.join(_ROLES)}")
     manifest = _manifest(folder)
     entry = _last_block(folder, manifest, role)
     rows = _rows_of(manifest, entry)

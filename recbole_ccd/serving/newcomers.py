@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from recbole_ccd.errors import ConfigError
-
 
 class Newcomers:
     """Interactions told to a served model, by users whom it knows and by new ones.
@@ -35,22 +33,29 @@ class Newcomers:
 
         Args:
             interactions: item tokens by user token.
-
-        Raises:
-            ConfigError: the items are no list of tokens.
         """
         more = object.__new__(Newcomers)
         more._users, more._items, more._shape = self._users, self._items, self._shape
         more._told = dict(self._told)
         for token, items in interactions.items():
-            if isinstance(items, str | bytes):
-                raise ConfigError(f"the items of {token!r} are the text {items!r}; give a list of tokens")
-            known = {self._items[item] for item in map(str, items) if item in self._items}
+            known = {self._items[item] for item in items if item in self._items}
             if known:
-                more._told[str(token)] = more._told.get(str(token), frozenset()) | known
+                more._told[token] = more._told.get(token, frozenset()) | known
         arrived = [token for token in more._told if token not in self._users]
         more.new = {token: self._shape[0] + i for i, token in enumerate(arrived)}
         return more
+
+    def unknown_in(self, interactions: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+        """The items that are not known, by user, of users who have such.
+
+        Args:
+            interactions: item tokens by user token.
+        """
+        unknown = {
+            token: [item for item in dict.fromkeys(items) if item not in self._items]
+            for token, items in interactions.items()
+        }
+        return {token: items for token, items in unknown.items() if items}
 
     def id_of(self, token: str) -> int:
         """A user's id, known or new; 0 of one of whom nothing is known."""

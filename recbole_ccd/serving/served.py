@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from logging import getLogger
 
 import numpy as np
 import pandas as pd
@@ -12,21 +13,19 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from recbole_ccd.config.conditions import is_int
 from recbole_ccd.data.cut import TRAIN, VALID
-from recbole_ccd.errors import ConfigError, ModelError
+from recbole_ccd.errors import ModelError, one_line
 from recbole_ccd.model.initialization import start_of_new_users
 from recbole_ccd.ranking.topk import ScoreFn, top_scored, users_at_a_time
+from recbole_ccd.serving.arguments import checked_integer, checked_interactions, checked_tokens, exclusion
 from recbole_ccd.serving.newcomers import Newcomers
 from recbole_ccd.state.record import Record
 
 POPULAR, FOLDED_IN = "popular", "folded in"
 """What recommendations may come from besides the model itself, which goes by its role."""
 
-EXCLUDED = ("all", "evaluation", "none")
-"""What is not recommended: all that a user did, what the evaluation masks, or nothing."""
-
-
+# unknown items that a warning names
+_NAMED = 3
 # rows from which on a product is rounded in the same way however many there are
 _ROWS = 16
 
@@ -121,7 +120,8 @@ class ServedModel:
 
         Args:
             user_tokens: users as the data set calls them, known or not; an entry may occur again.
-            k: length of the lists; they are shorter where fewer items are left.
+            k: length of the lists; they are shorter where fewer items are left, and a user who has nothing
+                left has no row.
             exclude_seen: True or ``all`` leaves out everything the user did so far; ``evaluation`` leaves
                 out what the evaluation of a block masks there; False or ``none`` leaves out nothing.
             batch_size: users scored at a time; default as many as are scored fast.
@@ -134,39 +134,45 @@ class ServedModel:
             as far as its lists reach.
 
         Raises:
-            ConfigError: an argument is impossible.
+            ConfigError: an argument is of the wrong type or impossible.
         """
-        tokens = self._checked(user_tokens, k)
-        k = min(k, len(self.item_tokens) - 1)
+        tokens = checked_tokens("user_tokens", user_tokens)
+        k = min(checked_integer("k", k, "an integer >= 1", 1), len(self.item_tokens) - 1)
+        exclude = self._excluded(exclusion(exclude_seen), block)
+        if batch_size is not None:
+            batch_size = checked_integer("batch_size", batch_size, "an integer >= 1, or None", 1)
         ids = np.array([self._newcomers.id_of(token) for token in tokens], dtype=np.int64)
         items, scores = np.zeros((len(tokens), k), dtype=np.int64), np.zeros((len(tokens), k))
         known = np.flatnonzero(ids)
         # of equal scores the evaluation's choice depends on how many it takes
         width = max(k, self._evaluated_k())
-        exclude = self._excluded(exclude_seen, block)
         batch = batch_size or users_at_a_time(len(self.item_tokens))
         best = top_scored(self._score, torch.from_numpy(ids[known]), width, exclude, batch)
         items[known], scores[known] = (part[:, :k].numpy() for part in best)
         items[ids == 0], scores[ids == 0] = (part[:k] for part in self._popular)
         return self._table(tokens, ids, items, scores)
 
-    def fold_in(self, interactions: Mapping[str, Sequence[str]]) -> None:
+    def fold_in(self, interactions: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
         """Takes in what users have done since the model was trained; nothing is trained.
 
         A new user gets an embedding by the initialisation of the method (CCD, Lee et al., KDD 2024): half
         the mean of the items' embeddings, half the mean of the most active users of the last block who
         share an item. These are final embeddings, those of the served inner product, so that nobody
         else's change. A known user keeps the trained embedding; the items are left out of further
-        recommendations. Calls add up. Items that the model does not know are passed over, and a user who
-        has no other remains unknown.
+        recommendations. Calls add up. Items that the model does not know are passed over, which a warning in
+        the log tells, and a user who has no other remains unknown.
 
         Args:
             interactions: item tokens by user token.
 
+        Returns:
+            The items that are passed over, by user.
+
         Raises:
-            ConfigError: the items are no list of tokens.
+            ConfigError: it is no dictionary of lists of tokens.
             ModelError: there are new users, and the model does not score by an inner product.
         """
+        interactions = checked_interactions(interactions)
         told = self._newcomers.with_more(interactions)
         if told.new and self.vectors is None:
             raise ModelError(
@@ -176,6 +182,10 @@ class ServedModel:
         self._newcomers = told
         self._masks.clear()
         self._folded = self._start_of(told) if told.new else None
+        unknown = told.unknown_in(interactions)
+        if unknown:
+            _warn_of(unknown)
+        return unknown
 
     def _start_of(self, told: Newcomers) -> Tensor:
         settings = self.about.settings
@@ -192,25 +202,14 @@ class ServedModel:
         rows[~old] = self._folded[users[~old] - len(table)]
         return rows @ items.T
 
-    def _checked(self, user_tokens: Sequence[str], k: int) -> list[str]:
-        if isinstance(user_tokens, str | bytes):
-            raise ConfigError(f"user_tokens is the text {user_tokens!r}; give a list of tokens")
-        if not is_int(k) or k < 1:
-            raise ConfigError(f"k is {k!r}; give an integer >= 1")
-        return [str(token) for token in user_tokens]
-
     def _evaluated_k(self) -> int:
         topk = self.about.settings["topk"]
         return max(topk) if isinstance(topk, list) else topk
 
-    def _excluded(self, exclude_seen: bool | str, block: int | None) -> sp.csr_matrix | None:
+    def _excluded(self, mode: str, block: int | None) -> sp.csr_matrix | None:
         """Users × items that are no candidates, those folded in among the users."""
-        mode = {True: "all", False: "none"}.get(exclude_seen, exclude_seen)
-        block = self.block if block is None else block
-        if mode not in EXCLUDED:
-            raise ConfigError(f"exclude_seen is {exclude_seen!r}; give True, False or one of {EXCLUDED}")
-        if not is_int(block) or not 0 <= block <= self.block:
-            raise ConfigError(f"block is {block!r}; give one of those learned, from 0 to {self.block}")
+        learned = f"one of those learned, from 0 to {self.block}"
+        block = self.block if block is None else checked_integer("block", block, learned, 0, self.block)
         if mode == "none":
             return None
         if (mode, block) not in self._masks:
@@ -244,3 +243,13 @@ class ServedModel:
                 "source": sources[kinds[rows]],
             }
         )
+
+
+def _warn_of(unknown: Mapping[str, Sequence[str]]) -> None:
+    pairs = [
+        f"{one_line(repr(item))} (of {one_line(repr(user))})" for user in unknown for item in unknown[user]
+    ]
+    more = f" and {len(pairs) - _NAMED} more" if len(pairs) > _NAMED else ""
+    verb = "1 item is" if len(pairs) == 1 else f"{len(pairs)} items are"
+    named = ", ".join(pairs[:_NAMED])
+    getLogger("recbole_ccd").warning("%s not known and passed over: %s%s", verb, named, more)

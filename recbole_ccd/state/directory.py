@@ -16,7 +16,7 @@ import yaml
 from recbole_ccd.errors import RunError
 from recbole_ccd.files import atomic_write, first_line, is_temporary
 from recbole_ccd.state.lock import LOCK
-from recbole_ccd.state.manifest import MANIFEST, PREVIOUS
+from recbole_ccd.state.manifest import MANIFEST, NEXT, PREVIOUS
 
 
 def create_folder(path: str | os.PathLike[str]) -> Path:
@@ -82,6 +82,35 @@ def _remove_empty(folders: Sequence[Path]) -> None:
     for folder in folders:
         with suppress(OSError, ValueError):
             folder.rmdir()
+
+
+def belongs_to_runs(folder: Path) -> bool:
+    """Whether a folder is that of a run, a comparison, a search or base models, however far it has got.
+
+    Args:
+        folder: a folder; nothing in it need be readable.
+    """
+    if any(os.path.lexists(folder / name) for name in (PREVIOUS, NEXT)) or _is_of_runs(folder / MANIFEST):
+        return True
+    # one that has just been begun, or of an earlier version
+    return (folder / "checkpoints").is_dir() and any(
+        os.path.lexists(folder / name) for name in (LOCK, "config.yaml")
+    )
+
+
+def _is_of_runs(manifest: Path) -> bool:
+    """Whether a manifest is one of ours, as other programs have files of that name too."""
+    try:
+        content = manifest.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    try:
+        document = json.loads(content)
+    except (ValueError, RecursionError):
+        return content.startswith(b'{\n "blocks"')
+    return isinstance(document, dict) and {"format", "kind"} <= document.keys()
 
 
 class RunDirectory:

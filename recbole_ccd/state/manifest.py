@@ -16,7 +16,7 @@ from recbole_ccd.files import atomic_write, first_line, sync_folder
 from recbole_ccd.state.entries import BlockEntry, EpochEntry, KeptFile, OpenEntry, RowsEntry, StageEntry
 
 FORMAT = 1
-MANIFEST, PREVIOUS, _NEXT = "manifest.json", "manifest.previous.json", "manifest.next.json"
+MANIFEST, PREVIOUS, NEXT = "manifest.json", "manifest.previous.json", "manifest.next.json"
 RUN, COMPARISON, SEARCH, BASE_MODELS = "run", "comparison", "search", "base models"
 RUNNING, INTERRUPTED, FINISHED = "running", "interrupted", "finished"
 FULL, STUDENT = "full", "student"
@@ -90,10 +90,10 @@ class Manifest:
         document = {**body, "sha256": _checksum(body)}
         text = json.dumps(document, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False)
         # nothing is moved before there is room for the new one
-        atomic_write(folder / _NEXT, text + "\n")
+        atomic_write(folder / NEXT, text + "\n")
         with suppress(FileNotFoundError):
             os.replace(folder / MANIFEST, folder / PREVIOUS)
-        os.replace(folder / _NEXT, folder / MANIFEST)
+        os.replace(folder / NEXT, folder / MANIFEST)
         sync_folder(folder)
 
     @classmethod

@@ -21,7 +21,7 @@ from torch.nn.utils.clip_grad import clip_grad_norm_
 from torch.optim import Adam, Optimizer
 from tqdm import tqdm
 
-from recbole_ccd.compat import relocate_tensorboard
+from recbole_ccd.compat import CandidateCollector, relocate_tensorboard, repaired_evaluator
 from recbole_ccd.data.block import Block
 from recbole_ccd.errors import TrainingError
 from recbole_ccd.model.growth import set_inference_history
@@ -73,6 +73,8 @@ class StageTrainer(Trainer):
             model: the model to train.
         """
         super().__init__(config, model)
+        # as FullSortEvaluator measures
+        self.eval_collector, self.evaluator = CandidateCollector(config), repaired_evaluator(config)
         # a logger of its own, so that the log can tell epoch lines from the rest
         self.logger = getLogger("recbole_ccd.epoch")
         self.seed, self.label = config["seed"], config.stage or "training"
