@@ -35,11 +35,11 @@ def check_output(
     if read is not None and os.path.realpath(target) == os.path.realpath(read):
         raise RunError(f"{target} is the file that is read; give another --output")
     inside = run_dir is not None and Path(os.path.realpath(run_dir)) in Path(os.path.realpath(target)).parents
-    if inside and target.exists() and target.suffix not in _KINDS:
+    if inside and os.path.exists(target) and target.suffix not in _KINDS:
         raise RunError(f"{target} belongs to the run; give another --output")
-    if target.is_dir():
+    if os.path.isdir(target):
         raise RunError(f"{target} is a folder; give --output the name of a file")
-    if not target.parent.is_dir():
+    if not os.path.isdir(target.parent):
         raise RunError(f"{target.parent} is no folder; make it, or give another --output")
     if not os.access(target.parent, os.W_OK | os.X_OK):
         raise RunError(f"{target.parent} is not writable; make it so, or give another --output")

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from recbole_ccd.errors import DataError, one_line
+from recbole_ccd.files import read_input
 
 
 def read_users(path: str | os.PathLike[str]) -> dict[str, list[str]]:
@@ -48,7 +49,7 @@ def read_users(path: str | os.PathLike[str]) -> dict[str, list[str]]:
 
 def _lines(path: Path) -> list[str]:
     try:
-        content = path.read_bytes()
+        content = read_input(path)
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}; give --users a text file, one user per line") from None
     try:
