@@ -6,6 +6,7 @@ import re
 import shlex
 import signal
 import sys
+import traceback
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -43,6 +44,8 @@ USAGE = """usage: run_ccd.py [--key=value ...]
   --version              what this is
   --seed=2020 --epochs=100 --teacher_models=[LightGCN,MultiVAE] ...
                          every other key of RecBole and of recbole_ccd's properties/*.yaml
+
+Bad input ends with one line; with RECBOLE_CCD_DEBUG=1 in the environment the traceback stands above it.
 """
 
 
@@ -63,12 +66,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     if "--version" in arguments:
         print(f"recbole_ccd {__version__}")
         return 0
+    from recbole_ccd.door import at_the_door, shows_tracebacks
     from recbole_ccd.errors import CCDError
 
     try:
-        with Stop() as stop:
+        with Stop() as stop, at_the_door("what was given"):
+            _check_text(arguments)
             _run(arguments, stop)
     except CCDError as error:
+        if shows_tracebacks():
+            traceback.print_exception(error)
         # names of files may hold line breaks
         print(f"error: {' '.join(str(error).splitlines())}", file=sys.stderr)
         return 2
@@ -85,9 +92,21 @@ def _at_home(argument: str) -> str:
     return re.sub(r"(?<=[=, ])~(?=/)", lambda _: str(Path.home()), argument)
 
 
+def _check_text(arguments: Sequence[str]) -> None:
+    """Refuses what is no text: it could be neither shown nor written down."""
+    from recbole_ccd.errors import ConfigError, is_text, one_line
+
+    for argument in arguments:
+        if not is_text(argument):
+            raise ConfigError(
+                f"the argument {one_line(repr(argument))} (command line) is not UTF-8; give it as such"
+            )
+
+
 def _run(arguments: list[str], stop: Stop) -> None:
     # torch and RecBole take seconds to import, which a request for help need not wait for
     from recbole_ccd.config import has_lists
+    from recbole_ccd.door import at_the_door
     from recbole_ccd.memory import keep_freed_memory
     from recbole_ccd.quick_start import compare, resume, run_ccd, tune
     from recbole_ccd.runs import split_folder, split_resume
@@ -104,7 +123,8 @@ def _run(arguments: list[str], stop: Stop) -> None:
     warnings.filterwarnings("ignore", category=FutureWarning, module="recbole")
     warnings.filterwarnings("ignore", message="Sparse CSR tensor support")
     if is_serving(arguments):
-        serve(arguments)
+        with at_the_door("the run directory, or the file of users,"):
+            serve(arguments)
         return
     if is_update(arguments):
         update_by(arguments, stop)
@@ -123,6 +143,7 @@ def _run(arguments: list[str], stop: Stop) -> None:
 
 def _report(folder: str, rest: Sequence[str]) -> None:
     """Makes a report anew; nothing is set for that."""
+    from recbole_ccd.door import at_the_door
     from recbole_ccd.errors import ConfigError, one_line
     from recbole_ccd.reporting import write_report
 
@@ -130,7 +151,8 @@ def _report(folder: str, rest: Sequence[str]) -> None:
         raise ConfigError(
             f"--report stands by itself (command line), without {one_line(repr(rest[0]))}; remove that"
         )
-    print(write_report(folder))
+    with at_the_door(f"the run directory {folder}"):
+        print(write_report(folder))
 
 
 def _command() -> str:

@@ -51,6 +51,7 @@ from recbole_ccd.config.strict import (
     teacher_settings,
 )
 from recbole_ccd.config.values import check_settings
+from recbole_ccd.door import at_the_door
 from recbole_ccd.errors import ConfigError
 
 # Keys without a default that RecBole's programs accept.
@@ -76,10 +77,11 @@ class LoadedConfig(Config):
         config_dict: Mapping[str, Any] | None = None,
         argv: Sequence[str] | None = None,
     ) -> None:
-        self._layers = read_layers(config_file_list, config_dict, argv)
         # what strategy_args has for the chosen strategy
         self._own: dict[str, Any] = {}
-        super().__init__(model, dataset, config_file_list, config_dict)
+        with at_the_door("a setting"):
+            self._layers = read_layers(config_file_list, config_dict, argv)
+            super().__init__(model, dataset, config_file_list, config_dict)
 
     # Sources: hooks of RecBole's constructor
 
