@@ -13,6 +13,7 @@ from recbole_ccd.model.growth import rebuild
 from recbole_ccd.model.proxy import update_proxy
 from recbole_ccd.model.scoring import has_factors
 from recbole_ccd.model.teacher import TeacherEnsemble
+from recbole_ccd.ranking.topk import list_length
 from recbole_ccd.seeding import seed_stage
 from recbole_ccd.strategy.distilling import DistillingStrategy
 from recbole_ccd.strategy.stage import Stage
@@ -191,7 +192,7 @@ class CCD(DistillingStrategy):
 
     def _source(self, role: str, name: str, model: GeneralRecommender, block: Block) -> ReplaySource:
         n_candidates = self.config.per_block(f"{role}_replay_candidates", block.index)
-        n_draws = self.config.per_block(f"{role}_replay_{name}", block.index)
+        n_draws = list_length(self.config.per_block(f"{role}_replay_{name}", block.index), block.n_items)
         if not n_draws:
             return ReplaySource(name, model, 0)
         return ReplaySource(name, model, n_draws, self._top_items(model, block)[:, :n_candidates])

@@ -18,7 +18,7 @@ from recbole_ccd.loss.ranking_distillation import estimated_ranks, ranking_disti
 from recbole_ccd.loss.soft_targets import place_scores, soft_target_kl, top_one_cross_entropy
 from recbole_ccd.model.scoring import clear_cache, factors, has_factors, score_pairs, score_rows
 from recbole_ccd.ranking.replay import draw_replay
-from recbole_ccd.ranking.topk import ScoreFn, top_k, users_at_a_time
+from recbole_ccd.ranking.topk import ScoreFn, list_length, top_k, users_at_a_time
 from recbole_ccd.seeding import torch_generator
 
 if TYPE_CHECKING:
@@ -185,7 +185,8 @@ class Collaborative(UserLoss):
         own = lists[:, :0] if self._own is None else self._own[users]
         items, ranks = best_places(lists, own)
         # by how much a rank is better than 0 is minus the rank: the same draw
-        n, sharpness = self.config["distill_draws"], 1 / self.config["distill_rank_decay"]
+        sharpness = 1 / self.config["distill_rank_decay"]
+        n = list_length(self.config["distill_draws"], self.n_items)
         return draw_replay(torch.zeros_like(ranks), ranks, items, n, sharpness, self._generator)
 
 
