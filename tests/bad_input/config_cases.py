@@ -5,6 +5,7 @@ FORM = {
     "no-argument": ["epochs=3"],
     "argument-twice": ["--epochs=3", "--epochs=4"],
     "argument-not-utf8": ["--run_dir=\udcff"],
+    "argument-key-not-utf8": ["--\udcff=3"],
     "list-with-a-hole": ["--strategy=ccd,,static"],
     "list-empty": ["--seed=[]"],
     "list-entry-twice": ["--seed=1,1"],
@@ -63,6 +64,13 @@ VALUES = {
     "several-processes": ["--nproc=2"],
     "parallel-by-others": ["--parallel=spark"],
     "no-workers": ["--parallel_workers=0"],
+    "digits": ["--metric_decimal_place=400"],
+    "more-digits": ["--loss_decimal_place=99999999999"],
+    "separator-pattern": ["--field_separator=**"],
+    "separator-line-end": ['--field_separator="\\n"'],
+    "tag-without-fit": ["--use_gpu=!!bool x"],
+    "surrogate": ['--dataset="\\ud800"'],
+    "integer-beyond-all": [f"--block_boundaries=[{'9' * 400}]"],
 }
 TOGETHER = {
     "valid-metric": ["--valid_metric=MRR@20"],
@@ -72,6 +80,11 @@ TOGETHER = {
     "block-parts": ["--benchmark_filename=[b0.train,b0.test]"],
     "same-field": ["--ITEM_ID_FIELD=user_id"],
     "load-and-unload": ["--unload_col.inter=[timestamp]"],
+    "beyond-a-tensor": ["--distill_score_max=1e308"],
+    "beyond-a-tensor-nested": ["--clip_grad_norm.max_norm=1e308"],
+    "degree-beyond-a-tensor": ["--similarity_degree=1e308"],
+    "users-as-labels": ["--threshold={user_id: 5}"],
+    "items-unused": ["--unused_col={inter: [item_id]}"],
     "dynamic-negatives": ["--train_neg_sample_args.dynamic=True"],
 }
 PLUGINS = {
