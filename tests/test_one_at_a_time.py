@@ -5,8 +5,9 @@ import threading
 import pytest
 
 from recbole_ccd import RunError, compare, create_strategy, resume, run_ccd, tune, update
+from recbole_ccd.model import growth
 from recbole_ccd.seeding import alone
-from recbole_ccd.trainer.base import StageTrainer
+from recbole_ccd.strategy import base
 from tests.conftest import SMALL, SMALL_CCD
 
 KEYS = {**SMALL, **SMALL_CCD, "model": "BPR", "dataset": "tiny", "strategy": "static", "base": "plain"}
@@ -72,15 +73,15 @@ def test_a_run_has_the_result_of_its_seed_whatever_is_begun_beside_it(keys, monk
         except RunError as error:
             refused.append(error)
 
-    inner = StageTrainer.run
-
-    def run(trainer, show_progress):
+    def build(*given):
+        """Between the seeding of the stage and the drawing of its weights another thread has its turn."""
         thread = threading.Thread(target=second)
-        thread.start()
-        thread.join()
-        return inner(trainer, show_progress)
+        if threading.current_thread() is threading.main_thread():
+            thread.start()
+            thread.join()
+        return growth.build(*given)
 
-    monkeypatch.setattr(StageTrainer, "run", run)
+    monkeypatch.setattr(base, "build", build)
     assert result(run_dir="first") == expected
     assert refused
 
