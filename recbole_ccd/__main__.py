@@ -6,6 +6,7 @@ import re
 import shlex
 import signal
 import sys
+import traceback
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -47,6 +48,8 @@ USAGE = """usage: run_ccd.py [--key=value ...]
   --version              what this is
   --seed=2020 --epochs=100 --teacher_models=[LightGCN,MultiVAE] ...
                          every other key of RecBole and of recbole_ccd's properties/*.yaml
+
+Bad input ends with one line; with RECBOLE_CCD_DEBUG=1 in the environment the traceback stands above it.
 """
 
 
@@ -61,9 +64,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         terminated, and 141 when nobody reads an output that goes to a pipe.
     """
     arguments = [_at_home(text) for text in (sys.argv[1:] if argv is None else argv)]
+    from recbole_ccd.door import shows_tracebacks
+
     try:
         return _answered(arguments)
     except CCDError as error:
+        if shows_tracebacks():
+            traceback.print_exception(error)
         # names of files may hold line breaks
         say(f"error: {' '.join(str(error).splitlines())}", sys.stderr)
         return 2
@@ -85,7 +92,10 @@ def _answered(arguments: list[str]) -> int:
     if "--version" in arguments:
         say(f"recbole_ccd {__version__}")
         return 0
-    with Stop() as stop:
+    from recbole_ccd.door import at_the_door
+
+    with Stop() as stop, at_the_door("what was given"):
+        _check_text(arguments)
         _run(arguments, stop)
     return 0
 
@@ -95,10 +105,22 @@ def _at_home(argument: str) -> str:
     return re.sub(r"(?<=[=, ])~(?=/)", lambda _: str(Path.home()), argument)
 
 
+def _check_text(arguments: Sequence[str]) -> None:
+    """Refuses what is no text: it could be neither shown nor written down."""
+    from recbole_ccd.errors import ConfigError, is_text, one_line
+
+    for argument in arguments:
+        if not is_text(argument):
+            raise ConfigError(
+                f"the argument {one_line(repr(argument))} (command line) is not UTF-8; give it as such"
+            )
+
+
 def _run(arguments: list[str], stop: Stop) -> None:
     yield_to_other_programs()
     # torch and RecBole take seconds to import, which a request for help need not wait for
     from recbole_ccd.config import has_lists
+    from recbole_ccd.door import at_the_door
     from recbole_ccd.memory import keep_freed_memory
     from recbole_ccd.quick_start import compare, resume, run_ccd, tune
     from recbole_ccd.runs import split_folder, split_resume
@@ -115,7 +137,8 @@ def _run(arguments: list[str], stop: Stop) -> None:
     warnings.filterwarnings("ignore", category=FutureWarning, module="recbole")
     warnings.filterwarnings("ignore", message="Sparse CSR tensor support")
     if is_serving(arguments):
-        serve(arguments)
+        with at_the_door("the run directory, or the file of users,"):
+            serve(arguments)
         return
     if is_update(arguments):
         update_by(arguments, stop)
@@ -134,6 +157,7 @@ def _run(arguments: list[str], stop: Stop) -> None:
 
 def _report(folder: str, rest: Sequence[str]) -> None:
     """Makes a report anew; nothing is set for that."""
+    from recbole_ccd.door import at_the_door
     from recbole_ccd.errors import ConfigError, one_line
     from recbole_ccd.reporting import write_report
 
@@ -141,7 +165,8 @@ def _report(folder: str, rest: Sequence[str]) -> None:
         raise ConfigError(
             f"--report stands by itself (command line), without {one_line(repr(rest[0]))}; remove that"
         )
-    say(str(write_report(folder)))
+    with at_the_door(f"the run directory {folder}"):
+        say(str(write_report(folder)))
 
 
 def _command() -> str:

@@ -17,6 +17,7 @@ from recbole_ccd.data.stream import BlockStream
 from recbole_ccd.errors import RunError, one_line
 from recbole_ccd.evaluation.comparison import Comparison
 from recbole_ccd.evaluation.result import StreamResult
+from recbole_ccd.faults import told_in_one_line
 from recbole_ccd.files import atomic_write
 from recbole_ccd.parallel import workers_of
 from recbole_ccd.report.comparison import comparison_csv, comparison_markdown, comparison_table
@@ -171,7 +172,7 @@ def follow_all(
     """
     order = _in_order(runs)
     results, stream = dict(results), checked.stream
-    with resumable(top):
+    with resumable(top), told_in_one_line(top, lambda: "the comparison"):
         for group in _by_seed([run for run in order if run.folder in checked.strategies]):
             # one stream at a time; that of the first seed is there from the checks
             stream = stream or make_stream(group[0].config)
@@ -183,6 +184,13 @@ def follow_all(
                 gc.collect()
             stream = None
             shutil.rmtree(_base_of(top, group[0].config["seed"]), ignore_errors=True)
+        return _concluded(runs, top, manifest, results)
+
+
+def _concluded(
+    runs: Sequence[Variant], top: Path, manifest: Manifest, results: Mapping[str, StreamResult]
+) -> Comparison:
+    """Compares finished runs, and says that there is nothing left to do."""
     labels = dict.fromkeys(run.label for run in runs)
     comparison = Comparison(
         {label: [results[run.folder] for run in runs if run.label == label] for label in labels}

@@ -34,3 +34,8 @@ def one_line(text: object, limit: int = 120) -> str:
     """Text on one line, cut to ``limit`` characters, for a message that quotes what a user gave."""
     line = " ".join(str(text).split())
     return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def is_text(value: str) -> bool:
+    """Whether a string can be written as UTF-8; bytes that could not be read stand in one as surrogates."""
+    return all(not "\ud800" <= character <= "\udfff" for character in value)

@@ -14,12 +14,42 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NO_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory", "bad_alloc")
 
 
+class _Refused(RunError):
+    """What the machine has refused, of a run that can be gone on with.
+
+    Attributes:
+        folder: the run directory to go on with; of one within another, as in a comparison, the outer one.
+    """
+
+    def __init__(self, before: str, folder: str | os.PathLike[str], after: str = "") -> None:
+        """Says what is wrong, and what can be done.
+
+        Args:
+            before: what stands in the line before the folder.
+            folder: the run directory to go on with.
+            after: what stands behind it.
+        """
+        super().__init__(before, folder, after)
+        self._before, self.folder, self._after = before, folder, after
+
+    def __str__(self) -> str:
+        return f"{self._before} --resume={os.fspath(self.folder)}{self._after}"
+
+
+class NotSavedError(_Refused):
+    """A file cannot be written."""
+
+
+class OutOfMemoryError(_Refused, TrainingError):
+    """There is no memory left."""
+
+
 @contextmanager
 def told_in_one_line(folder: str | os.PathLike[str], doing: Callable[[], str]) -> Iterator[None]:
     """Turns a full disk and exhausted memory into errors that name the remedy.
 
     Args:
-        folder: the run directory to go on with.
+        folder: the run directory to go on with; where one stands within another, the outer one is named.
         doing: says what the run is at.
 
     Raises:
@@ -28,15 +58,19 @@ def told_in_one_line(folder: str | os.PathLike[str], doing: Callable[[], str]) -
     """
     try:
         yield
+    except _Refused as error:
+        error.folder = folder
+        raise
     except OSError as error:
         raise not_saved(error.filename or folder, error, folder) from error
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        raise TrainingError(
-            f"{doing()}: out of memory ({one_line(first_line(error))}); lower eval_batch_size and go on with "
-            f"--resume={folder}, or start anew with a lower train_batch_size, lwc_kd_anchors, "
-            "n_uninteresting_items, n_uninteresting_users or embedding_size of teacher_args"
+        raise OutOfMemoryError(
+            f"{doing()}: out of memory ({one_line(first_line(error))}); lower eval_batch_size and go on with",
+            folder,
+            ", or start anew with a lower train_batch_size, lwc_kd_anchors, n_uninteresting_items, "
+            "n_uninteresting_users or embedding_size of teacher_args",
         ) from error
 
 
@@ -50,7 +84,7 @@ def not_saved(path: str | os.PathLike[str], error: OSError, folder: str | os.Pat
     """
     remedy = "free space there" if error.errno in _NO_ROOM else "see to it"
     reason = error.strerror or one_line(error)
-    return RunError(f"{path} cannot be saved ({reason}); {remedy} and go on with --resume={folder}")
+    return NotSavedError(f"{path} cannot be saved ({reason}); {remedy} and go on with", folder)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

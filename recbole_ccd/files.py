@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import json
+import math
 import os
 import pickle
 import re
+import stat
 import uuid
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -154,6 +158,63 @@ def is_temporary(path: Path) -> bool:
     return path.name.startswith(".") and path.suffix == ".tmp"
 
 
+def open_input(path: str | os.PathLike[str]) -> BinaryIO:
+    """Open a file that somebody else may have put there.
+
+    Whatever is no regular file is refused: a device may never end, and a pipe may never begin.
+
+    Args:
+        path: The file, or a link to it.
+
+    Returns:
+        The file, to be read as bytes.
+
+    Raises:
+        OSError: If it cannot be opened or is no regular file; ``strerror`` says why.
+    """
+    try:
+        # a pipe that nobody writes to would not even be opened otherwise
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    except ValueError as error:
+        # a name with a null character, or one that is no text
+        raise OSError(errno.EINVAL, first_line(error), os.fspath(path)) from error
+    try:
+        kind = os.fstat(descriptor).st_mode
+        if stat.S_ISDIR(kind):
+            raise OSError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
+        if not stat.S_ISREG(kind):
+            raise OSError(errno.EINVAL, "it is no regular file", os.fspath(path))
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def read_input(path: str | os.PathLike[str]) -> bytes:
+    """What a file holds; see :func:`open_input`."""
+    with open_input(path) as file:
+        return file.read()
+
+
+def parse_json(text: str) -> Any:
+    """A JSON document whose numbers are all finite, as ours are.
+
+    Raises:
+        ValueError: If it is none, is nested too deeply, or holds a number that is not finite.
+    """
+
+    def number(digits: str) -> float:
+        value = float(digits)
+        if not math.isfinite(value):
+            raise ValueError(f"{digits} is no finite number")
+        return value
+
+    try:
+        return json.loads(text, parse_constant=number, parse_float=number)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
 def digest_of(path: str | os.PathLike[str]) -> Written:
     """Digest and size of a file as it is now.
 
@@ -161,7 +222,7 @@ def digest_of(path: str | os.PathLike[str]) -> Written:
         OSError: If it cannot be read.
     """
     digest, size = hashlib.sha256(), 0
-    with open(path, "rb") as file:
+    with open_input(path) as file:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
             size += len(chunk)
@@ -228,7 +289,8 @@ def load_tensors(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     Raises:
         RunError: If the file is missing, damaged, or holds anything but named tensors.
     """
-    if not Path(path).is_file():
+    # unlike a path's own method it takes every name
+    if not os.path.isfile(path):
         raise RunError(f"{path} is missing; start the run anew or give another --run_dir")
     try:
         # torch.load does not look at the checksums that torch.save writes.

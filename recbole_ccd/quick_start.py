@@ -12,6 +12,7 @@ from recbole_ccd.compat import check_working_folder
 from recbole_ccd.config import CCDConfig, expand, refuse_lists
 from recbole_ccd.data.dataset import IncrementalDataset
 from recbole_ccd.data.stream import BlockStream
+from recbole_ccd.door import at_the_door
 from recbole_ccd.errors import RunError
 from recbole_ccd.evaluation.comparison import Comparison
 from recbole_ccd.evaluation.result import StreamResult
@@ -26,6 +27,7 @@ from recbole_ccd.runs import (
     strategy_in,
     strategy_of,
 )
+from recbole_ccd.seeding import alone
 from recbole_ccd.state import RunDirectory, RunLock, check_vacant, create_folder, default_run_directory
 from recbole_ccd.state.manifest import COMPARISON, FULL, RUN, SEARCH
 from recbole_ccd.state.sameness import check_data
@@ -39,6 +41,8 @@ from recbole_ccd.updating import cycle_of, kept_stream, update
 if TYPE_CHECKING:
     from recbole_ccd.stopping import Stop
 
+_GIVEN = "what was given"
+
 __all__ = ["compare", "create_strategy", "create_stream", "resume", "run_ccd", "tune", "update"]
 
 
@@ -51,7 +55,8 @@ def create_stream(config: CCDConfig) -> BlockStream:
     Raises:
         DataError: the data cannot be used; the message names file and remedy.
     """
-    return BlockStream(config, IncrementalDataset(config))
+    with at_the_door(f"the data of {config['dataset']}"):
+        return BlockStream(config, IncrementalDataset(config))
 
 
 def create_strategy(
@@ -67,6 +72,8 @@ def create_strategy(
     return strategy_of(config, run_directory, base_models)
 
 
+@at_the_door(_GIVEN)
+@alone()
 def run_ccd(
     model: str | None = None,
     dataset: str | None = None,
@@ -112,6 +119,8 @@ def run_ccd(
         return execute(strategy, stream, stop)
 
 
+@at_the_door(_GIVEN)
+@alone()
 def resume(
     run_dir: str | os.PathLike[str],
     config_file_list: Sequence[str] | None = None,
@@ -140,6 +149,8 @@ def resume(
     return _resumed(run_dir, config_file_list, config_dict, argv, stop)
 
 
+@at_the_door(_GIVEN)
+@alone()
 def compare(
     model: str | None = None,
     dataset: str | None = None,
@@ -184,6 +195,8 @@ def compare(
         return follow_all(runs, top, manifest, checked, {}, create_stream, stop)
 
 
+@at_the_door(_GIVEN)
+@alone()
 def tune(
     params_file: str | os.PathLike[str],
     model: str | None = None,
@@ -241,6 +254,13 @@ def _resumed(
 ) -> StreamResult | Comparison | SearchResult:
     """Goes on with what a folder holds; where a kind is given, with nothing else."""
     folder, sources = Path(run_dir), (config_file_list, config_dict, argv)
+    with at_the_door(f"the run directory {folder}"):
+        return _gone_on_with(folder, sources, stop, kind)
+
+
+def _gone_on_with(
+    folder: Path, sources: tuple[Any, ...], stop: Stop | None, kind: str | None
+) -> StreamResult | Comparison | SearchResult:
     manifest = begun(folder)
     found = RUN if manifest is None else manifest.kind
     if found not in (RUN, COMPARISON, SEARCH):

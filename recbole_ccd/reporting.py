@@ -12,6 +12,8 @@ from recbole_ccd.files import atomic_write
 from recbole_ccd.state import RunDirectory
 
 REPORT = "report.html"
+# what reading a document of other shapes, depths or sizes than ours comes to
+_NO_FIT = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
 RESULT, COMPARISON = "result.json", "comparison.json"
 
 
@@ -30,7 +32,7 @@ def write_report(run_dir: str | os.PathLike[str]) -> Path:
         RunError: There is no result, it cannot be read, or the page cannot be written.
     """
     directory = RunDirectory(run_dir)
-    name = next((name for name in (COMPARISON, RESULT) if (directory.path / name).is_file()), None)
+    name = next((name for name in (COMPARISON, RESULT) if os.path.isfile(directory.path / name)), None)
     if name is None:
         raise RunError(
             f"{directory.path} holds no {RESULT} and no {COMPARISON}; give the directory of a run that has "
@@ -39,7 +41,7 @@ def write_report(run_dir: str | os.PathLike[str]) -> Path:
     document = directory.read_json(name)
     try:
         text = _page(name, document)
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+    except _NO_FIT as error:
         raise RunError(
             f"{directory.path / name} does not fit its format ({one_line(repr(error))}); start the run anew"
         ) from error

@@ -106,9 +106,10 @@ def begun(folder: Path) -> Manifest | None:
     if found is not None:
         return found[0]
     run = RunDirectory(folder)
-    if not run.config.is_file():
+    # unlike a path's own methods these take every name
+    if not os.path.isfile(run.config):
         raise RunError(f"{folder} is not a run directory: it holds no config.yaml; give the one of a run")
-    if run.result.exists():
+    if os.path.lexists(run.result):
         raise RunError(
             f"{folder} holds a run but no manifest.json, as earlier versions left it; start the run anew"
         )

@@ -1,9 +1,10 @@
-"""One seed, one result: every random choice has a generator of its own, derived from what it is for."""
+"""One seed, one result: what we draw has generators of its own, and RecBole's are one run's at a time."""
 
 from __future__ import annotations
 
 import hashlib
 import random
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -11,6 +12,11 @@ from typing import Any
 import numpy as np
 import torch
 from recbole.utils import init_seed
+
+from recbole_ccd.errors import RunError
+
+# the global generators belong to the process, and so does who draws from them
+_drawing = threading.RLock()
 
 
 def derive_seed(seed: int, *purpose: str | int) -> int:
@@ -35,6 +41,31 @@ def torch_generator(seed: int, *purpose: str | int) -> torch.Generator:
 def numpy_generator(seed: int, *purpose: str | int) -> np.random.Generator:
     """A numpy generator for one purpose."""
     return np.random.default_rng(derive_seed(seed, *purpose))
+
+
+@contextmanager
+def alone(patience: float = 0.0) -> Iterator[None]:
+    """Holds the global generators, which RecBole's models draw their weights and dropout from, for a thread.
+
+    Two runs in threads of one process would draw from them by turns, and neither would have the result of
+    its seed. One thread may enter it again, as a comparison does for each of its runs. It may also stand
+    above a function, as a decorator.
+
+    Args:
+        patience: seconds to wait for another thread.
+
+    Raises:
+        RunError: another thread holds them.
+    """
+    if not _drawing.acquire(timeout=patience):
+        raise RunError(
+            "another run is under way in this process, and models of both would draw from the same "
+            "generators; wait for its end, or start this one in a process of its own"
+        )
+    try:
+        yield
+    finally:
+        _drawing.release()
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from recbole_ccd.data.arrival import (
     read_arrival,
 )
 from recbole_ccd.data.kept import KeptStream
+from recbole_ccd.door import at_the_door
 from recbole_ccd.errors import ConfigError, DataError, RunError, one_line
 from recbole_ccd.evaluation.result import StreamResult
 from recbole_ccd.faults import told_in_one_line
@@ -32,6 +33,7 @@ from recbole_ccd.runs import (
     split_key,
     strategy_in,
 )
+from recbole_ccd.seeding import alone
 from recbole_ccd.state import Manifest, RunDirectory, RunLock
 from recbole_ccd.state.arriving import begin_cycle, let_go, take_in
 from recbole_ccd.state.entries import RowsEntry
@@ -46,6 +48,8 @@ if TYPE_CHECKING:
 CYCLES = (FULL, STUDENT)
 
 
+@at_the_door("the run directory, or the new block,")
+@alone()
 def update(
     run_dir: str | os.PathLike[str],
     new_block: Files | None = None,

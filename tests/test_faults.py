@@ -1,11 +1,16 @@
 """What the machine refuses is told in one line."""
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
 
+import recbole_ccd.files
+from recbole_ccd import compare, resume
 from recbole_ccd.errors import RunError
 from recbole_ccd.faults import is_out_of_memory, told_in_one_line
+from tests.conftest import SMALL
 
 
 def told(error):
@@ -53,3 +58,36 @@ def test_other_errors_pass_unchanged():
         with pytest.raises(type(error)) as caught, told_in_one_line("here", lambda: "x"):
             raise error
         assert caught.value is error
+
+
+def test_of_one_within_another_the_outer_one_is_gone_on_with():
+    """A comparison is resumed as a whole, whichever of its runs had no room."""
+    for error in (OSError(28, "No space left on device", "both/a/x"), MemoryError("none left")):
+        with (
+            pytest.raises(RunError, match="go on with --resume=both(, or start anew.*)?$") as caught,
+            told_in_one_line("both", lambda: "the comparison"),
+            told_in_one_line("both/a", lambda: "block 1"),
+        ):
+            raise error
+        # workers send it
+        assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+
+
+def test_a_comparison_without_room_names_its_own_folder(tiny_folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    keys = {**SMALL, "model": "BPR", "dataset": "tiny", "data_path": str(tiny_folder), "base": "plain"}
+    keys |= {"strategy": ["static", "fine_tune"], "run_dir": "both", "block_ratios": [0.6, 0.4]}
+    inner, names = recbole_ccd.files.replacing, []
+
+    def replacing(path):
+        names.append(path.name)
+        if path.name == "result-0.json" or names.count("config.yaml") > 1:
+            raise OSError(28, "No space left on device", str(path))
+        return inner(path)
+
+    monkeypatch.setattr(recbole_ccd.files, "replacing", replacing)
+    with pytest.raises(RunError, match="No space left on device.*go on with --resume=both$"):
+        compare(config_dict=keys)
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    assert resume("both").labels == ["static", "fine_tune"]

@@ -6,6 +6,7 @@ import difflib
 import functools
 import importlib
 import inspect
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -54,7 +55,8 @@ def names_of(kind: str) -> list[str]:
 @functools.cache
 def properties(path: Path) -> Mapping[str, Any]:
     """A properties file, RecBole's or ours, read once per process; empty if there is no such file."""
-    return MappingProxyType(read_yaml(path) if path.is_file() else {})
+    # unlike a path's own method it takes a name of any length
+    return MappingProxyType(read_yaml(path) if os.path.isfile(path) else {})
 
 
 def yaml_keys(path: Path) -> frozenset[str]:
@@ -82,7 +84,7 @@ def model_keys(model: str) -> frozenset[str]:
 def documented(model: type[AbstractRecommender]) -> str:
     """The name whose keys a model has: its own, or that of the model it derives from."""
     names = [found.__name__ for found in model.__mro__]
-    return next((name for name in names if any(path.is_file() for path in _model_files(name))), names[0])
+    return next((name for name in names if any(map(os.path.isfile, _model_files(name)))), names[0])
 
 
 def model_defaults(model: str) -> dict[str, Any]:

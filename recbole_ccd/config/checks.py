@@ -111,6 +111,13 @@ _WHOLE_RANKING = Check("nothing: all known items are ranked", lambda v: v is Non
 _BOUNDS = re.compile(r"[\[(]([^,]+),([^,]+)[\])]")
 _INTERVAL = Check("an interval as text, such as '[5,inf)'", _is_interval)
 _SEPARATOR = Check("one or more characters", lambda v: isinstance(v, str) and v != "")
+# pandas takes several characters for a regular expression
+_FIELD_SEPARATOR = Check(
+    r"one character that is no quote mark and no line end, or several without any of .^$*+?{}[]()|\\",
+    lambda v: isinstance(v, str) and bool(re.fullmatch(r'[^"\r\n\0]|[^"\r\n\0.^$*+?{}\[\]()|\\]+', v)),
+)
+# a number of 64 bits has no more than 17 that count; far beyond it rounding overflows
+_DIGITS = integer(1, 100)
 _LOGGED = Check("False, or install wandb", lambda v: v is False or (v is True and _has("wandb")))
 _PARALLEL = Check("~, or ray if that is installed", lambda v: v is None or (v == "ray" and _has("ray")))
 _CLIPPED = Check("at least {max_norm: number}", lambda v: isinstance(v, dict) and "max_norm" in v)
@@ -151,7 +158,7 @@ CHECKS: dict[str, Check] = {
     "RATING_FIELD": optional(text()),
     "LABEL_FIELD": text(),
     "NEG_PREFIX": text(),
-    "field_separator": _SEPARATOR,
+    "field_separator": _FIELD_SEPARATOR,
     "seq_separator": _SEPARATOR,
     "load_col": optional(
         Check("lists of columns, or '*', by file suffix, those of inter among them", _are_columns)
@@ -186,7 +193,7 @@ CHECKS: dict[str, Check] = {
     "train_neg_sample_args": optional(_MAPPING),
     "valid_neg_sample_args": _WHOLE_RANKING,
     "test_neg_sample_args": _WHOLE_RANKING,
-    "loss_decimal_place": integer(1),
+    "loss_decimal_place": _DIGITS,
     # the stages' own terms and passes are in full precision
     "enable_amp": choice(False),
     # models of the user's that have the usual keys; config/model_settings.py has those of RecBole's
@@ -200,7 +207,7 @@ CHECKS: dict[str, Check] = {
     "metrics": one_or_list(text()),
     "topk": one_or_list(_SIZE),
     "valid_metric": text(),
-    "metric_decimal_place": integer(1),
+    "metric_decimal_place": _DIGITS,
     "eval_batch_size": _SIZE,
     "mask_history": choice("block", "all"),
     # roles

@@ -10,6 +10,8 @@ from typing import Any
 from recbole_ccd.config.sources import parse_value
 from recbole_ccd.errors import ConfigError, one_line
 
+_TOO_LARGE = 10**308
+
 
 @dataclass(frozen=True)
 class Check:
@@ -30,8 +32,8 @@ def is_int(value: Any) -> bool:
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value is a finite number and no truth value."""
-    return is_int(value) or (isinstance(value, float) and math.isfinite(value))
+    """Whether a value is a finite number and no truth value; an integer that no float reaches is none."""
+    return (is_int(value) and abs(value) < _TOO_LARGE) or (isinstance(value, float) and math.isfinite(value))
 
 
 def integer(low: int, high: int | None = None) -> Check:

@@ -41,6 +41,7 @@ from recbole_ccd.config.strict import (
     teacher_settings,
 )
 from recbole_ccd.config.values import check_settings
+from recbole_ccd.door import at_the_door
 from recbole_ccd.errors import ConfigError, one_line
 from recbole_ccd.registry import KEY, KINDS, check_modules, of_user, own_settings, registered, user_keys
 
@@ -67,10 +68,11 @@ class LoadedConfig(Config):
         config_dict: Mapping[str, Any] | None = None,
         argv: Sequence[str] | None = None,
     ) -> None:
-        self._layers = read_layers(config_file_list, config_dict, argv)
         # what strategy_args has for the chosen strategy
         self._own: dict[str, Any] = {}
-        super().__init__(model, dataset, config_file_list, config_dict)
+        with at_the_door("a setting"):
+            self._layers = read_layers(config_file_list, config_dict, argv)
+            super().__init__(model, dataset, config_file_list, config_dict)
 
     # Sources: hooks of RecBole's constructor
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import copy
+import datetime
 import enum
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
 
-from recbole_ccd.errors import ConfigError, one_line
+from recbole_ccd.errors import ConfigError, is_text, one_line
+from recbole_ccd.files import read_input
 
 # Keys whose values are words: on the command line `--dataset=2020` names a data set, it gives no number.
 TEXT_KEYS = frozenset(
@@ -41,6 +42,10 @@ NOTHING = "none"
 _OPTIONAL_FILES = ("preset", "ablation")
 _TIMESTAMP = "tag:yaml.org,2002:timestamp"
 _MERGE = "tag:yaml.org,2002:merge"
+# what YAML's constructors raise of a text that a tag is put before; one without a tag fits, or is too long
+_NO_FIT = (KeyError, IndexError, AttributeError, TypeError, OverflowError)
+# neither JSON nor a command line can hold them
+_NO_SETTING = (bytes, set, datetime.date)
 
 
 @dataclass(frozen=True)
@@ -89,6 +94,23 @@ class ConfigLoader(yaml.SafeLoader):
             seen.add(key_node.value)
         return super().construct_mapping(node, deep)
 
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """Builds what a node stands for.
+
+        Raises:
+            yaml.constructor.ConstructorError: If the text does not fit its tag, as in ``!!bool x``, or the
+                tag stands for what is no setting, such as ``!!binary``.
+        """
+        try:
+            value = super().construct_object(node, deep)
+        except _NO_FIT:
+            problem = f"{one_line(repr(node.value), 40)} does not fit its tag {node.tag.rpartition(':')[2]}"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from None
+        if isinstance(value, _NO_SETTING):
+            problem = f"the tag {node.tag.rpartition(':')[2]} gives no setting"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+        return value
+
 
 ConfigLoader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
@@ -108,7 +130,7 @@ def read_yaml(path: str | os.PathLike[str], loader: type[yaml.SafeLoader] = Conf
         ConfigError: If the file cannot be read, is not UTF-8, not YAML, or not a mapping with text keys.
     """
     try:
-        text = Path(path).read_bytes().decode("utf-8-sig")
+        text = read_input(path).decode("utf-8-sig")
     except OSError as error:
         reason = error.strerror or "it cannot be read"
         raise ConfigError(
@@ -217,8 +239,30 @@ def read_layers(
     settings = Layer("config_dict", plain_keys(config_dict or {}, "config_dict"))
     return [
         replace(layer, values={**layer.values, **dict.fromkeys(_said_to_be_none(layer))})
-        for layer in (*layers, settings, Layer("command line", arguments))
+        for layer in map(_written_in_text, (*layers, settings, Layer("command line", arguments)))
     ]
+
+
+def _written_in_text(layer: Layer) -> Layer:
+    """The layer, in which every key and value can be written down again."""
+    for key, value in layer.values.items():
+        if not all(map(is_text, _texts_in({key: value}))):
+            raise ConfigError(
+                f"{one_line(repr(key))} ({layer.source}) holds a surrogate, which is no character; correct it"
+            )
+    return layer
+
+
+def _texts_in(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for key, entry in value.items():
+            yield from _texts_in(key)
+            yield from _texts_in(entry)
+    elif isinstance(value, list):
+        for entry in value:
+            yield from _texts_in(entry)
 
 
 def _said_to_be_none(layer: Layer) -> list[str]:

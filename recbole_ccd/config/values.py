@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from recbole.evaluator import metric_types
@@ -15,6 +16,9 @@ from recbole_ccd.config.model_rules import check_together
 from recbole_ccd.config.model_settings import model_checks
 from recbole_ccd.errors import ConfigError, one_line
 from recbole_ccd.registry import one_or_more
+
+_LARGEST_INTEGER, _LARGEST_NUMBER = 2**63 - 1, 3.4e38
+_OF_THE_DATA = frozenset({"block_boundaries", "threshold", "val_interval", "discretization"})
 
 BLOCK_PARTS = ("train", "valid", "test")
 
@@ -51,6 +55,7 @@ def check_settings(
                 check_value(path, value[part], nested, source_of(path))
     _check_loss_weights(settings, source_of)
     check_together(model, settings, source_of)
+    _check_sizes(settings, source_of)
     _check_block_files(settings, source_of)
     _check_columns(settings, source_of)
     _check_candidates(settings, source_of)
@@ -147,6 +152,28 @@ def _check_replay(settings: Mapping[str, Any], role: str, source_of: Callable[[s
                 raise ConfigError(f"{start}, more than {limit}; lower it or raise {name}")
 
 
+def _check_sizes(settings: Mapping[str, Any], source_of: Callable[[str], str]) -> None:
+    """Tensors hold integers of 64 bits and numbers of single precision; the data's numbers may be others."""
+    for key, value in settings.items():
+        for path, entry in _numbers(key, value) if key not in _OF_THE_DATA else ():
+            limit = _LARGEST_INTEGER if isinstance(entry, int) else _LARGEST_NUMBER
+            if not -limit <= entry <= limit and (isinstance(entry, int) or math.isfinite(entry)):
+                start = f"{path} is {one_line(repr(entry), 40)} ({source_of(path)}), more than a tensor holds"
+                raise ConfigError(f"{start}; give at most {limit:.3g}")
+
+
+def _numbers(path: str, value: Any) -> Iterator[tuple[str, int | float]]:
+    """The numbers in a setting, with the key or dotted keys of each."""
+    if isinstance(value, Mapping):
+        for part, entry in value.items():
+            yield from _numbers(f"{path}.{part}", entry)
+    elif isinstance(value, list):
+        for entry in value:
+            yield from _numbers(path, entry)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield path, value
+
+
 def _check_block_files(settings: Mapping[str, Any], source_of: Callable[[str], str]) -> None:
     """A block comes as one file, or as one for each of train, valid and test."""
     blocks: dict[str, list[str]] = {}
@@ -173,6 +200,14 @@ def _check_columns(settings: Mapping[str, Any], source_of: Callable[[str], str])
     if user == item:
         start = f"{both('USER_ID_FIELD', 'ITEM_ID_FIELD')} are both {one_line(repr(user))}"
         raise ConfigError(f"{start}; give the column of each")
+    for key in ("threshold", "unused_col"):
+        given = settings.get(key) or {}
+        # RecBole drops the columns of both once they have served
+        dropped = given if key == "threshold" else [field for fields in given.values() for field in fields]
+        for field in (user, item):
+            if field in dropped:
+                start = f"{key} names {one_line(repr(field))} ({source_of(key)}), which RecBole then drops"
+                raise ConfigError(f"{start}; leave the columns of users and items out")
     load, unload = settings.get("load_col") or {}, settings.get("unload_col") or {}
     for suffix in unload:
         if unload[suffix] and load.get(suffix, "*") != "*":

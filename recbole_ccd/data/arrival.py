@@ -67,11 +67,11 @@ def new_files(given: Files) -> list[Path]:
         DataError: one of them is missing.
     """
     paths = [given] if isinstance(given, str | os.PathLike) else list(given)
-    if len(paths) == 1 and "," in os.fspath(paths[0]) and not Path(paths[0]).exists():
+    if len(paths) == 1 and "," in os.fspath(paths[0]) and not os.path.exists(paths[0]):
         paths = os.fspath(paths[0]).split(",")
     files = [Path(path) for path in paths if os.fspath(path).strip()]
     for file in files:
-        if not file.is_file():
+        if not os.path.isfile(file):
             raise DataError(f"{file}: no such file; give {_KEY} an atomic .inter file")
     if len(files) == 1:
         return files

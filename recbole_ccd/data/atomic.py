@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Collection, Mapping
+from io import TextIOWrapper
 
 import numpy as np
 import pandas as pd
 from recbole.utils import FeatureType
 
 from recbole_ccd.errors import DataError, one_line
+from recbole_ccd.files import open_input
 
 _TYPES = tuple(kind.value for kind in FeatureType)
 
@@ -29,7 +31,7 @@ def read_header(path: str, separator: str) -> dict[str, str]:
             ``name:type`` columns, or a row is longer than that.
     """
     try:
-        with open(path, encoding="utf-8") as file:
+        with TextIOWrapper(open_input(path), encoding="utf-8") as file:
             header = _columns(path, file.readline(), separator)
             # pandas drops what is too much in a row, or takes it for a label and shifts all columns
             for number, line in enumerate(file, 2):

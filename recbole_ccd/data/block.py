@@ -286,7 +286,8 @@ class Block:
         parts, old = [], (self.n_old_users, self.n_old_items)
         for start, end in files:
             part = {name: rows[(rows >= start) & (rows < end)] for name, rows in self._rows.items()}
-            pieces = [piece for piece in np.array_split(part[TRAIN], n) if len(piece)]
+            n_pieces = min(n, max(len(part[TRAIN]), 1))
+            pieces = [piece for piece in np.array_split(part[TRAIN], n_pieces) if len(piece)]
             for number, piece in enumerate(pieces):
                 # the last one brings whoever is only to be found in the valid and test parts
                 whole = number == len(pieces) - 1

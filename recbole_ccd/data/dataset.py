@@ -28,6 +28,7 @@ from recbole_ccd.seeding import numpy_generator
 if TYPE_CHECKING:
     from recbole_ccd.config import CCDConfig
 
+_REFUSALS = (ValueError, LookupError, TypeError, AttributeError, AssertionError, ArithmeticError, re.error)
 _PART_NAME = re.compile(r"(?P<block>.+)\.(?P<part>train|valid|test)")
 
 
@@ -66,7 +67,7 @@ class IncrementalDataset(Dataset):
         try:
             super().__init__(config)
             self._change_feat_format()
-        except (ValueError, KeyError, TypeError) as error:
+        except _REFUSALS as error:
             # how RecBole refuses columns and values that its filters and preparations are given
             reason = one_line(f"{type(error).__name__}: {error}")
             raise DataError(

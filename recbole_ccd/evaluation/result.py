@@ -204,7 +204,7 @@ class StreamResult:
                 result._read_role(document, role)
             result.sizes = {role: dict(size) for role, size in document["sizes"].items()}
             result.stages = [dict(stage) for stage in document["stages"]]
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
             raise RunError(f"result.json does not fit format {FORMAT} ({error}); start anew") from error
         return result
 

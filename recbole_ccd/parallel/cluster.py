@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from time import monotonic
 from types import ModuleType
 
 import torch
@@ -23,6 +24,9 @@ ADDRESS = "RAY_ADDRESS"
 """The environment variable that names an existing cluster, as ``host:port`` or in other forms Ray knows."""
 
 _SECONDS_TO_ANSWER = 5.0
+# RFC 9113: a frame without settings (3 bytes of length, its type and 5 more), and what a client says first
+_SETTINGS = b"\0\0\0\4\0\0\0\0\0"
+_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _SETTINGS
 # of the cluster that is begun when no other one is named
 _OF_OUR_OWN = "local"
 
@@ -83,14 +87,40 @@ def connect(ray: ModuleType, at_once: int) -> None:
 
 
 def _check_answer(address: str) -> None:
-    """Refuses an address where nobody listens; Ray itself would try for minutes."""
+    """Refuses an address where nobody listens, or another than Ray does; Ray itself would try for minutes."""
     host, colon, port = address.rpartition("://")[2].rpartition(":")
     if not colon:
         return
     try:
-        socket.create_connection((host, int(port)), _SECONDS_TO_ANSWER).close()
+        with socket.create_connection((host.strip("[]"), int(port)), _SECONDS_TO_ANSWER) as connection:
+            # with TLS only Ray itself can greet
+            if os.environ.get("RAY_USE_TLS", "0") in ("", "0", "false"):
+                _check_greeting(connection)
     except (OSError, ValueError, OverflowError) as error:
         raise _unusable(address, str(error)) from error
+
+
+def _check_greeting(connection: socket.socket) -> None:
+    """Refuses who does not speak as Ray does: gRPC, that is HTTP/2, which begins with settings of both sides.
+
+    Raises:
+        OSError: there is no answer in time, or another one.
+    """
+    end = monotonic() + _SECONDS_TO_ANSWER
+    connection.sendall(_GREETING)
+    answer = b""
+    while len(answer) < len(_SETTINGS):
+        # whoever sends a byte now and then shall not keep us
+        connection.settimeout(max(end - monotonic(), 1e-3))
+        try:
+            more = connection.recv(len(_SETTINGS) - len(answer))
+        except TimeoutError:
+            raise OSError(f"no answer within {_SECONDS_TO_ANSWER:g} seconds") from None
+        if not more:
+            break
+        answer += more
+    if len(answer) < len(_SETTINGS) or answer[3] != _SETTINGS[3]:
+        raise OSError("what answers there is not Ray")
 
 
 def _unusable(address: str, reason: str) -> RunError:

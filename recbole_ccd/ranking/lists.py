@@ -12,7 +12,7 @@ from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from recbole_ccd.parallel.workers import Sequential, Workers
-from recbole_ccd.ranking.topk import ScoreFn, candidates, check_k, highest
+from recbole_ccd.ranking.topk import ScoreFn, candidates, check_k, highest, list_length
 
 # batches per worker below which sending a model takes longer than scoring with it
 _WORTH = 32
@@ -90,8 +90,8 @@ def top_lists(
         score: Scores of all items for a batch of users.
         users: (n,) ids of the candidate users; [PAD] is ignored.
         n_items: Number of item columns, [PAD] included.
-        k_items: Length of the users' lists.
-        k_users: Length of the items' lists.
+        k_items: Length of the users' lists; see :func:`~recbole_ccd.ranking.topk.list_length`.
+        k_users: Length of the items' lists; likewise.
         exclude: Pairs (user, item) that are no candidates, rows indexed by user id; see
             :func:`~recbole_ccd.ranking.topk.mask_rows`.
         batch_size: Users scored at a time; memory is (batch_size + k_users) × n_items scores.
@@ -107,6 +107,7 @@ def top_lists(
         ValueError: If a length is negative.
     """
     check_k(min(k_items, k_users))
+    k_items, k_users = list_length(k_items, n_items), list_length(k_users, len(users))
     whole = Pass(score, users, n_items, k_items, k_users, exclude, batch_size)
     best, items = BestRows(n_items, k_users, users.device), users.new_zeros(len(users), k_items)
     done, n = 0, whole.n_batches

@@ -17,6 +17,8 @@ Choose = Callable[[Tensor, int], tuple[Tensor, Tensor]]
 
 # scores that are worked on at a time; more would not stay in the cache
 _BATCH_SCORES = 3 << 20
+# lists up to this length are filled up with 0 where a catalogue is shorter
+_USUAL = 1024
 # columns whose maximum is found first when the best of a row are wanted
 _GROUP = 16
 
@@ -180,6 +182,19 @@ def candidates(score: ScoreFn, users: Tensor, exclude: csr_matrix | None) -> Ten
     if exclude is not None:
         mask_rows(scores, users, exclude, -torch.inf)
     return scores
+
+
+def list_length(k: int, n: int) -> int:
+    """The length of lists out of a catalogue: no longer than can be filled, which is what memory is for.
+
+    Draws depend on the width of what they are made from, so that lists of a usual length are left as they
+    are on a catalogue that is shorter: they are filled up with 0.
+
+    Args:
+        k: the length that is wanted.
+        n: how many there are to list.
+    """
+    return min(k, max(n, _USUAL))
 
 
 def check_k(k: int) -> None:

@@ -19,7 +19,7 @@ from recbole_ccd.model.scoring import scores_pairs_only
 from recbole_ccd.model.teacher import ordering_rows
 from recbole_ccd.ranking.topk import ScoreFn
 from recbole_ccd.registry import KEY as PLUGINS
-from recbole_ccd.seeding import derive_seed
+from recbole_ccd.seeding import alone, derive_seed
 from recbole_ccd.serving.arguments import checked_path, shown
 from recbole_ccd.serving.served import About, ServedModel, steady
 from recbole_ccd.state import Manifest
@@ -30,6 +30,10 @@ from recbole_ccd.state.rows import REMEDY, read_rows, read_tensors, read_vocabul
 from recbole_ccd.strategy import strategy_class
 
 _ROLES = ("student", "teacher")
+# a run that goes on may finish a block while its files are read, but hardly several
+_ATTEMPTS = 5
+# seconds in which another thread that loads a model is done
+_PATIENCE = 30.0
 
 
 def load_student(run_dir: str | os.PathLike[str], role: str = "student") -> ServedModel:
@@ -51,6 +55,19 @@ def load_student(run_dir: str | os.PathLike[str], role: str = "student") -> Serv
     if not isinstance(role, str) or role not in _ROLES:
         raise ConfigError(f"role is {shown(role)}; give one of: {', '.join(_ROLES)}")
     manifest = _manifest(folder)
+    for _ in range(_ATTEMPTS):
+        try:
+            return _loaded(folder, manifest, role)
+        except RunError:
+            # a run that goes on removes what its manifest does not name any longer
+            before, manifest = manifest, _manifest(folder)
+            if manifest == before:
+                raise
+    return _loaded(folder, manifest, role)
+
+
+def _loaded(folder: Path, manifest: Manifest, role: str) -> ServedModel:
+    """What a manifest tells of, as long as its files are there."""
     entry = _last_block(folder, manifest, role)
     rows = _rows_of(manifest, entry)
     record = _record(folder, entry.files[RECORD], read_rows(folder, rows))
@@ -58,7 +75,9 @@ def load_student(run_dir: str | os.PathLike[str], role: str = "student") -> Serv
     settings = manifest.settings
     if role == "student" and record.vectors is not None:
         return ServedModel(About(settings["model"], role, settings), record, vocabulary)
-    model = _rebuilt(folder, settings, entry, role, record, vocabulary)
+    # its weights are drawn before they are read
+    with alone(_PATIENCE):
+        model = _rebuilt(folder, settings, entry, role, record, vocabulary)
     name = "+".join(settings["teacher_models"]) if role == "teacher" else settings["model"]
     return ServedModel(About(name, role, settings), record, vocabulary, _scores_of(model))
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from recbole_ccd.errors import ConfigError, DataError, one_line
+from recbole_ccd.files import read_input
 from recbole_ccd.serving.arguments import checked_token, checked_tokens, shown
 
 _USER, _ITEMS = "user", "items"
@@ -102,7 +103,7 @@ def _of_text(line: str, place: _Place) -> tuple[str, list[str]]:
 
 def _lines(path: Path) -> list[str]:
     try:
-        content = path.read_bytes()
+        content = read_input(path)
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}; give --users a text file, one user per line") from None
     try:

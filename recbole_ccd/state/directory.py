@@ -14,9 +14,12 @@ from typing import Any
 import yaml
 
 from recbole_ccd.errors import RunError
-from recbole_ccd.files import atomic_write, first_line, is_temporary
+from recbole_ccd.files import atomic_write, first_line, is_temporary, parse_json, read_input
 from recbole_ccd.state.lock import LOCK
 from recbole_ccd.state.manifest import MANIFEST, NEXT, PREVIOUS
+
+# what YAML's constructors raise of a tag that does not fit, and both parsers of what is nested without end
+_UNREADABLE = (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError)
 
 
 def create_folder(path: str | os.PathLike[str]) -> Path:
@@ -205,7 +208,7 @@ class RunDirectory:
         Raises:
             RunError: If it is missing or not JSON.
         """
-        return self._read(self.path / name, json.loads)
+        return self._read(self.path / name, parse_json)
 
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Write ``config.yaml`` atomically, keys in the order given.
@@ -232,10 +235,10 @@ class RunDirectory:
     @staticmethod
     def _read(path: Path, parse: Any) -> Any:
         try:
-            return parse(path.read_text(encoding="utf-8"))
+            return parse(read_input(path).decode())
         except PermissionError as error:
             raise RunError(f"{path} cannot be read ({error.strerror}); make it readable") from error
-        except (OSError, ValueError, yaml.YAMLError) as error:
+        except (OSError, yaml.YAMLError, *_UNREADABLE) as error:
             raise RunError(f"{path} cannot be read ({first_line(error)}); start the run anew") from error
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_ccd.errors import RunError, one_line
-from recbole_ccd.files import atomic_write, first_line, sync_folder
+from recbole_ccd.files import atomic_write, first_line, parse_json, read_input, sync_folder
 from recbole_ccd.state.entries import BlockEntry, EpochEntry, KeptFile, OpenEntry, RowsEntry, StageEntry
 
 FORMAT = 1
@@ -20,6 +20,11 @@ MANIFEST, PREVIOUS, NEXT = "manifest.json", "manifest.previous.json", "manifest.
 RUN, COMPARISON, SEARCH, BASE_MODELS = "run", "comparison", "search", "base models"
 RUNNING, INTERRUPTED, FINISHED = "running", "interrupted", "finished"
 FULL, STUDENT = "full", "student"
+_KINDS: dict[str, type] = {
+    **dict.fromkeys(("kind", "status"), str),
+    **dict.fromkeys(("versions", "settings", "data", "saving"), dict),
+    **dict.fromkeys(("blocks", "stages", "runs", "rows"), list),
+}
 
 
 @dataclass
@@ -113,7 +118,7 @@ class Manifest:
         for name in (MANIFEST, PREVIOUS):
             path = folder / name
             try:
-                return cls._from_text(path.read_text(encoding="utf-8")), problem
+                return cls._from_text(read_input(path).decode()), problem
             except (FileNotFoundError, NotADirectoryError):
                 problem = problem or f"{path} is missing"
             except PermissionError as error:
@@ -129,7 +134,7 @@ class Manifest:
 
     @classmethod
     def _from_text(cls, text: str) -> Manifest:
-        document = json.loads(text)
+        document = parse_json(text)
         if not isinstance(document, dict):
             raise ValueError("it holds no mapping")
         if document.get("format") != FORMAT:
@@ -142,6 +147,10 @@ class Manifest:
         if checksum != _checksum(document):
             raise ValueError("its checksum is wrong")
         values = {entry.name: document[entry.name] for entry in fields(cls) if entry.name in document}
+        # a right checksum says that nothing was damaged, and not who wrote it
+        wrong = [name for name, kind in _KINDS.items() if not isinstance(values.get(name, kind()), kind)]
+        if wrong or not all(isinstance(run, dict) for run in values.get("runs", ())):
+            raise ValueError(f"{', '.join(wrong) or 'runs'}: not what belongs there")
         values["blocks"] = [BlockEntry.from_dict(entry) for entry in values["blocks"]]
         values["stages"] = [StageEntry.from_dict(entry) for entry in values["stages"]]
         values["rows"] = [RowsEntry.from_dict(entry) for entry in values.get("rows", ())]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from logging import getLogger
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from recbole_ccd.errors import RunError
 from recbole_ccd.faults import not_saved
-from recbole_ccd.files import Written, is_temporary, load_tensors
+from recbole_ccd.files import Written, is_temporary, load_tensors, parse_json, read_input
 from recbole_ccd.state.entries import KeptFile
 from recbole_ccd.state.manifest import MANIFEST, Manifest
 
@@ -81,7 +80,7 @@ class Store:
 
     def load_document(self, file: KeptFile, consequence: str) -> Any:
         """A JSON document; arguments and result as of :meth:`load`."""
-        return self._checked(file, lambda path: json.loads(path.read_text(encoding="utf-8")), consequence)
+        return self._checked(file, lambda path: parse_json(read_input(path).decode()), consequence)
 
     def _checked(self, file: KeptFile, read: Callable[[Path], Any], consequence: str) -> Any:
         path, problem = file.in_folder(self.folder), file.problem(self.folder)

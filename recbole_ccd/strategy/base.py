@@ -12,8 +12,9 @@ from recbole.utils import set_color
 
 from recbole_ccd.data.block import Block
 from recbole_ccd.data.stream import BlockStream
+from recbole_ccd.door import at_the_door, training_begins
 from recbole_ccd.model.growth import fitted, learns_by_steps, rebuild
-from recbole_ccd.seeding import seed_stage
+from recbole_ccd.seeding import alone, seed_stage
 from recbole_ccd.strategy.loop import BlockLoop
 from recbole_ccd.strategy.stage import (
     BaseModels,
@@ -77,7 +78,9 @@ class Strategy(BlockLoop):
             CCDError: as :meth:`check_models` does.
         """
         if self._checked is not stream.config:
-            self.check_models(stream)
+            # models are built, whose weights are drawn
+            with alone(), at_the_door(f"a model of strategy {self.config['strategy']}, or its settings,"):
+                self.check_models(stream)
             self._checked = stream.config
 
     def check_new_block(self, stream: BlockStream) -> None:
@@ -214,6 +217,7 @@ class Strategy(BlockLoop):
             self.doing = tasks[left[number]].name.label
 
         pending = [tasks[place] for place in left]
+        training_begins()
         if len(pending) > 1 and self.workers.at_once > 1:
             first = pending[0].name
             label = set_color(f"block {first.block} {first.stage}", "cyan")

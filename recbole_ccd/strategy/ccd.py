@@ -18,6 +18,7 @@ from recbole_ccd.plugin.regularization import chosen_regularizers
 from recbole_ccd.plugin.replay import ReplaySource
 from recbole_ccd.plugin.replay.proxy_guided import top_candidates
 from recbole_ccd.ranking.teacher_rankings import TeacherRankings
+from recbole_ccd.ranking.topk import list_length
 from recbole_ccd.registry import register
 from recbole_ccd.seeding import seed_stage
 from recbole_ccd.strategy.distilling import GROWN_TEACHER, STUDENT_SIDE, DistillingStrategy
@@ -192,7 +193,7 @@ class CCD(DistillingStrategy):
 
     def _source(self, role: str, name: str, model: GeneralRecommender, block: Block) -> ReplaySource:
         n_candidates = self.config.per_block(f"{role}_replay_candidates", block.index)
-        n_draws = self.config.per_block(f"{role}_replay_{name}", block.index)
+        n_draws = list_length(self.config.per_block(f"{role}_replay_{name}", block.index), block.n_items)
         if not n_draws:
             return ReplaySource(name, model, 0)
         return ReplaySource(name, model, n_draws, self._top_items(model, block)[:, :n_candidates])

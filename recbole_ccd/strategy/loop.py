@@ -20,6 +20,7 @@ from recbole_ccd.model.scoring import clear_cache
 from recbole_ccd.parallel import workers_of
 from recbole_ccd.report.tables import block_table, final_table
 from recbole_ccd.reporting import leave_report
+from recbole_ccd.seeding import alone
 from recbole_ccd.state import Journal
 from recbole_ccd.state.record import RECORD, Record
 from recbole_ccd.state.rows import VOCABULARY
@@ -106,6 +107,7 @@ class BlockLoop(ABC):
         if "student" in states:
             self.student = rebuild(self.config, block, states["student"])
 
+    @alone()
     def run(self, stream: BlockStream) -> StreamResult:
         """Follows the whole stream, or the rest of it where the run directory holds its beginning.
 
@@ -123,6 +125,7 @@ class BlockLoop(ABC):
                 self._run_block(stream, block)
             return self._end()
 
+    @alone()
     def run_student(self, stream: BlockStream) -> StreamResult:
         """Follows the stream, the last block by the student alone; the teacher stays at the block before.
 
@@ -146,6 +149,7 @@ class BlockLoop(ABC):
         self.logger.info("\n%s", block_table(self.result, block.index))
         return self._end()
 
+    @alone()
     def prepare_next(self, stream: BlockStream) -> None:
         """Does ahead what the next block begins with, as far as that needs nothing of it.
 

@@ -8,13 +8,13 @@ import operator
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import yaml
 
 from recbole_ccd.config.sources import ConfigLoader, parse_value, plain
-from recbole_ccd.errors import ConfigError, one_line
+from recbole_ccd.errors import ConfigError, is_text, one_line
+from recbole_ccd.files import read_input
 
 CHOICE = "choice"
 _FORMS = {
@@ -26,6 +26,8 @@ _FORMS = {
 _INTEGER = re.compile(r"[+-]?\d+")
 # quotients of decimal fractions miss a whole number by no more than this
 _ROUNDING = 1e-9
+# beyond it sums and quotients of a range are no numbers any more
+_WIDEST = 1e300
 _SYNTAX = (ValueError, SyntaxError, TypeError, MemoryError, RecursionError)
 
 
@@ -83,7 +85,7 @@ def read_entries(path: str) -> list[Entry]:
 
 def _text_of(path: str) -> str:
     try:
-        return Path(path).read_bytes().decode("utf-8-sig")
+        return read_input(path).decode("utf-8-sig")
     except (OSError, ValueError) as error:
         if isinstance(error, UnicodeDecodeError):
             raise ConfigError(f"{path}: byte {error.start} is not UTF-8; save it as UTF-8") from None
@@ -147,7 +149,7 @@ def _is_plain(value: Any) -> bool:
     if isinstance(value, dict):
         return all(isinstance(key, str) and _is_plain(entry) for key, entry in value.items())
     if isinstance(value, str):
-        return all(not "\ud800" <= character <= "\udfff" for character in value)
+        return is_text(value)
     return value is None or isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))
 
 
@@ -160,6 +162,8 @@ def _range(source: str, kind: str, text: str) -> Sequence[int | float]:
     low, high, *step = parts
     if not low < high:
         raise ConfigError(f"{wanted} is empty; give a low that is less than high")
+    if high - low > _WIDEST or (step and max(abs(low), abs(high)) > step[0] * _WIDEST):
+        raise ConfigError(f"{wanted} is too wide to draw from; give numbers of more similar sizes")
     if step and not (step[0] > 0 and operator.le(*multiples(low, high, step[0]))):
         raise ConfigError(f"{wanted} holds no multiple of q; give a q > 0 that fits into the range")
     # exp of more is no number

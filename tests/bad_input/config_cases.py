@@ -5,6 +5,7 @@ FORM = {
     "no-argument": ["epochs=3"],
     "argument-twice": ["--epochs=3", "--epochs=4"],
     "argument-not-utf8": ["--run_dir=\udcff"],
+    "argument-key-not-utf8": ["--\udcff=3"],
     "list-with-a-hole": ["--strategy=ccd,,static"],
     "list-empty": ["--seed=[]"],
     "list-entry-twice": ["--seed=1,1"],
@@ -69,6 +70,13 @@ VALUES = {
     "weight-beyond-floats": ["--teacher_models=[SGL]", "--teacher_args.ssl_weight=1e308"],
     "model-that-unpickles": ["--model=LDiffRec", "--n_cate=2"],
     "weights-to-unpickle": ["--model=NAIS", "--pretrain_path=fism.pth"],
+    "digits": ["--metric_decimal_place=400"],
+    "more-digits": ["--loss_decimal_place=99999999999"],
+    "separator-pattern": ["--field_separator=**"],
+    "separator-line-end": ['--field_separator="\\n"'],
+    "tag-without-fit": ["--use_gpu=!!bool x"],
+    "surrogate": ['--dataset="\\ud800"'],
+    "integer-beyond-all": [f"--block_boundaries=[{'9' * 400}]"],
 }
 TOGETHER = {
     "valid-metric": ["--valid_metric=MRR@20"],
@@ -80,6 +88,11 @@ TOGETHER = {
     "load-and-unload": ["--unload_col.inter=[timestamp]"],
     "model-sizes": ["--model=DGCF", "--n_factors=3"],
     "member-sizes": ["--teacher_models=[DGCF]", "--teacher_args.DGCF={n_factors: 3}"],
+    "beyond-a-tensor": ["--distill_score_max=1e308"],
+    "beyond-a-tensor-nested": ["--clip_grad_norm.max_norm=1e308"],
+    "degree-beyond-a-tensor": ["--similarity_degree=1e308"],
+    "users-as-labels": ["--threshold={user_id: 5}"],
+    "items-unused": ["--unused_col={inter: [item_id]}"],
     "dynamic-negatives": ["--train_neg_sample_args.dynamic=True"],
 }
 PLUGINS = {

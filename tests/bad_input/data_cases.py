@@ -3,6 +3,8 @@
 Each function writes a data set ``own`` below ``data`` in a folder and returns the arguments for it.
 """
 
+import os
+
 from tests.conftest import tiny_rows
 from tests.powers import skip_if_readable
 
@@ -63,8 +65,17 @@ BLOCK = text(UNTIMED, PAIRS)
 # everybody has a few of six items, and u0 has all of them, three times
 GREEDY = [f"u{u}\ti{(u + n) % 6}" for n in range(4) for u in range(30)] + [f"u0\ti{i % 6}" for i in range(18)]
 
+
+def pipe_for_file(folder):
+    (folder / "data" / "own").mkdir(parents=True)
+    os.mkfifo(folder / "data" / "own" / "own.inter")
+    return OWN
+
+
 PLACES = {
     "no-folder": lambda folder: ["--data_path=nowhere"],
+    "data-set-name": lambda folder: ["--data_path=data", f"--dataset={'x' * 300}"],
+    "file-is-a-pipe": pipe_for_file,
     "no-file": written({}),
     "no-block-file": written({"b0.inter": BLOCK}, "--benchmark_filename=[b0,b1]"),
     "file-is-a-folder": folder_for_file,

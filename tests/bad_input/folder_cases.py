@@ -1,10 +1,13 @@
 """Files and folders of a run that cannot be used, by row of docs/errors.md."""
 
 import os
+import socket
+from contextlib import contextmanager
 from unittest.mock import patch
 
 from recbole_ccd import CCDConfig, Comparison, StreamResult, compare, resume, run_ccd, write_report
 from recbole_ccd.files import load_tensors
+from recbole_ccd.parallel import cluster
 from recbole_ccd.parallel.ray_workers import RayWorkers
 from recbole_ccd.state import RunDirectory
 from tests.bad_input.resumed_cases import RESUMED, begun_in
@@ -26,6 +29,12 @@ def folder_for_file(folder):
     """A folder where the property file should be."""
     (folder / "mine").mkdir()
     return ["--config_files=mine"]
+
+
+def settings_pipe(folder):
+    """A pipe that nobody writes to."""
+    os.mkfifo(folder / "mine.yaml")
+    return ["--config_files=mine.yaml"]
 
 
 def occupied(*arguments):
@@ -77,6 +86,14 @@ SETTINGS = {
     "settings-key-no-text": settings_file(b"1: 2\n"),
     "settings-unknown-key": settings_file(b"epoch: 3\n"),
     "settings-wrong-value": settings_file(b"epochs: 0\n"),
+    "settings-tag": settings_file(b"seed: 1\nuse_gpu: !!bool x\n"),
+    "settings-tag-of-a-date": settings_file(b"run_dir: !!timestamp x\n"),
+    "settings-tag-of-nothing": settings_file(b"seed: !!int ''\n"),
+    "settings-binary": settings_file(b"run_dir: !!binary aGk=\n"),
+    "settings-surrogate": settings_file(b'run_dir: "\\ud800"\n'),
+    "settings-name": lambda folder: [f"--config_files={'x' * 300}"],
+    "settings-are-a-device": lambda folder: ["--config_files=/dev/zero"],
+    "settings-are-a-pipe": settings_pipe,
     "settings-with-code": settings_file(b"seed: !!python/object/apply:os.getpid []\n"),
 }
 RUNS = {
@@ -96,6 +113,19 @@ def holding(folder, name, content):
     """A run directory in which one file has been spoilt."""
     (folder / name).write_bytes(content)
     return RunDirectory(folder)
+
+
+@contextmanager
+def silent_server():
+    """An address where connections are accepted and nothing is said."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+
+
+def nobody_answers():
+    """Workers of what is no cluster."""
+    with patch.object(cluster, "_SECONDS_TO_ANSWER", 0.1), silent_server() as address:
+        nobody_at(address)
 
 
 def nobody_at(address):
@@ -119,6 +149,16 @@ PYTHON_CASES = {
     "run-for-a-comparison": lambda folder: compare(resume=begun_in(folder)),
     "report-of-nothing": write_report,
     "report-damaged": lambda folder: write_report(holding(folder, "comparison.json", b"{}").path),
+    "run-document-nested": lambda folder: holding(folder, "result.json", b"[" * 10**5).read_json(
+        "result.json"
+    ),
+    "run-document-infinite": lambda folder: holding(folder, "result.json", b"[1e999]").read_json(
+        "result.json"
+    ),
+    "run-settings-nested": lambda folder: holding(folder, "config.yaml", b"[" * 3000).read_config(),
+    "run-settings-tag": lambda folder: holding(folder, "config.yaml", b"a: !!bool x").read_config(),
+    "report-name": lambda folder: write_report("x" * 300),
+    "ray-silent": lambda folder: nobody_answers(),
     "ray-unreachable": lambda folder: nobody_at("127.0.0.1:1"),
     "runs-that-do-not-fit": lambda folder: Comparison(
         {"a": [make_run(graph="cumulative")], "b": [make_run(graph="block")]}

@@ -11,7 +11,7 @@ import yaml
 from recbole_ccd import CCDConfig
 from recbole_ccd.config.sources import merged
 from recbole_ccd.state.lock import RunLock
-from recbole_ccd.state.manifest import BASE_MODELS, MANIFEST, PREVIOUS, RUN, Manifest
+from recbole_ccd.state.manifest import BASE_MODELS, MANIFEST, PREVIOUS, RUN, Manifest, _checksum
 from recbole_ccd.state.sameness import settings_of
 from tests.conftest import SMALL, SMALL_CCD
 from tests.powers import skip_if_readable, skip_if_writable
@@ -68,6 +68,19 @@ def damaged(run):
         (run / name).write_text((run / name).read_text()[:-20])
 
 
+def with_settings_of_another_kind(run):
+    for name in (MANIFEST, PREVIOUS):
+        document = json.loads((run / name).read_text())
+        del document["sha256"]
+        document["settings"] = ["seed", 1]
+        (run / name).write_text(json.dumps({**document, "sha256": _checksum(document)}))
+
+
+def nested_deeply(run):
+    for name in (MANIFEST, PREVIOUS):
+        (run / name).write_text('{"a":' * 10**5)
+
+
 def with_code(run):
     (run / "config.yaml").write_text("seed: !!python/object/apply:os.system ['touch touched']\n")
 
@@ -109,6 +122,9 @@ RESUMED = {
     "resume-old": begun(spoil=without_manifest),
     "resume-format": begun(spoil=of_format_2),
     "resume-damaged": begun(spoil=damaged),
+    "resume-settings-form": begun(spoil=with_settings_of_another_kind),
+    "resume-nested": begun(spoil=nested_deeply),
+    "resume-name": lambda folder: [f"--resume={'x' * 300}"],
     "resume-unreadable": begun(spoil=unreadable),
     "resume-manifest-unreadable": begun(spoil=manifest_unreadable),
     "resume-locked": begun(spoil=locked),

@@ -12,6 +12,7 @@ from recbole_ccd.loss.collaborative import best_places, collaborative_loss, plac
 from recbole_ccd.loss.soft_targets import place_scores
 from recbole_ccd.plugin.distillation.base import DistillationLoss
 from recbole_ccd.ranking.replay import draw_replay
+from recbole_ccd.ranking.topk import list_length
 from recbole_ccd.registry import register
 
 
@@ -67,5 +68,6 @@ class CollaborativeDistillation(DistillationLoss):
         own = lists[:, :0] if self._own is None else self._own[users]
         items, ranks = best_places(lists, own)
         # by how much a rank is better than 0 is minus the rank: the same draw
-        n, sharpness = self.config["distill_draws"], 1 / self.config["distill_rank_decay"]
+        sharpness = 1 / self.config["distill_rank_decay"]
+        n = list_length(self.config["distill_draws"], self.n_items)
         return draw_replay(torch.zeros_like(ranks), ranks, items, n, sharpness, self._generator)

@@ -17,6 +17,7 @@ from recbole_ccd.loss.windowed import windowed_ranking_loss
 from recbole_ccd.model.scoring import factors, has_factors, score_pairs
 from recbole_ccd.plugin.distillation.base import DistillationLoss
 from recbole_ccd.ranking.teacher_rankings import TeacherRankings
+from recbole_ccd.ranking.topk import list_length
 from recbole_ccd.ranking.uninteresting import UninterestingSampler
 from recbole_ccd.registry import register
 from recbole_ccd.seeding import torch_generator
@@ -116,9 +117,8 @@ class RelaxedRankingDistillation(DistillationLoss):
 
     def _of_pairs(self, side: _Side, rows: Tensor, interesting: Tensor, mask: Tensor) -> Tensor:
         """The same loss for a model that can only score pairs, on a few shared uninteresting columns."""
-        shared = torch.randint(
-            1, mask.shape[1], (self.config["n_uninteresting_pairs"],), generator=self._generator
-        )
+        n_shared = list_length(self.config["n_uninteresting_pairs"], mask.shape[1])
+        shared = torch.randint(1, mask.shape[1], (n_shared,), generator=self._generator)
         columns = torch.cat([interesting, shared.to(rows.device).expand(len(rows), -1)], dim=1)
         pair_rows = rows.repeat_interleave(columns.shape[1])
         pair = (columns.flatten(), pair_rows) if side.swapped else (pair_rows, columns.flatten())

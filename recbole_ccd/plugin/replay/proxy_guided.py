@@ -18,7 +18,7 @@ from recbole_ccd.plugin.base import PluginContext, TrainingPass
 from recbole_ccd.plugin.replay.base import ReplayScheme, ReplaySource
 from recbole_ccd.ranking.rank import ranks_of
 from recbole_ccd.ranking.replay import draw_replay, merge_pairs
-from recbole_ccd.ranking.topk import mask_rows, top_k, users_at_a_time
+from recbole_ccd.ranking.topk import list_length, mask_rows, top_k, users_at_a_time
 from recbole_ccd.registry import register
 from recbole_ccd.seeding import derive_seed, torch_generator
 
@@ -32,11 +32,12 @@ def top_candidates(model: GeneralRecommender, seen: csr_matrix, n_candidates: in
     Args:
         model: a frozen model; what it has cached for scoring is dropped first.
         seen: users × items that are no candidates.
-        n_candidates: length of a list.
+        n_candidates: length of a list; see :func:`~recbole_ccd.ranking.topk.list_length`.
 
     Returns:
         Shape ``(n_users, n_candidates)``, 0-padded, row = user id.
     """
+    n_candidates = list_length(n_candidates, model.n_items)
     clear_cache(model)
     model.eval()
     users = torch.arange(model.n_users, device=model.device)
