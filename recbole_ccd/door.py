@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+from recbole_ccd.console import ReaderGone
 from recbole_ccd.errors import CCDError, RunError, one_line
 
 DEBUG = "RECBOLE_CCD_DEBUG"
@@ -34,7 +35,7 @@ def at_the_door(reading: str) -> Iterator[None]:
     before = _inside.set(inside)
     try:
         yield
-    except CCDError:
+    except (CCDError, ReaderGone):
         raise
     except Exception as error:
         if inside[0]:

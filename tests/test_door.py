@@ -1,7 +1,7 @@
 """What no check has foreseen ends in one line before training, and in a traceback after its beginning."""
 
 import pytest
-from recbole_ccd.trainer.base import StageTrainer
+from recbole_ccd.trainer import StageTrainer
 
 import recbole_ccd.quick_start
 import recbole_ccd.serving.command

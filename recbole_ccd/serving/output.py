@@ -45,8 +45,7 @@ def check_output(path: str | os.PathLike[str], read: str | os.PathLike[str] | No
         return
     if found is not None and not stat.S_ISREG(found.st_mode):
         raise RunError(f"{target} is no file, pipe or character device; {_OTHER}")
-    source = None if read is None else _found(read)
-    if found is not None and source is not None and os.path.samestat(found, source):
+    if found is not None and read is not None and _is_same(found, read):
         raise RunError(f"{target} is the file that is read; {_OTHER}")
     real = Path(os.path.realpath(target))
     if _is_of_a_run(real):
@@ -120,6 +119,14 @@ def _found(path: str | os.PathLike[str]) -> os.stat_result | None:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise RunError(f"{os.fspath(path)!r} cannot be written ({reason}); {_OTHER}") from error
+
+
+def _is_same(found: os.stat_result, read: str | os.PathLike[str]) -> bool:
+    """Whether a file that is there is the one that is read; whoever reads that tells what is wrong with it."""
+    try:
+        return os.path.samestat(found, os.stat(read))
+    except (OSError, ValueError):
+        return False
 
 
 def _is_stream(found: os.stat_result | None) -> bool:

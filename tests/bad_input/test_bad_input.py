@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from recbole_ccd.trainer.base import StageTrainer
+from recbole_ccd.trainer import StageTrainer
 
 from recbole_ccd import CCDError
 from recbole_ccd.__main__ import main

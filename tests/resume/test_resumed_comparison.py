@@ -4,7 +4,7 @@ import json
 from collections import Counter
 
 import pytest
-from recbole_ccd.trainer.base import StageTrainer
+from recbole_ccd.trainer import StageTrainer
 
 from recbole_ccd import compare, resume, run_ccd
 from recbole_ccd.errors import RunError

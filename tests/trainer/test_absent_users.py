@@ -3,7 +3,7 @@
 import pytest
 import torch
 from recbole.data.interaction import Interaction
-from recbole_ccd.trainer.base import make_trainer
+from recbole_ccd.trainer import make_trainer
 from recbole_ccd.trainer.distillation import DistillationTrainer
 
 from tests.model.small_models import small_model, state_of

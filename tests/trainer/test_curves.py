@@ -1,7 +1,7 @@
 """What is recorded of a training: mean losses and validation scores, epoch by epoch."""
 
 import pytest
-from recbole_ccd.trainer.base import StageTrainer, make_trainer
+from recbole_ccd.trainer import StageTrainer, make_trainer
 from recbole_ccd.trainer.curves import Curves
 
 from recbole_ccd.state.packing import pack, unpack

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 from recbole.data.interaction import Interaction
-from recbole_ccd.trainer.base import make_trainer
+from recbole_ccd.trainer import make_trainer
 from recbole_ccd.trainer.distill_losses import USER_LOSSES
 from recbole_ccd.trainer.distillation import DistillationTrainer
 

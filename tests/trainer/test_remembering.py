@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from recbole_ccd.trainer.base import make_trainer
+from recbole_ccd.trainer import make_trainer
 from recbole_ccd.trainer.student_update import StudentUpdateTrainer
 from recbole_ccd.trainer.teacher_update import TeacherUpdateTrainer
 from scipy.sparse import csr_matrix

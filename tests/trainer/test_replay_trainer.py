@@ -5,7 +5,7 @@ import math
 import pytest
 import recbole_ccd.trainer.replay as replay_module
 import torch
-from recbole_ccd.trainer.base import make_trainer
+from recbole_ccd.trainer import make_trainer
 from recbole_ccd.trainer.student_update import StudentUpdateTrainer
 from recbole_ccd.trainer.teacher_update import TeacherUpdateTrainer
 from scipy.sparse import csr_matrix

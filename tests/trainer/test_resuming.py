@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from recbole_ccd.trainer.base import StageTrainer, make_trainer
+from recbole_ccd.trainer import StageTrainer, make_trainer
 from recbole_ccd.trainer.resuming import RESUMABLE
 from recbole_ccd.trainer.teacher_update import TeacherUpdateTrainer
 

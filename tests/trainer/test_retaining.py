@@ -3,7 +3,7 @@
 import pytest
 import torch
 from recbole.data.interaction import Interaction
-from recbole_ccd.trainer.base import StageTrainer, make_trainer
+from recbole_ccd.trainer import StageTrainer, make_trainer
 from recbole_ccd.trainer.replay import ReplayTrainer
 from recbole_ccd.trainer.retaining import RetainingTrainer
 from recbole_ccd.trainer.retention import (

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 from recbole.utils import init_seed
-from recbole_ccd.trainer.base import StageTrainer, make_trainer
+from recbole_ccd.trainer import StageTrainer, make_trainer
 from recbole_ccd.trainer.replay import ReplaySource
 from recbole_ccd.trainer.teacher_update import TeacherUpdateTrainer
 

@@ -9,7 +9,7 @@ from collections import Counter
 
 import pytest
 import yaml
-from recbole_ccd.trainer.base import StageTrainer
+from recbole_ccd.trainer import StageTrainer
 
 from recbole_ccd import CCDConfig, RunError, compare, load_student, resume, run_ccd, tune
 from recbole_ccd.errors import ConfigError, DataError

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from recbole_ccd.trainer.base import StageTrainer
+from recbole_ccd.trainer import StageTrainer
 
 from recbole_ccd.__main__ import main
 from tests.conftest import SMALL, SMALL_CCD

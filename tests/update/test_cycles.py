@@ -4,7 +4,7 @@ import json
 import shutil
 
 import pytest
-from recbole_ccd.trainer.base import StageTrainer
+from recbole_ccd.trainer import StageTrainer
 
 from recbole_ccd import load_student, resume, update
 from recbole_ccd.errors import ConfigError, DataError

@@ -4,7 +4,7 @@ import json
 import shutil
 
 import pytest
-from recbole_ccd.trainer.base import StageTrainer
+from recbole_ccd.trainer import StageTrainer
 
 from recbole_ccd import compare, run_ccd, update
 from recbole_ccd.__main__ import main
