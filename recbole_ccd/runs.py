@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from recbole_ccd.config import CCDConfig
 from recbole_ccd.config.plugins import KEY
-from recbole_ccd.config.sources import merged, read_layers
+from recbole_ccd.config.reading import merged
+from recbole_ccd.config.sources import read_layers
 from recbole_ccd.data.stream import BlockStream
 from recbole_ccd.errors import ConfigError, RunError, one_line
 from recbole_ccd.evaluation.result import StreamResult

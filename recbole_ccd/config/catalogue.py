@@ -16,7 +16,7 @@ from recbole.model.abstract_recommender import AbstractRecommender
 from recbole.utils import ModelType, dataset_arguments, get_model
 
 from recbole_ccd.config.checks import STAGE_KEYS
-from recbole_ccd.config.sources import merged, read_yaml
+from recbole_ccd.config.reading import merged, read_yaml
 from recbole_ccd.errors import ConfigError, one_line
 
 DEFAULT_MODEL = "LightGCN"
@@ -65,9 +65,18 @@ def recbole_properties_dir() -> Path:
 
 def general_keys() -> frozenset[str]:
     """Keys of RecBole's and our ``overall.yaml`` and of RecBole's data set sample."""
+    return frozenset().union(*map(yaml_keys, _general_files()))
+
+
+def _general_files() -> tuple[Path, ...]:
     theirs = recbole_properties_dir()
-    files = (theirs / "overall.yaml", theirs / "dataset" / "sample.yaml", properties_dir() / "overall.yaml")
-    return frozenset().union(*map(yaml_keys, files))
+    return theirs / "overall.yaml", theirs / "dataset" / "sample.yaml", properties_dir() / "overall.yaml"
+
+
+def defaults_of_files(key: str) -> list[Any]:
+    """The defaults that a key has, in RecBole's and our general files and in those of the models."""
+    files = [*_general_files(), *(file for model in general_models() for file in _model_files(model))]
+    return [properties(file)[key] for file in files if key in properties(file)]
 
 
 def model_keys(model: str) -> frozenset[str]:

@@ -11,7 +11,7 @@ from recbole_ccd.config.catalogue import documented, model_defaults, model_keys
 from recbole_ccd.config.checks import STAGE_KEYS, STAGES
 from recbole_ccd.config.loading import LoadedConfig
 from recbole_ccd.config.plugins import own_settings
-from recbole_ccd.config.sources import merged, writable
+from recbole_ccd.config.reading import merged, writable
 from recbole_ccd.config.strict import member_keys
 from recbole_ccd.config.values import metric_names
 from recbole_ccd.errors import ConfigError

@@ -42,7 +42,8 @@ from recbole_ccd.config.plugins import (
     own_settings,
     plugged,
 )
-from recbole_ccd.config.sources import ConfigLoader, merged, read_layers
+from recbole_ccd.config.reading import ConfigLoader, merged
+from recbole_ccd.config.sources import read_layers
 from recbole_ccd.config.strict import (
     check_ablated,
     check_ablation,

@@ -61,6 +61,10 @@ VALUES = {
     "mixed-precision": ["--enable_amp=True"],
     "log-level": ["--state=~"],
     "several-processes": ["--nproc=2"],
+    "loading-processes": ["--worker=4"],
+    "no-decimal": ["--epochs=12:30:45"],
+    "popularity-power": ["--train_neg_sample_args.alpha=400"],
+    "temperature-of-zero": ["--model=SGL", "--ssl_tau=0"],
     "parallel-by-others": ["--parallel=spark"],
     "no-workers": ["--parallel_workers=0"],
 }

@@ -11,6 +11,11 @@ from tests.bad_input.resumed_cases import RESUMED, begun_in
 from tests.evaluation.results import make_run
 from tests.powers import skip_if_writable
 
+# a hundred million values in ten lines
+ALIASES = "base_student_args: {a0: &a0 [x]}\n" + "".join(
+    f"x{n}: &a{n} [{', '.join(f'*a{n - 1}' for _ in range(8))}]\n" for n in range(1, 10)
+)
+
 
 def settings_file(content):
     """A case of one property file."""
@@ -75,6 +80,8 @@ SETTINGS = {
     "settings-twice": settings_file(b"epochs: 3\nseed: 1\nepochs: 4\n"),
     "settings-no-mapping": settings_file(b"- epochs\n- seed\n"),
     "settings-key-no-text": settings_file(b"1: 2\n"),
+    "settings-inner-key-no-text": settings_file(b"teacher_args: {1: 2}\n"),
+    "settings-without-end": settings_file(ALIASES.encode()),
     "settings-unknown-key": settings_file(b"epoch: 3\n"),
     "settings-wrong-value": settings_file(b"epochs: 0\n"),
     "settings-with-code": settings_file(b"seed: !!python/object/apply:os.getpid []\n"),

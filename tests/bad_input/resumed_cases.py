@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from recbole_ccd import CCDConfig
-from recbole_ccd.config.sources import merged
+from recbole_ccd.config.reading import merged
 from recbole_ccd.state.lock import RunLock
 from recbole_ccd.state.manifest import BASE_MODELS, MANIFEST, PREVIOUS, RUN, Manifest
 from recbole_ccd.state.sameness import settings_of
