@@ -148,7 +148,7 @@ def reconfigured(
             f"--{KEY}={named} once more"
         )
     arguments = [text for text in map(str, argv or ()) if not text.startswith(_FILES)]
-    config = CCDConfig.from_dict(merged(recorded, *(layer.values for layer in layers)), arguments)
+    config = CCDConfig.from_dict(recorded, arguments, merged(*(layer.values for layer in layers)))
     check_settings(folder, settings or settings_of(recorded), settings_of(config.to_dict()))
     return config
 

@@ -13,12 +13,13 @@ from recbole_ccd.config.loading import LoadedConfig
 from recbole_ccd.config.plugins import own_settings
 from recbole_ccd.config.reading import merged, writable
 from recbole_ccd.config.strict import member_keys
+from recbole_ccd.config.unused import POWER_MODELS
 from recbole_ccd.config.values import metric_names
 from recbole_ccd.errors import ConfigError
 
 __all__ = ["DERIVED_KEYS", "STAGES", "STAGE_KEYS", "CCDConfig"]
 
-# What RecBole computes; it is in a Config but nobody can set it.
+# What RecBole computes, or the place of a run decides; it is in a Config but nobody can set it.
 DERIVED_KEYS = frozenset(
     {
         "MODEL_TYPE",
@@ -27,11 +28,13 @@ DERIVED_KEYS = frozenset(
         "device",
         "single_spec",
         "local_rank",
+        "checkpoint_dir",
         "valid_metric_bigger",
         "valid_neg_sample_args",
         "test_neg_sample_args",
     }
 )
+_CHECKPOINTS = "checkpoint_dir"
 
 
 class CCDConfig(LoadedConfig):
@@ -118,6 +121,8 @@ class CCDConfig(LoadedConfig):
         model = members[index]
         students = model_keys(documented(self.model_class)) | set(own_settings(self.model_class))
         students |= {"model", "dataset"}
+        if model not in POWER_MODELS:
+            students |= {"require_pow"}
         run = {key: value for key, value in self.external_config_dict.items() if key not in students}
         shared = {key: value for key, value in self["teacher_args"].items() if key not in members}
         own = merged(shared, self["teacher_args"].get(model) or {})
@@ -125,6 +130,7 @@ class CCDConfig(LoadedConfig):
         # the model's defaults once more, as a strategy or a data set may have set them for the student
         settings = merged(run, model_defaults(model), own)
         member = type(self)(model, self.dataset, config_dict=settings)
+        member[_CHECKPOINTS] = self[_CHECKPOINTS]
         return member.for_stage(self._stage) if self._stage else member
 
     def per_block(self, key: str, block: int) -> Any:
@@ -161,14 +167,24 @@ class CCDConfig(LoadedConfig):
         return values
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any], argv: Sequence[str] | None = None) -> CCDConfig:
+    def from_dict(
+        cls,
+        values: Mapping[str, Any],
+        argv: Sequence[str] | None = None,
+        config_dict: Mapping[str, Any] | None = None,
+    ) -> CCDConfig:
         """The configuration whose :meth:`to_dict` gave ``values``; what is derived is derived anew.
 
         Args:
             values: the settings.
             argv: arguments that go over them.
+            config_dict: settings that lie between the two.
 
         Raises:
             ConfigError: As the constructor does.
         """
-        return cls(config_dict={key: v for key, v in values.items() if key not in DERIVED_KEYS}, argv=argv)
+        kept = {key: value for key, value in values.items() if key not in DERIVED_KEYS}
+        config = cls(config_dict=merged(kept, config_dict or {}), argv=argv)
+        if _CHECKPOINTS in values:
+            config[_CHECKPOINTS] = values[_CHECKPOINTS]
+        return config

@@ -139,7 +139,6 @@ CHECKS: dict[str, Check] = {
     "worker": _NO_WORKER,
     "state": choice("debug", "info", "warning", "error", "critical", any_case=True),
     "data_path": text(),
-    "checkpoint_dir": text(),
     "nproc": choice(1),
     "world_size": choice(-1, 1),
     "log_wandb": _LOGGED,
@@ -148,8 +147,8 @@ CHECKS: dict[str, Check] = {
     "growth": choice("embeddings", "predictions"),
     "valid_blocks": choice("current", "seen"),
     "eval_part": choice("test", "valid"),
-    "block_ratios": Check(
-        "positive numbers that sum to 1", lambda v: bool(v) and _shares(v, lambda share: share > 0)
+    "block_ratios": optional(
+        Check("positive numbers that sum to 1", lambda v: bool(v) and _shares(v, lambda share: share > 0))
     ),
     "block_boundaries": optional(
         Check(

@@ -51,6 +51,7 @@ from recbole_ccd.config.strict import (
     check_strategy_args,
     teacher_settings,
 )
+from recbole_ccd.config.unused import check_effects
 from recbole_ccd.config.values import check_settings
 from recbole_ccd.errors import ConfigError
 
@@ -190,12 +191,17 @@ class LoadedConfig(Config):
         nullable = yaml_keys(recbole_properties_dir() / "dataset" / "sample.yaml") | {"dataloaders_save_path"}
         losses = plugged(self._plugins, USER_LOSSES)
         check_settings(settings, self.internal_config_dict, nullable, self._source, losses)
+        self._check_effects(settings)
         if settings.get("teacher_models"):
             self._check_teacher(settings)
         if settings["strategy"] in ALWAYS_TAUGHT:
             # what is recorded is what is done, also where one file serves other strategies too
             settings["base"] = "distilled"
         return settings
+
+    def _check_effects(self, settings: Mapping[str, Any]) -> None:
+        settings = {**settings, "model": documented(self.model_class)}
+        check_effects(settings, self.external_config_dict, self.internal_config_dict, self._source)
 
     def _check_known(self, teachers: Any) -> None:
         named = teachers if isinstance(teachers, list) else []

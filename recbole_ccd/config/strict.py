@@ -18,7 +18,7 @@ from recbole_ccd.config.catalogue import (
     nearest,
     similar,
 )
-from recbole_ccd.config.checks import CHECKS, NESTED_CHECKS, STAGE_KEYS, STAGES
+from recbole_ccd.config.checks import CHECKS, NESTED_CHECKS, STAGE_KEYS
 from recbole_ccd.config.conditions import check_value, like
 from recbole_ccd.config.plugins import STRATEGIES, Named, all_own_keys, plugged
 from recbole_ccd.config.sources import Layer
@@ -30,6 +30,8 @@ _ARGUMENTS = {
     **dict.fromkeys(("users", "k", "output", "exclude_seen", "role"), "recommend=RUN_DIR"),
     **dict.fromkeys(("tune_algorithm", "tune_trials"), "tune=FILE"),
 }
+# a teacher is trained on the base block and in stage 3
+_MEMBER_STAGES = ("base", "teacher_update")
 # the strategy that ablations take parts away from
 ABLATED = "ccd"
 
@@ -149,7 +151,7 @@ def check_ablation(
 
 def member_keys(model: str) -> frozenset[str]:
     """The keys that ``teacher_args`` may set for a member: its model's and those of its training."""
-    staged = {f"{stage}_{key}" for stage in STAGES for key in STAGE_KEYS}
+    staged = {f"{stage}_{key}" for stage in _MEMBER_STAGES for key in STAGE_KEYS}
     return model_keys(model) | frozenset(training_arguments) | staged
 
 

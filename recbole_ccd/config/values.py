@@ -113,7 +113,12 @@ def _check_replay(settings: Mapping[str, Any], role: str, source_of: Callable[[s
 
 
 def _check_block_files(settings: Mapping[str, Any], source_of: Callable[[str], str]) -> None:
-    """A block comes as one file, or as one for each of train, valid and test."""
+    """The stream is cut somehow; a block comes as one file, or as one for each of train, valid and test."""
+    if all(settings.get(key) is None for key in ("block_ratios", "block_boundaries", "benchmark_filename")):
+        raise ConfigError(
+            f"block_ratios is None ({source_of('block_ratios')}), and nothing else cuts the stream; give it "
+            "shares, or set block_boundaries or benchmark_filename"
+        )
     blocks: dict[str, list[str]] = {}
     for name in settings.get("benchmark_filename") or ():
         block, _, part = name.rpartition(".")

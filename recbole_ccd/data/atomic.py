@@ -102,6 +102,26 @@ def check_ids(path: str, header: Mapping[str, str], loaded: Collection[str], key
             raise DataError(f"{start}; write {field}:token")
 
 
+def check_label(path: str, label: str, loaded: Collection[str], seen_to: Collection[str]) -> None:
+    """Refuses labels that would change nothing, as every interaction that is kept is a positive one.
+
+    Args:
+        path: the file.
+        label: the column of labels.
+        loaded: the columns that are loaded.
+        seen_to: those by which interactions are selected, or that are said to be unused.
+
+    Raises:
+        DataError: there are labels, and nothing selects by them.
+    """
+    if label in loaded and label not in seen_to:
+        raise DataError(
+            f"{path}: column '{label}' would have no effect, as every interaction that is kept counts as "
+            f"positive; keep those that are by val_interval, such as {{{label}: '[1,1]'}}, or do not load it "
+            "(load_col)"
+        )
+
+
 def unreadable(path: str, separator: str, numbers: Collection[str], error: Exception) -> DataError:
     """Why a file could not be read, with the row where that is known.
 

@@ -13,7 +13,7 @@ from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 from recbole.utils import FeatureSource, FeatureType
 
-from recbole_ccd.data.atomic import check_ids, read_header, unreadable
+from recbole_ccd.data.atomic import check_ids, check_label, read_header, unreadable
 from recbole_ccd.data.cut import (
     DROPPED,
     PARTS,
@@ -101,6 +101,9 @@ class IncrementalDataset(Dataset):
         if source == FeatureSource.INTERACTION:
             ids = {"USER_ID_FIELD": self.uid_field, "ITEM_ID_FIELD": self.iid_field}
             check_ids(filepath, header, loaded, ids)
+            unused = (self.config["unused_col"] or {}).get(source.value) or ()
+            seen_to = {*(self.config["val_interval"] or ()), *unused}
+            check_label(filepath, self.config["LABEL_FIELD"], loaded, seen_to)
         try:
             feat = super()._load_feat(filepath, source)
         except (ValueError, OSError) as error:

@@ -76,7 +76,26 @@ TOGETHER = {
     "block-parts": ["--benchmark_filename=[b0.train,b0.test]"],
     "same-field": ["--ITEM_ID_FIELD=user_id"],
     "load-and-unload": ["--unload_col.inter=[timestamp]"],
+    "ratios-beside-boundaries": ["--block_boundaries=[500]"],
+    "ratios-of-files": ["--benchmark_filename=[b0,b1]"],
+    "filter-of-files": [
+        "--benchmark_filename=[b0,b1]",
+        "--block_ratios=~",
+        "--user_inter_num_interval=[5,inf)",
+    ],
+    "nothing-cuts": ["--block_ratios=~"],
+    "candidates-of-none": ["--train_neg_sample_args.candidate_num=5"],
+    "power-of-none": ["--train_neg_sample_args.alpha=0.5"],
+    "workers-of-none": ["--parallel_workers=2"],
     "dynamic-negatives": ["--train_neg_sample_args.dynamic=True"],
+}
+UNUSED = {
+    "labels-by-threshold": ["--threshold={rating: 4}"],
+    "metric-direction": ["--valid_metric_bigger=False"],
+    "saved-data": ["--save_dataset=True"],
+    "checkpoints-elsewhere": ["--checkpoint_dir=elsewhere"],
+    "sequences": ["--MAX_ITEM_LIST_LENGTH=20"],
+    "knowledge-graph": ["--kg_reverse_r=True"],
 }
 PLUGINS = {
     "plugin-missing": ["--plugins=no_such"],
@@ -87,7 +106,7 @@ PLUGINS = {
 ON_DATA = {
     "long-lists": ["--topk=[5,1000]"],
     "nothing-measured": ["--eval_part=valid", "--eval_args.split={RS: [0.9, 0.0, 0.1]}"],
-    "boundaries-outside": ["--block_boundaries=[500,2000]"],
+    "boundaries-outside": ["--block_boundaries=[500,2000]", "--block_ratios=~"],
     "no-embeddings": ["--model=MultiVAE"],
     "traditional-student": ["--model=EASE"],
     "traditional-member": ["--teacher_models=[BPR,Pop]"],
@@ -114,4 +133,4 @@ ON_DATA = {
     "full-batch-student": ["--model=MultiVAE", "--strategy=full_batch"],
     "one-of-several-runs": ["--model=NeuMF", "--strategy=ccd,graphsail"],
 }
-CONFIG_CASES = {**FORM, **UNKNOWN, **VALUES, **TOGETHER, **PLUGINS, **ON_DATA}
+CONFIG_CASES = {**FORM, **UNKNOWN, **VALUES, **TOGETHER, **UNUSED, **PLUGINS, **ON_DATA}

@@ -44,7 +44,7 @@ def blocks(*contents):
     """A case of one file per block."""
     names = [f"b{k}" for k in range(len(contents))]
     files = {f"{name}.inter": content for name, content in zip(names, contents, strict=True)}
-    return written(files, f"--benchmark_filename=[{','.join(names)}]")
+    return written(files, f"--benchmark_filename=[{','.join(names)}]", "--block_ratios=~")
 
 
 def locked_file(folder):
@@ -63,10 +63,12 @@ BLOCK = text(UNTIMED, PAIRS)
 # everybody has a few of six items, and u0 has all of them, three times
 GREEDY = [f"u{u}\ti{(u + n) % 6}" for n in range(4) for u in range(30)] + [f"u0\ti{i % 6}" for i in range(18)]
 
+LABELLED = [f"{line}\t{n % 2}" for n, line in enumerate(LINES)]
+
 PLACES = {
     "no-folder": lambda folder: ["--data_path=nowhere"],
     "no-file": written({}),
-    "no-block-file": written({"b0.inter": BLOCK}, "--benchmark_filename=[b0,b1]"),
+    "no-block-file": written({"b0.inter": BLOCK}, "--benchmark_filename=[b0,b1]", "--block_ratios=~"),
     "file-is-a-folder": folder_for_file,
     "file-locked": locked_file,
 }
@@ -115,6 +117,7 @@ STREAMS = {
     "no-test-rows": written(
         {"b0.train.inter": BLOCK, "b0.valid.inter": BLOCK, "b0.test.inter": text(UNTIMED, [])},
         "--benchmark_filename=[b0.train,b0.valid,b0.test]",
+        "--block_ratios=~",
     ),
     "block-file-without-users": blocks(BLOCK, text("item_id:token", ["i1"])),
     "no-negatives": blocks(text(UNTIMED, GREEDY), BLOCK),
@@ -124,7 +127,9 @@ PREPARED = {
     "filter-of-unknown-token": one(TIMED, LINES, "--val_interval={user_id: [nobody]}"),
     "filter-of-no-column": one(TIMED, LINES, "--val_interval={price: '[0,1]'}"),
     "normalized-without-column": one(TIMED, LINES, "--normalize_field=[price]"),
-    "threshold-of-no-column": one(TIMED, LINES, "--threshold={price: 3}"),
+    "labels": one(
+        "user_id:token\titem_id:token\ttimestamp:float\tlabel:float", LABELLED, "--load_col.inter=*"
+    ),
     "no-feature-file": one(TIMED, LINES, "--additional_feat_suffix=[ent]"),
     "features-without-ids": written(
         {"inter": text(TIMED, LINES), "user": text("user_id:token\tage:float", ["u1\t30"])},

@@ -27,14 +27,14 @@ WORDS = [
     ("seq_separator", ":"),
     ("USER_ID_FIELD", "yes"),
     ("RATING_FIELD", "1"),
-    ("wandb_project", "mine #1"),
+    ("NEG_PREFIX", "mine #1"),
     ("user_inter_num_interval", "[5,10]"),
 ]
 
 
 @pytest.mark.parametrize(("key", "text"), WORDS)
 def test_a_key_of_text_takes_the_text_of_an_argument_unread(key, text):
-    config = CCDConfig(argv=[f"--{key}={text}", "--log_wandb=False"])
+    config = CCDConfig(argv=[f"--{key}={text}"])
     assert config[key] == text
 
 

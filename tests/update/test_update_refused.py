@@ -184,15 +184,15 @@ def test_folders_that_cannot_be_updated(run, files, tmp_path):
 def test_a_run_that_has_just_begun(files, tmp_path):
     keys = {**KEYS, **PLAIN, "dataset": "whole", "data_path": str(files), "run_dir": str(tmp_path / "begun")}
     with pytest.raises(Killed), killed_after(2):
-        run_ccd(config_dict={**keys, "benchmark_filename": suffixes("whole", 2)})
+        run_ccd(config_dict={**keys, "benchmark_filename": suffixes("whole", 2), "block_ratios": None})
     write_inter(tmp_path / "new.inter", ROWS, HEADER)
     assert "is not finished; go on with it first" in refused(tmp_path / "begun")
 
 
 def test_a_comparison(files, tmp_path):
     keys = {**KEYS, "base": "plain", "dataset": "whole", "data_path": str(files), "run_dir": "top"}
-    named = suffixes("whole", 2)
-    compare(config_dict={**keys, "strategy": "static,fine_tune", "benchmark_filename": named})
+    named = {"benchmark_filename": suffixes("whole", 2), "block_ratios": None}
+    compare(config_dict={**keys, "strategy": "static,fine_tune", **named})
     write_inter(tmp_path / "new.inter", ROWS, HEADER)
     message = refused("top")
     start = "top holds comparison and no single run; give the folder of a run, such as one of: "
