@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
+
 
 class CCDError(Exception):
     """Base class of every error that bad input can cause."""
@@ -23,7 +26,13 @@ class ModelError(CCDError):
 
 
 class RunError(CCDError):
-    """A run directory cannot be used, or training went wrong beyond repair."""
+    """A run directory cannot be used, or training went wrong beyond repair.
+
+    Attributes:
+        going_on_in: the message with another folder to go on with; None where it names none.
+    """
+
+    going_on_in: Callable[[str | os.PathLike[str]], str] | None = None
 
 
 class TrainingError(RunError):

@@ -15,6 +15,7 @@ from recbole_ccd.data.stream import BlockStream
 from recbole_ccd.errors import RunError
 from recbole_ccd.evaluation.comparison import Comparison
 from recbole_ccd.evaluation.result import StreamResult
+from recbole_ccd.faults import told_in_one_line
 from recbole_ccd.parallel import workers_of
 from recbole_ccd.runs import (
     begun,
@@ -179,7 +180,8 @@ def compare(
     check_vacant(top)
     checked = check_all(runs, top, create_stream)
     check_working_folder()
-    with workers_of(runs[0].config), RunLock(create_folder(top)):
+    told = told_in_one_line(top, lambda: "the comparison")
+    with workers_of(runs[0].config), RunLock(create_folder(top)), told:
         manifest = begin_comparison(runs, top, checked.data)
         return follow_all(runs, top, manifest, checked, {}, create_stream, stop)
 

@@ -101,6 +101,7 @@ ROWS = {
     "row-without-item": with_line("u1"),
     "empty-id": with_line("\ti1\t3.0"),
     "id-that-reads-as-nothing": with_line("NA\ti1\t3.0"),
+    "field-too-long": one(TIMED, [*LINES[:5], f"{'u' * 200_000}\ti1\t6", *LINES[5:]]),
     "row-too-long": with_line("u1\ti1\t3.0\t4.0"),
     "quote-never-closed": one(TIMED, [*LINES[:5], f'"{LINES[5]}', *LINES[6:]]),
     "quote-mark": one(TIMED, [*LINES[:5], f'"{LINES[5]}', *LINES[6:9], 'u1"\ti1\t3.0', *LINES[10:]]),

@@ -4,6 +4,7 @@ Each function writes the folder ``begun`` of a run that was killed at its beginn
 """
 
 import json
+import os
 
 import pytest
 import yaml
@@ -50,6 +51,13 @@ def begun(*arguments, spoil=None, **how):
         return ["--resume=begun", *arguments]
 
     return write
+
+
+def lock_of_another(run):
+    (run / "lock").write_text("")
+    (run / "lock").chmod(0o444)
+    if os.access(run / "lock", os.W_OK):
+        pytest.skip("permissions do not count here")
 
 
 def without_manifest(run):
@@ -111,6 +119,7 @@ RESUMED = {
     "resume-damaged": begun(spoil=damaged),
     "resume-unreadable": begun(spoil=unreadable),
     "resume-manifest-unreadable": begun(spoil=manifest_unreadable),
+    "resume-lock-of-another": begun(spoil=lock_of_another),
     "resume-locked": begun(spoil=locked),
     "resume-setting": begun("--embedding_size=4"),
     "resume-setting-changed": begun(changed={"distill_temperature": 3.0}),
