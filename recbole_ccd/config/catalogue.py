@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import importlib
 import inspect
@@ -16,6 +15,7 @@ from recbole.model.abstract_recommender import AbstractRecommender
 from recbole.utils import ModelType, dataset_arguments, get_model
 
 from recbole_ccd.config.checks import STAGE_KEYS
+from recbole_ccd.config.names import suggestion
 from recbole_ccd.config.reading import merged, read_yaml
 from recbole_ccd.errors import ConfigError, one_line
 
@@ -160,10 +160,10 @@ def model_class(name: object, source: str) -> type[AbstractRecommender]:
         try:
             found = get_model(name)
         except (ValueError, AttributeError, ImportError):
-            close = nearest(name, general_models())
-            raise ConfigError(
-                f"unknown model '{one_line(name)}' ({source}); did you mean '{close}'?"
-            ) from None
+            remedy = suggestion(
+                name, general_models(), f"choose a general recommender such as {DEFAULT_MODEL}"
+            )
+            raise ConfigError(f"unknown model '{one_line(name)}' ({source}); {remedy}") from None
     kind = getattr(found, "type", None)
     if kind not in _ACCEPTED_TYPES:
         shown = kind.name.lower() if isinstance(kind, ModelType) else "unknown"
@@ -191,14 +191,3 @@ def choose(key: str, value: object, source: str, more: Iterable[str] = ()) -> st
         return value
     remedy = f"choose one of: {', '.join(known)}" if known else "leave it out, as there is none to choose"
     raise ConfigError(f"unknown {key} {one_line(repr(value))} ({source}); {remedy}")
-
-
-def similar(word: str, known: str) -> bool:
-    """Whether a word may be a slip of the pen for a known one."""
-    return bool(difflib.get_close_matches(word.lower(), [known.lower()], n=1))
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """The known word that is most like ``word``."""
-    by_lower = {entry.lower(): entry for entry in sorted(known)}
-    return by_lower[difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.0)[0]]
