@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recbole_ccd.comparing import begin_comparison, check_all, follow_all, resume_comparison, top_of
 from recbole_ccd.compat import check_working_folder
-from recbole_ccd.config import CCDConfig, expand, refuse_lists
+from recbole_ccd.config import CCDConfig, expand, given_config, refuse_lists
 from recbole_ccd.data.dataset import IncrementalDataset
 from recbole_ccd.data.stream import BlockStream
 from recbole_ccd.errors import RunError
 from recbole_ccd.evaluation.comparison import Comparison
 from recbole_ccd.evaluation.result import StreamResult
 from recbole_ccd.faults import told_in_one_line
+from recbole_ccd.files import given_path
 from recbole_ccd.parallel import workers_of
 from recbole_ccd.runs import (
     begun,
@@ -50,8 +50,10 @@ def create_stream(config: CCDConfig) -> BlockStream:
         config: the run's configuration.
 
     Raises:
+        ConfigError: it is no CCDConfig, or assignments to it do not fit.
         DataError: the data cannot be used; the message names file and remedy.
     """
+    config = given_config(config).check()
     return BlockStream(config, IncrementalDataset(config))
 
 
@@ -64,8 +66,11 @@ def create_strategy(
         config: the run's configuration.
         run_directory: where its results go, made before the stream is run; None keeps them in memory.
         base_models: models of the base block that runs of the same seed share; None trains its own.
+
+    Raises:
+        ConfigError: it is no CCDConfig, or assignments to it do not fit.
     """
-    return strategy_of(config, run_directory, base_models)
+    return strategy_of(given_config(config).check(), run_directory, base_models)
 
 
 def run_ccd(
@@ -221,7 +226,7 @@ def tune(
     Raises:
         CCDError: bad input, before any long work; or no trial could be finished.
     """
-    space = read_space(os.fspath(params_file))
+    space = read_space(os.fspath(given_path("params_file", params_file)))
     trials = plan(space, algorithm, n_trials, model, dataset, config_file_list, config_dict, argv)
     return begin_search(space, algorithm, trials, create_stream, stop)
 
@@ -242,7 +247,7 @@ def _resumed(
     kind: str | None = None,
 ) -> StreamResult | Comparison | SearchResult:
     """Goes on with what a folder holds; where a kind is given, with nothing else."""
-    folder, sources = Path(run_dir), (config_file_list, config_dict, argv)
+    folder, sources = given_path("run_dir", run_dir), (config_file_list, config_dict, argv)
     manifest = begun(folder)
     found = RUN if manifest is None else manifest.kind
     if found not in (RUN, COMPARISON, SEARCH):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from recbole_ccd.config import CCDConfig
 from recbole_ccd.config.plugins import KEY
 from recbole_ccd.config.reading import merged
-from recbole_ccd.config.sources import read_layers
+from recbole_ccd.config.sources import argument_list, read_layers
 from recbole_ccd.data.stream import BlockStream
 from recbole_ccd.errors import ConfigError, RunError, one_line
 from recbole_ccd.evaluation.result import StreamResult
@@ -80,7 +80,7 @@ def split_key(
     Raises:
         ConfigError: If it is empty, or there are two.
     """
-    arguments, start = list(map(str, argv or ())), f"--{key}="
+    arguments, start = argument_list(argv), f"--{key}="
     given = list(dict.fromkeys(text.removeprefix(start) for text in arguments if text.startswith(start)))
     if len(given) > 1:
         raise ConfigError(

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 import recbole
+from recbole.config import Config
 from recbole.model.abstract_recommender import AbstractRecommender
 from recbole.utils import ModelType, dataset_arguments, get_model
 
@@ -151,9 +152,8 @@ def model_class(name: object, source: str) -> type[AbstractRecommender]:
     if inspect.isclass(name):
         found = name
     elif not isinstance(name, str):
-        raise ConfigError(
-            f"model is {one_line(repr(name))} ({source}), which is no name; give a model's name"
-        )
+        shown = f"a {type(name).__name__}" if isinstance(name, (Config, Mapping)) else one_line(repr(name))
+        raise ConfigError(f"model is {shown} ({source}), which is no name; give a model's name")
     elif name in _OWN_MODELS:
         found = getattr(importlib.import_module(_OWN_MODELS[name]), name)
     else:

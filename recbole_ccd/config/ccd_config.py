@@ -62,10 +62,49 @@ class CCDConfig(LoadedConfig):
     _unstaged: dict[str, Any] | None = None
 
     def __setitem__(self, key: str, value: Any) -> None:
-        # members are built from the user's settings, and a later assignment is one of them
-        if key in self and key not in DERIVED_KEYS | {"model", "dataset", "data_path"}:
+        """Sets a key, which is looked at as it is at the beginning.
+
+        What must fit other settings is looked at when the configuration is used (:meth:`check`), as several
+        may be assigned one after the other.
+
+        Args:
+            key: the key.
+            value: its value; it is copied.
+
+        Raises:
+            ConfigError: If the key is unknown, the value impossible, or other settings follow from it.
+        """
+        if key not in DERIVED_KEYS:
+            value = self.check_assigned(key, value)
+            # members are built from the user's settings, and a later assignment is one of them
             self.external_config_dict[key] = copy.deepcopy(value)
         super().__setitem__(key, value)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Refuses ``config.key = value``, which RecBole takes without a word and never reads.
+
+        Args:
+            name: the attribute.
+            value: its value.
+
+        Raises:
+            ConfigError: If it is a key.
+        """
+        if name in self.__dict__.get("final_config_dict", ()):
+            raise ConfigError(f"config.{name} cannot be set; write config['{name}'] = ...")
+        super().__setattr__(name, value)
+
+    def check(self) -> CCDConfig:
+        """Looks at what must fit each other, after assignments.
+
+        Returns:
+            Itself.
+
+        Raises:
+            ConfigError: If something does not.
+        """
+        self.check_fit(self.final_config_dict)
+        return self
 
     def for_stage(self, stage: str) -> CCDConfig:
         """The settings of one stage: those with the stage's prefix that are not None replace the plain ones.
@@ -188,3 +227,20 @@ class CCDConfig(LoadedConfig):
         if _CHECKPOINTS in values:
             config[_CHECKPOINTS] = values[_CHECKPOINTS]
         return config
+
+
+def given_config(config: object) -> CCDConfig:
+    """The configuration that a function has been given.
+
+    Args:
+        config: what it has been given.
+
+    Raises:
+        ConfigError: If it is something else, such as RecBole's Config or a dictionary.
+    """
+    if isinstance(config, CCDConfig):
+        return config
+    kind = f"{type(config).__module__}.{type(config).__qualname__}".removeprefix("builtins.")
+    raise ConfigError(
+        f"config is a {kind}; give a recbole_ccd.CCDConfig, such as CCDConfig(config_dict={{'epochs': 10}})"
+    )

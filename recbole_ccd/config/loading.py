@@ -42,8 +42,8 @@ from recbole_ccd.config.plugins import (
     own_settings,
     plugged,
 )
-from recbole_ccd.config.reading import ConfigLoader, merged
-from recbole_ccd.config.sources import read_layers
+from recbole_ccd.config.reading import ConfigLoader, merged, plain_keys
+from recbole_ccd.config.sources import Layer, read_layers
 from recbole_ccd.config.strict import (
     check_ablated,
     check_ablation,
@@ -52,7 +52,7 @@ from recbole_ccd.config.strict import (
     teacher_settings,
 )
 from recbole_ccd.config.unused import check_effects
-from recbole_ccd.config.values import check_settings
+from recbole_ccd.config.values import check_each, check_together
 from recbole_ccd.errors import ConfigError
 
 # Keys without a default that RecBole's programs accept.
@@ -60,6 +60,26 @@ _EXTRA_KEYS = frozenset(
     {"model", "dataset", "nproc", "ip", "port", "world_size", "group_offset"}
     | {"valid_neg_sample_args", "test_neg_sample_args"}
 )
+_ASSIGNED = "assignment"
+# settings that others have been derived from
+_DECIDING = frozenset(
+    {
+        *(
+            "model",
+            "dataset",
+            "data_path",
+            "strategy",
+            "base",
+            "preset",
+            "ablation",
+            "strategy_args",
+            "plugins",
+        ),
+        *("teacher_models", "teacher_args", "use_gpu", "gpu_id", "eval_args", "train_neg_sample_args"),
+    }
+)
+# what RecBole makes lists of
+_LISTED = ("metrics", "topk")
 # the folder in which RecBole ships DEFAULT_DATASET
 _SHIPPED = "dataset_example"
 
@@ -190,8 +210,9 @@ class LoadedConfig(Config):
         settings = merged(defaults, self.external_config_dict)
         nullable = yaml_keys(recbole_properties_dir() / "dataset" / "sample.yaml") | {"dataloaders_save_path"}
         losses = plugged(self._plugins, USER_LOSSES)
-        check_settings(settings, self.internal_config_dict, nullable, self._source, losses)
-        self._check_effects(settings)
+        self._nullable = nullable
+        check_each(settings, self.internal_config_dict, nullable, self._source, losses)
+        self.check_fit(settings)
         if settings.get("teacher_models"):
             self._check_teacher(settings)
         if settings["strategy"] in ALWAYS_TAUGHT:
@@ -199,17 +220,55 @@ class LoadedConfig(Config):
             settings["base"] = "distilled"
         return settings
 
-    def _check_effects(self, settings: Mapping[str, Any]) -> None:
+    def check_fit(self, settings: Mapping[str, Any]) -> None:
+        """Looks at what must fit each other.
+
+        Args:
+            settings: all settings.
+
+        Raises:
+            ConfigError: If something does not, or a key of the user's has no effect.
+        """
+        check_together(settings, self._source)
         settings = {**settings, "model": documented(self.model_class)}
         check_effects(settings, self.external_config_dict, self.internal_config_dict, self._source)
 
+    def check_assigned(self, key: str, value: Any) -> Any:
+        """Looks at a setting that is assigned after the beginning.
+
+        Args:
+            key: the key.
+            value: its value.
+
+        Returns:
+            The value in plain objects.
+
+        Raises:
+            ConfigError: If the key is unknown, the value impossible, or other settings follow from it.
+        """
+        layer = Layer(_ASSIGNED, plain_keys({key: value}, _ASSIGNED))
+        if key in _DECIDING:
+            raise ConfigError(
+                f"{key} cannot be assigned, as other settings follow from it; give it to "
+                f"CCDConfig(config_dict={{'{key}': ...}})"
+            )
+        self._check_layers([layer], self.final_config_dict.get("teacher_models"))
+        losses = plugged(self._plugins, USER_LOSSES)
+        check_each(layer.values, self.internal_config_dict, self._nullable, lambda _: _ASSIGNED, losses)
+        self._layers.append(layer)
+        one = key in _LISTED and not isinstance(layer.values[key], list)
+        return [layer.values[key]] if one else layer.values[key]
+
     def _check_known(self, teachers: Any) -> None:
+        self._check_layers(self._layers, teachers)
+
+    def _check_layers(self, layers: Sequence[Layer], teachers: Any) -> None:
         named = teachers if isinstance(teachers, list) else []
         known = set(self.internal_config_dict) | strategy_keys() | _EXTRA_KEYS | all_own_keys(self._plugins)
         known |= {key for keys in self.parameters.values() for key in keys}
         # the first is read by nothing in RecBole, the second is derived from the model
         known -= {"config_file", "MODEL_TYPE"}
-        for layer in self._layers:
+        for layer in layers:
             check_keys(layer, known, self.model, [name for name in named if isinstance(name, str)])
 
     def _check_teacher(self, settings: dict[str, Any]) -> None:

@@ -80,6 +80,17 @@ def _said_to_be_none(layer: Layer) -> list[str]:
     return [key for key in _OPTIONAL_FILES if layer.values.get(key) == NOTHING]
 
 
+def argument_list(arguments: Iterable[str] | None) -> list[str]:
+    """The arguments as a list; None is none.
+
+    Raises:
+        ConfigError: If they are one piece of text.
+    """
+    if isinstance(arguments, str):
+        raise ConfigError(f"argv is the text {one_line(repr(arguments))}; give a list of arguments")
+    return list(map(str, arguments or ()))
+
+
 def parse_arguments(arguments: Iterable[str]) -> dict[str, Any]:
     """Reads ``--key=value`` arguments; ``--a.b=value`` sets key ``b`` of dictionary ``a``.
 
@@ -94,9 +105,7 @@ def parse_arguments(arguments: Iterable[str]) -> dict[str, Any]:
     """
     values: dict[str, Any] = {}
     seen: dict[str, str] = {}
-    if isinstance(arguments, str):
-        raise ConfigError(f"argv is the text {one_line(repr(arguments))}; give a list of arguments")
-    for argument in map(str, arguments):
+    for argument in argument_list(arguments):
         key, equals, text = argument[2:].partition("=")
         if not argument.startswith("--") or not equals or not all(key.split(".")):
             shown = one_line(repr(argument))
@@ -146,9 +155,15 @@ def parse_value(path: str, text: str) -> Any:
 
 
 def file_list(files: Sequence[str | Layer] | str | None) -> list[str | Layer]:
-    """Config files as a list; one string may name several, separated by spaces, as RecBole has it."""
+    """Config files as a list; one string may name several, separated by spaces, as RecBole has it.
+
+    Raises:
+        ConfigError: If there is something else among them.
+    """
     if not files:
         return []
     if isinstance(files, str):
         return list(files.split())
+    if not isinstance(files, Iterable) or not all(isinstance(f, str | os.PathLike | Layer) for f in files):
+        raise ConfigError(f"config_file_list is {one_line(repr(files))}; give a list of YAML files")
     return [file if isinstance(file, Layer) else os.fspath(file) for file in files]

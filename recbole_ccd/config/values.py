@@ -16,14 +16,14 @@ from recbole_ccd.errors import ConfigError, one_line
 BLOCK_PARTS = ("train", "valid", "test")
 
 
-def check_settings(
+def check_each(
     settings: Mapping[str, Any],
     defaults: Mapping[str, Any],
     nullable: frozenset[str],
     source_of: Callable[[str], str],
     more_losses: Iterable[str] = (),
 ) -> None:
-    """Checks the settings of a run, each by itself and then together.
+    """Checks the settings of a run, each by itself.
 
     Args:
         settings: all settings.
@@ -44,6 +44,18 @@ def check_settings(
             if isinstance(value, Mapping) and part in value:
                 path = f"{key}.{part}"
                 check_value(path, value[part], nested, source_of(path))
+
+
+def check_together(settings: Mapping[str, Any], source_of: Callable[[str], str]) -> None:
+    """Checks those settings of a run that must fit each other.
+
+    Args:
+        settings: all settings, each of them possible.
+        source_of: where a key (or dotted keys) was set.
+
+    Raises:
+        ConfigError: If two do not.
+    """
     _check_block_files(settings, source_of)
     _check_columns(settings, source_of)
     _check_candidates(settings, source_of)

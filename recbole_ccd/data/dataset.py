@@ -13,6 +13,7 @@ from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 from recbole.utils import FeatureSource, FeatureType
 
+from recbole_ccd.config import given_config
 from recbole_ccd.data.atomic import check_ids, check_label, read_header, unreadable
 from recbole_ccd.data.cut import (
     DROPPED,
@@ -62,7 +63,7 @@ class IncrementalDataset(Dataset):
             DataError: a file is missing or cannot be cut into the blocks asked for.
         """
         self._known: dict[str, int] = {}
-        self._check_files(config)
+        self._check_files(given_config(config))
         try:
             super().__init__(config)
             self._change_feat_format()

@@ -16,6 +16,7 @@ from recbole_ccd.config.plugins import KEY as PLUGINS
 from recbole_ccd.data.interactions import Interactions
 from recbole_ccd.data.kept import KeptStream
 from recbole_ccd.errors import CCDError, ConfigError, RunError, one_line
+from recbole_ccd.files import given_path
 from recbole_ccd.model.scoring import scores_pairs_only
 from recbole_ccd.model.teacher import ordering_rows
 from recbole_ccd.ranking.topk import ScoreFn
@@ -46,7 +47,7 @@ def load_student(run_dir: str | os.PathLike[str], role: str = "student") -> Serv
         ConfigError: there is no such role.
         RunError: the folder is no run directory, or what is needed is not there, damaged or foreign.
     """
-    folder = Path(run_dir)
+    folder = given_path("run_dir", run_dir)
     if role not in _ROLES:
         raise ConfigError(f"role is {role!r}; give one of: {', '.join(_ROLES)}")
     manifest = _manifest(folder)

@@ -3,7 +3,16 @@
 import os
 from unittest.mock import patch
 
-from recbole_ccd import CCDConfig, Comparison, StreamResult, compare, resume, run_ccd, write_report
+from recbole_ccd import (
+    CCDConfig,
+    Comparison,
+    StreamResult,
+    compare,
+    create_stream,
+    resume,
+    run_ccd,
+    write_report,
+)
 from recbole_ccd.files import load_tensors
 from recbole_ccd.parallel.ray_workers import RayWorkers
 from recbole_ccd.state import RunDirectory
@@ -112,7 +121,18 @@ def nobody_at(address):
 
 
 # what only the Python API can be given
+def assign(key, value):
+    CCDConfig()[key] = value
+
+
 PYTHON_CASES = {
+    "configuration-of-recbole": lambda _: create_stream({"epochs": 3}),
+    "assigned-value": lambda _: assign("learning_rate", -1),
+    "assigned-key": lambda _: assign("embeding", 3),
+    "assigned-too-late": lambda _: assign("strategy", "static"),
+    "assigned-attribute": lambda _: setattr(CCDConfig(), "epochs", 3),
+    "folder-no-path": lambda _: resume({"epochs": 3}),
+    "arguments-as-text": lambda _: run_ccd(argv="--epochs=3"),
     "settings-no-dictionary": lambda folder: CCDConfig(config_dict=3),
     "setting-key-no-text": lambda folder: CCDConfig(config_dict={1: 2}),
     "foreign-run-directory": lambda folder: resume(folder),
