@@ -34,7 +34,7 @@ DERIVED_KEYS = frozenset(
         "test_neg_sample_args",
     }
 )
-_CHECKPOINTS = "checkpoint_dir"
+_CHECKPOINTS, _NEGATIVES = "checkpoint_dir", "train_neg_sample_args"
 
 
 class CCDConfig(LoadedConfig):
@@ -78,7 +78,12 @@ class CCDConfig(LoadedConfig):
             value = self.check_assigned(key, value)
             # members are built from the user's settings, and a later assignment is one of them
             self.external_config_dict[key] = copy.deepcopy(value)
+        if key == _NEGATIVES and value is not None:
+            value = merged(self.internal_config_dict[key] or {}, value)
         super().__setitem__(key, value)
+        if key == _NEGATIVES:
+            # what None stands for, as at the beginning
+            self._set_train_neg_sample_args()
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Refuses ``config.key = value``, which RecBole takes without a word and never reads.

@@ -75,7 +75,7 @@ _DECIDING = frozenset(
             "strategy_args",
             "plugins",
         ),
-        *("teacher_models", "teacher_args", "use_gpu", "gpu_id", "eval_args", "train_neg_sample_args"),
+        *("teacher_models", "teacher_args", "use_gpu", "gpu_id", "eval_args"),
     }
 )
 # what RecBole makes lists of

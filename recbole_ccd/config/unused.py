@@ -117,7 +117,11 @@ CONDITIONS: dict[str, tuple[Condition, ...]] = {
     "block_ratios": (_CUT_BY_FILES, _CUT_BY_MOMENTS),
     "block_boundaries": (_CUT_BY_FILES,),
     "parallel_workers": (
-        Condition(lambda settings: settings.get("parallel") is None, "without parallel", "set parallel: ray"),
+        Condition(
+            lambda settings: settings.get("parallel") is None,
+            "without parallel",
+            "set parallel: ray, or make it None",
+        ),
     ),
     "wandb_project": (
         Condition(lambda settings: not settings.get("log_wandb"), "without log_wandb", "set log_wandb: True"),

@@ -49,6 +49,9 @@ def test_an_assignment_is_looked_at(key, value, shown):
     assert shown in assigned(key, value, CCDConfig().for_stage("base"))
 
 
+NO_NEGATIVES = {"train_neg_sample_args": None}
+
+
 def test_an_assignment_that_is_possible():
     config = CCDConfig()
     for key, value, found in [
@@ -60,6 +63,10 @@ def test_an_assignment_that_is_possible():
     ]:
         config[key] = value
         assert config[key] == found and type(config[key]) is type(found)
+    config["train_neg_sample_args"] = {"sample_num": 2}
+    assert config["train_neg_sample_args"]["sample_num"] == 2
+    config["train_neg_sample_args"] = None
+    assert config["train_neg_sample_args"] == CCDConfig(config_dict=NO_NEGATIVES)["train_neg_sample_args"]
     assert config.for_member(0)["topk"] == [20] and config.metric_names() == ["recall@20"]
     assert CCDConfig.from_dict(config.to_dict())["stability_ema"] == [0.5, 0.9]
 

@@ -208,7 +208,7 @@ BESIDE = [
     ({**FILES, "block_ratios": [0.5, 0.5]}, "block_ratios", "leave one of them out"),
     ({**FILES, "block_boundaries": [5, 6]}, "block_boundaries", "leave one of them out"),
     ({"block_ratios": [0.5, 0.5], "block_boundaries": [5]}, "block_ratios", "leave one of them out"),
-    ({"parallel_workers": 3}, "parallel_workers", "set parallel: ray"),
+    ({"parallel_workers": 3}, "parallel_workers", "set parallel: ray, or"),
     ({"wandb_project": "mine"}, "wandb_project", "set log_wandb: True"),
     ({"model": "BPR", "teacher_models": ["BPR"], "require_pow": True}, "require_pow", "leave it out"),
 ]
