@@ -11,6 +11,8 @@ from pathlib import Path
 
 import yaml
 
+from recbole_ccd.config.unused import CONDITIONS, NEVER_READ
+
 HERE = Path(__file__).parent
 PROPERTIES = HERE.parent / "properties"
 PAGE = HERE / "options.md"
@@ -32,10 +34,14 @@ preset, `strategy_args`, ablation), your files in order, `config_dict`, the comm
 merged key by key: `--teacher_args.embedding_size=32` leaves the rest of `teacher_args` as it is. `~` is
 None. On the command line a list is `"--topk=[20, 50]"`, in quotes if there are spaces in it, and several
 files are `"--config_files=a.yaml b.yaml"`. RecBole's keys that do not stand here keep RecBole's meaning and
-default, but for those of what it writes itself (`checkpoint_dir`, `save_dataset`, `save_dataloaders`) and
-`repeatable`, which nothing here reads; unknown keys and impossible values are [errors](errors.md). Keys of
-one model (`n_layers`, `mlp_hidden_size` …) are in RecBole's documentation of that model: given plainly they
-are the student's, under `teacher_args` the members'.
+default, but for [some that have no effect here](#keys-of-recbole-that-have-no-effect-here) and are refused;
+so are unknown keys and impossible values ([errors](errors.md)). Keys of one model (`n_layers`,
+`mlp_hidden_size` …) are in RecBole's documentation of that model: given plainly they are the student's,
+under `teacher_args` the members'.
+
+Numbers are decimal. A key of text (`data_path`, `run_dir`, `field_separator` …) takes what stands behind `=`
+as it is, `#` and quotes with it; `~` alone is None. In a file its words are text even if they look like
+numbers, as are columns and tokens.
 """
 PER_STAGE = """\
 Each of RecBole's keys of training below can be set for one stage by putting the stage before it. `~`, the
@@ -230,6 +236,27 @@ def presets() -> list[str]:
     return lines
 
 
+def without_effect() -> list[str]:
+    """The keys that are refused when they are set, and what to do instead."""
+    lines = [
+        "## Keys of RecBole that have no effect here",
+        "",
+        "Setting one is refused, unless to RecBole's default or to what is done anyway, so that RecBole's",
+        "own files can be given.",
+        "",
+        "| key | why | instead |",
+        "|---|---|---|",
+    ]
+    lines += [
+        f"| `{key}` | {cell(unused.reason)} | {cell(unused.remedy)} |" for key, unused in NEVER_READ.items()
+    ]
+    lines += ["", "The same beside others:", "", "| key | has no effect | instead |", "|---|---|---|"]
+    for key, conditions in CONDITIONS.items():
+        for condition in conditions:
+            lines.append(f"| `{key}` | {cell(condition.reason)} | {cell(condition.remedy)} |")
+    return [*lines, ""]
+
+
 def page() -> str:
     """The whole page."""
     learning = sections(PROPERTIES / "learning.yaml")
@@ -250,6 +277,7 @@ def page() -> str:
         ablations(),
         small_files("dataset", "Data sets", "What is set where `--dataset` has this name."),
         presets(),
+        without_effect(),
     ]
     text = "\n".join(line for part in parts for line in part)
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"

@@ -137,7 +137,7 @@ def resume_comparison(
         runs.append(Variant(str(entry["label"]), folder, config))
     found = {run.folder: finished_result(top / run.folder, run.config) for run in runs}
     results = {folder: result for folder, result in found.items() if result is not None}
-    with resumable(top), RunLock(top):
+    with resumable(top), RunLock(top), told_in_one_line(top, lambda: "the comparison"):
         # in the order in which they are followed, since the stream of the first is kept
         unfinished = [run for run in _in_order(runs) if run.folder not in results]
         checked = check_all(unfinished, top, make_stream)

@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, NamedTuple
 import torch
 from torch import Tensor
 
-from recbole_ccd.errors import RunError
+from recbole_ccd.errors import ConfigError, RunError
 
 try:
     import fcntl
@@ -322,3 +322,18 @@ def _compact(tensor: Tensor) -> Tensor:
 def first_line(error: Exception) -> str:
     """The first line of an error's text, or its kind where it has none."""
     return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def given_path(name: str, value: object) -> Path:
+    """The path that a function has been given.
+
+    Args:
+        name: the argument, for the message.
+        value: what it has been given.
+
+    Raises:
+        ConfigError: If it is no path.
+    """
+    if isinstance(value, str | os.PathLike):
+        return Path(value)
+    raise ConfigError(f"{name} is a {type(value).__name__}; give a path")

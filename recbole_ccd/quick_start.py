@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from recbole_ccd.comparing import begin_comparison, check_all, follow_all, resume_comparison, top_of
 from recbole_ccd.compat import check_working_folder
-from recbole_ccd.config import CCDConfig, expand, refuse_lists
+from recbole_ccd.config import CCDConfig, expand, given_config, refuse_lists
 from recbole_ccd.data.dataset import IncrementalDataset
 from recbole_ccd.data.stream import BlockStream
 from recbole_ccd.door import at_the_door
 from recbole_ccd.errors import RunError
 from recbole_ccd.evaluation.comparison import Comparison
 from recbole_ccd.evaluation.result import StreamResult
+from recbole_ccd.faults import told_in_one_line
+from recbole_ccd.files import given_path
 from recbole_ccd.parallel import workers_of
 from recbole_ccd.runs import (
     begun,
@@ -53,8 +55,10 @@ def create_stream(config: CCDConfig) -> BlockStream:
         config: the run's configuration.
 
     Raises:
+        ConfigError: it is no CCDConfig, or assignments to it do not fit.
         DataError: the data cannot be used; the message names file and remedy.
     """
+    config = given_config(config).check()
     with at_the_door(f"the data of {config['dataset']}"):
         return BlockStream(config, IncrementalDataset(config))
 
@@ -68,8 +72,11 @@ def create_strategy(
         config: the run's configuration.
         run_directory: where its results go, made before the stream is run; None keeps them in memory.
         base_models: models of the base block that runs of the same seed share; None trains its own.
+
+    Raises:
+        ConfigError: it is no CCDConfig, or assignments to it do not fit.
     """
-    return strategy_of(config, run_directory, base_models)
+    return strategy_of(given_config(config).check(), run_directory, base_models)
 
 
 @at_the_door(_GIVEN)
@@ -190,7 +197,8 @@ def compare(
     check_vacant(top)
     checked = check_all(runs, top, create_stream)
     check_working_folder()
-    with workers_of(runs[0].config), RunLock(create_folder(top)):
+    told = told_in_one_line(top, lambda: "the comparison")
+    with workers_of(runs[0].config), RunLock(create_folder(top)), told:
         manifest = begin_comparison(runs, top, checked.data)
         return follow_all(runs, top, manifest, checked, {}, create_stream, stop)
 
@@ -232,7 +240,7 @@ def tune(
     Raises:
         CCDError: bad input, before any long work; or no trial could be finished.
     """
-    space = read_space(os.fspath(params_file))
+    space = read_space(os.fspath(given_path("params_file", params_file)))
     trials = plan(space, algorithm, n_trials, model, dataset, config_file_list, config_dict, argv)
     return begin_search(space, algorithm, trials, create_stream, stop)
 
@@ -253,7 +261,7 @@ def _resumed(
     kind: str | None = None,
 ) -> StreamResult | Comparison | SearchResult:
     """Goes on with what a folder holds; where a kind is given, with nothing else."""
-    folder, sources = Path(run_dir), (config_file_list, config_dict, argv)
+    folder, sources = given_path("run_dir", run_dir), (config_file_list, config_dict, argv)
     with at_the_door(f"the run directory {folder}"):
         return _gone_on_with(folder, sources, stop, kind)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_ccd.errors import RunError, one_line
-from recbole_ccd.files import atomic_write
+from recbole_ccd.files import atomic_write, given_path
 from recbole_ccd.state import RunDirectory
 
 REPORT = "report.html"
@@ -31,7 +31,7 @@ def write_report(run_dir: str | os.PathLike[str]) -> Path:
     Raises:
         RunError: There is no result, it cannot be read, or the page cannot be written.
     """
-    directory = RunDirectory(run_dir)
+    directory = RunDirectory(given_path("run_dir", run_dir))
     name = next((name for name in (COMPARISON, RESULT) if os.path.isfile(directory.path / name)), None)
     if name is None:
         raise RunError(

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recbole_ccd.config import CCDConfig
-from recbole_ccd.config.sources import merged, read_layers
+from recbole_ccd.config.reading import merged
+from recbole_ccd.config.sources import argument_list, read_layers
 from recbole_ccd.data.stream import BlockStream
 from recbole_ccd.errors import ConfigError, RunError, one_line
 from recbole_ccd.evaluation.result import StreamResult
@@ -79,7 +80,7 @@ def split_key(
     Raises:
         ConfigError: If it is empty, or there are two.
     """
-    arguments, start = list(map(str, argv or ())), f"--{key}="
+    arguments, start = argument_list(argv), f"--{key}="
     given = list(dict.fromkeys(text.removeprefix(start) for text in arguments if text.startswith(start)))
     if len(given) > 1:
         raise ConfigError(
@@ -148,7 +149,7 @@ def reconfigured(
             f"--{KEY}={named} once more"
         )
     arguments = [text for text in map(str, argv or ()) if not text.startswith(_FILES)]
-    config = CCDConfig.from_dict(merged(recorded, *(layer.values for layer in layers)), arguments)
+    config = CCDConfig.from_dict(recorded, arguments, merged(*(layer.values for layer in layers)))
     check_settings(folder, settings or settings_of(recorded), settings_of(config.to_dict()))
     return config
 

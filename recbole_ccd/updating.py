@@ -23,6 +23,7 @@ from recbole_ccd.door import at_the_door
 from recbole_ccd.errors import ConfigError, DataError, RunError, one_line
 from recbole_ccd.evaluation.result import StreamResult
 from recbole_ccd.faults import told_in_one_line
+from recbole_ccd.files import given_path
 from recbole_ccd.runs import (
     begun,
     execute,
@@ -87,7 +88,7 @@ def update(
         CCDError: the run cannot be updated, or the new block not be used, before anything is changed; or
             what went wrong in training.
     """
-    folder = Path(run_dir)
+    folder = given_path("run_dir", run_dir)
     _updatable(folder)
     if cycle not in CYCLES:
         raise ConfigError(f"cycle is {one_line(repr(cycle))}; give one of: {', '.join(CYCLES)}")

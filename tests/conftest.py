@@ -150,7 +150,14 @@ def make_config(tiny_folder):
 
     def make(model="LightGCN", dataset="tiny", data_path=None, **keys):
         settings = {**SMALL, **SMALL_CCD, "data_path": str(data_path or tiny_folder), **keys}
-        return CCDConfig(model, dataset, config_dict=settings)
+        if {"block_boundaries", "benchmark_filename"} & keys.keys() and "block_ratios" not in keys:
+            del settings["block_ratios"]
+        # nobody sets it but the place of a run
+        checkpoints = settings.pop("checkpoint_dir", None)
+        config = CCDConfig(model, dataset, config_dict=settings)
+        if checkpoints is not None:
+            config["checkpoint_dir"] = checkpoints
+        return config
 
     return make
 

@@ -1,7 +1,6 @@
 """What no check has foreseen ends in one line before training, and in a traceback after its beginning."""
 
 import pytest
-from recbole_ccd.trainer import StageTrainer
 
 import recbole_ccd.quick_start
 import recbole_ccd.serving.command
@@ -12,6 +11,7 @@ from recbole_ccd.data.dataset import IncrementalDataset
 from recbole_ccd.door import DEBUG, at_the_door, training_begins
 from recbole_ccd.errors import ConfigError
 from recbole_ccd.strategy.static import Static
+from recbole_ccd.trainer import StageTrainer
 from tests.conftest import SMALL, SMALL_CCD
 
 KEYS = {**SMALL, **SMALL_CCD, "model": "BPR", "dataset": "tiny", "strategy": "static", "base": "plain"}

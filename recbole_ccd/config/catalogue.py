@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import importlib
 import inspect
@@ -13,11 +12,13 @@ from types import MappingProxyType
 from typing import Any
 
 import recbole
+from recbole.config import Config
 from recbole.model.abstract_recommender import AbstractRecommender
 from recbole.utils import ModelType, dataset_arguments, get_model
 
 from recbole_ccd.config.checks import STAGE_KEYS
-from recbole_ccd.config.sources import merged, read_yaml
+from recbole_ccd.config.names import suggestion
+from recbole_ccd.config.reading import merged, read_yaml
 from recbole_ccd.errors import ConfigError, one_line
 
 DEFAULT_MODEL = "LightGCN"
@@ -71,9 +72,18 @@ def recbole_properties_dir() -> Path:
 
 def general_keys() -> frozenset[str]:
     """Keys of RecBole's and our ``overall.yaml`` and of RecBole's data set sample."""
+    return frozenset().union(*map(yaml_keys, _general_files()))
+
+
+def _general_files() -> tuple[Path, ...]:
     theirs = recbole_properties_dir()
-    files = (theirs / "overall.yaml", theirs / "dataset" / "sample.yaml", properties_dir() / "overall.yaml")
-    return frozenset().union(*map(yaml_keys, files))
+    return theirs / "overall.yaml", theirs / "dataset" / "sample.yaml", properties_dir() / "overall.yaml"
+
+
+def defaults_of_files(key: str) -> list[Any]:
+    """The defaults that a key has, in RecBole's and our general files and in those of the models."""
+    files = [*_general_files(), *(file for model in general_models() for file in _model_files(model))]
+    return [properties(file)[key] for file in files if key in properties(file)]
 
 
 def model_keys(model: str) -> frozenset[str]:
@@ -148,19 +158,18 @@ def model_class(name: object, source: str) -> type[AbstractRecommender]:
     if inspect.isclass(name):
         found = name
     elif not isinstance(name, str):
-        raise ConfigError(
-            f"model is {one_line(repr(name))} ({source}), which is no name; give a model's name"
-        )
+        shown = f"a {type(name).__name__}" if isinstance(name, (Config, Mapping)) else one_line(repr(name))
+        raise ConfigError(f"model is {shown} ({source}), which is no name; give a model's name")
     elif name in _OWN_MODELS:
         found = getattr(importlib.import_module(_OWN_MODELS[name]), name)
     else:
         try:
             found = get_model(name)
         except (ValueError, AttributeError, ImportError):
-            close = nearest(name, general_models())
-            raise ConfigError(
-                f"unknown model '{one_line(name)}' ({source}); did you mean '{close}'?"
-            ) from None
+            remedy = suggestion(
+                name, general_models(), f"choose a general recommender such as {DEFAULT_MODEL}"
+            )
+            raise ConfigError(f"unknown model '{one_line(name)}' ({source}); {remedy}") from None
     kind = getattr(found, "type", None)
     if kind not in _ACCEPTED_TYPES:
         shown = kind.name.lower() if isinstance(kind, ModelType) else "unknown"
@@ -188,14 +197,3 @@ def choose(key: str, value: object, source: str, more: Iterable[str] = ()) -> st
         return value
     remedy = f"choose one of: {', '.join(known)}" if known else "leave it out, as there is none to choose"
     raise ConfigError(f"unknown {key} {one_line(repr(value))} ({source}); {remedy}")
-
-
-def similar(word: str, known: str) -> bool:
-    """Whether a word may be a slip of the pen for a known one."""
-    return bool(difflib.get_close_matches(word.lower(), [known.lower()], n=1))
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """The known word that is most like ``word``."""
-    by_lower = {entry.lower(): entry for entry in sorted(known)}
-    return by_lower[difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.0)[0]]

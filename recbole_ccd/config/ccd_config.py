@@ -10,15 +10,16 @@ from typing import Any
 from recbole_ccd.config.catalogue import documented, model_defaults, model_keys
 from recbole_ccd.config.checks import STAGE_KEYS, STAGES
 from recbole_ccd.config.loading import LoadedConfig
-from recbole_ccd.config.sources import merged, writable
+from recbole_ccd.config.reading import merged, writable
 from recbole_ccd.config.strict import member_keys
+from recbole_ccd.config.unused import POWER_MODELS
 from recbole_ccd.config.values import metric_names
 from recbole_ccd.errors import ConfigError
 from recbole_ccd.registry import own_settings
 
 __all__ = ["DERIVED_KEYS", "STAGES", "STAGE_KEYS", "CCDConfig"]
 
-# What RecBole computes; it is in a Config but nobody can set it.
+# What RecBole computes, or the place of a run decides; it is in a Config but nobody can set it.
 DERIVED_KEYS = frozenset(
     {
         "MODEL_TYPE",
@@ -27,11 +28,13 @@ DERIVED_KEYS = frozenset(
         "device",
         "single_spec",
         "local_rank",
+        "checkpoint_dir",
         "valid_metric_bigger",
         "valid_neg_sample_args",
         "test_neg_sample_args",
     }
 )
+_CHECKPOINTS, _NEGATIVES = "checkpoint_dir", "train_neg_sample_args"
 
 
 class CCDConfig(LoadedConfig):
@@ -59,10 +62,54 @@ class CCDConfig(LoadedConfig):
     _unstaged: dict[str, Any] | None = None
 
     def __setitem__(self, key: str, value: Any) -> None:
-        # members are built from the user's settings, and a later assignment is one of them
-        if key in self and key not in DERIVED_KEYS | {"model", "dataset", "data_path"}:
+        """Sets a key, which is looked at as it is at the beginning.
+
+        What must fit other settings is looked at when the configuration is used (:meth:`check`), as several
+        may be assigned one after the other.
+
+        Args:
+            key: the key.
+            value: its value; it is copied.
+
+        Raises:
+            ConfigError: If the key is unknown, the value impossible, or other settings follow from it.
+        """
+        if key not in DERIVED_KEYS:
+            value = self.check_assigned(key, value)
+            # members are built from the user's settings, and a later assignment is one of them
             self.external_config_dict[key] = copy.deepcopy(value)
+        if key == _NEGATIVES and value is not None:
+            value = merged(self.internal_config_dict[key] or {}, value)
         super().__setitem__(key, value)
+        if key == _NEGATIVES:
+            # what None stands for, as at the beginning
+            self._set_train_neg_sample_args()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Refuses ``config.key = value``, which RecBole takes without a word and never reads.
+
+        Args:
+            name: the attribute.
+            value: its value.
+
+        Raises:
+            ConfigError: If it is a key.
+        """
+        if name in self.__dict__.get("final_config_dict", ()):
+            raise ConfigError(f"config.{name} cannot be set; write config['{name}'] = ...")
+        super().__setattr__(name, value)
+
+    def check(self) -> CCDConfig:
+        """Looks at what must fit each other, after assignments.
+
+        Returns:
+            Itself.
+
+        Raises:
+            ConfigError: If something does not.
+        """
+        self.check_fit(self.final_config_dict)
+        return self
 
     def for_stage(self, stage: str) -> CCDConfig:
         """The settings of one stage: those with the stage's prefix that are not None replace the plain ones.
@@ -123,6 +170,8 @@ class CCDConfig(LoadedConfig):
         model = members[index]
         students = model_keys(documented(self.model_class)) | set(own_settings(self.model_class))
         students |= {"model", "dataset"}
+        if model not in POWER_MODELS:
+            students |= {"require_pow"}
         run = {key: value for key, value in self.external_config_dict.items() if key not in students}
         shared = {key: value for key, value in self["teacher_args"].items() if key not in members}
         own = merged(shared, self["teacher_args"].get(model) or {})
@@ -130,6 +179,7 @@ class CCDConfig(LoadedConfig):
         # the model's defaults once more, as a strategy or a data set may have set them for the student
         settings = merged(run, model_defaults(model), own)
         member = type(self)(model, self.dataset, config_dict=settings)
+        member[_CHECKPOINTS] = self[_CHECKPOINTS]
         return member.for_stage(self._stage) if self._stage else member
 
     def per_block(self, key: str, block: int) -> Any:
@@ -166,14 +216,41 @@ class CCDConfig(LoadedConfig):
         return values
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any], argv: Sequence[str] | None = None) -> CCDConfig:
+    def from_dict(
+        cls,
+        values: Mapping[str, Any],
+        argv: Sequence[str] | None = None,
+        config_dict: Mapping[str, Any] | None = None,
+    ) -> CCDConfig:
         """The configuration whose :meth:`to_dict` gave ``values``; what is derived is derived anew.
 
         Args:
             values: the settings.
             argv: arguments that go over them.
+            config_dict: settings that lie between the two.
 
         Raises:
             ConfigError: As the constructor does.
         """
-        return cls(config_dict={key: v for key, v in values.items() if key not in DERIVED_KEYS}, argv=argv)
+        kept = {key: value for key, value in values.items() if key not in DERIVED_KEYS}
+        config = cls(config_dict=merged(kept, config_dict or {}), argv=argv)
+        if _CHECKPOINTS in values:
+            config[_CHECKPOINTS] = values[_CHECKPOINTS]
+        return config
+
+
+def given_config(config: object) -> CCDConfig:
+    """The configuration that a function has been given.
+
+    Args:
+        config: what it has been given.
+
+    Raises:
+        ConfigError: If it is something else, such as RecBole's Config or a dictionary.
+    """
+    if isinstance(config, CCDConfig):
+        return config
+    kind = f"{type(config).__module__}.{type(config).__qualname__}".removeprefix("builtins.")
+    raise ConfigError(
+        f"config is a {kind}; give a recbole_ccd.CCDConfig, such as CCDConfig(config_dict={{'epochs': 10}})"
+    )

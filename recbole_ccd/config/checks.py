@@ -91,6 +91,10 @@ def _are_lists(value: Any) -> bool:
     return isinstance(value, dict) and all(v == [] or words.accepts(v) for v in value.values())
 
 
+def _are_names(value: Any) -> bool:
+    return isinstance(value, dict) and all(text().accepts(v) for v in value.values())
+
+
 def _are_columns(value: Any) -> bool:
     if not isinstance(value, dict) or not value.get("inter"):
         return False
@@ -109,17 +113,26 @@ _ALL_FULL = {"valid": "full", "test": "full"}
 _ALL_RANKED = {"distribution": "uniform", "sample_num": "none"}
 _WHOLE_RANKING = Check("nothing: all known items are ranked", lambda v: v is None or v == _ALL_RANKED)
 _BOUNDS = re.compile(r"[\[(]([^,]+),([^,]+)[\])]")
-_INTERVAL = Check("an interval as text, such as '[5,inf)'", _is_interval)
-_SEPARATOR = Check("one or more characters", lambda v: isinstance(v, str) and v != "")
+_INTERVAL = Check("an interval as text, such as '[5,inf)'", _is_interval, True, True)
+_COLUMNS = Check("lists of columns by file suffix", _are_lists, True)
+_SEPARATOR = Check("one or more characters", lambda v: isinstance(v, str) and v != "", True, True)
 # pandas takes several characters for a regular expression
 _FIELD_SEPARATOR = Check(
     r"one character that is no quote mark and no line end, or several without any of .^$*+?{}[]()|\\",
     lambda v: isinstance(v, str) and bool(re.fullmatch(r'[^"\r\n\0]|[^"\r\n\0.^$*+?{}\[\]()|\\]+', v)),
+    True,
+    True,
 )
 # a number of 64 bits has no more than 17 that count; far beyond it rounding overflows
 _DIGITS = integer(1, 100)
 _LOGGED = Check("False, or install wandb", lambda v: v is False or (v is True and _has("wandb")))
-_PARALLEL = Check("~, or ray if that is installed", lambda v: v is None or (v == "ray" and _has("ray")))
+_PARALLEL = Check(
+    "~, or ray if that is installed", lambda v: v is None or (v == "ray" and _has("ray")), True, True
+)
+_DEVICES = Check("device numbers as text", lambda v: isinstance(v, str) or _COUNT.accepts(v), True, True)
+_NO_WORKER = Check(
+    "0, as data are not loaded by processes of their own", lambda v: _COUNT.accepts(v) and v == 0
+)
 _CLIPPED = Check("at least {max_norm: number}", lambda v: isinstance(v, dict) and "max_norm" in v)
 
 CHECKS: dict[str, Check] = {
@@ -129,11 +142,10 @@ CHECKS: dict[str, Check] = {
     "parallel": _PARALLEL,
     "parallel_workers": optional(integer(1)),
     "seed": integer(0, 2**32 - 1),
-    "gpu_id": Check("device numbers as text", lambda v: isinstance(v, str) or _COUNT.accepts(v)),
-    "worker": integer(0, 0),
+    "gpu_id": _DEVICES,
+    "worker": _NO_WORKER,
     "state": choice("debug", "info", "warning", "error", "critical", any_case=True),
     "data_path": text(),
-    "checkpoint_dir": text(),
     "nproc": choice(1),
     "world_size": choice(-1, 1),
     "log_wandb": _LOGGED,
@@ -142,8 +154,8 @@ CHECKS: dict[str, Check] = {
     "growth": choice("embeddings", "predictions"),
     "valid_blocks": choice("current", "seen"),
     "eval_part": choice("test", "valid"),
-    "block_ratios": Check(
-        "positive numbers that sum to 1", lambda v: bool(v) and _shares(v, lambda share: share > 0)
+    "block_ratios": optional(
+        Check("positive numbers that sum to 1", lambda v: bool(v) and _shares(v, lambda share: share > 0))
     ),
     "block_boundaries": optional(
         Check(
@@ -161,20 +173,20 @@ CHECKS: dict[str, Check] = {
     "field_separator": _FIELD_SEPARATOR,
     "seq_separator": _SEPARATOR,
     "load_col": optional(
-        Check("lists of columns, or '*', by file suffix, those of inter among them", _are_columns)
+        Check("lists of columns, or '*', by file suffix, those of inter among them", _are_columns, True)
     ),
-    "unload_col": optional(Check("lists of columns by file suffix", _are_lists)),
-    "unused_col": optional(Check("lists of columns by file suffix", _are_lists)),
+    "unload_col": optional(_COLUMNS),
+    "unused_col": optional(_COLUMNS),
     "additional_feat_suffix": optional(one_or_list(text())),
     "rm_dup_inter": optional(choice("first", "last")),
     "user_inter_num_interval": optional(_INTERVAL),
     "item_inter_num_interval": optional(_INTERVAL),
     "val_interval": optional(
-        Check("an interval as text, such as '[5,inf)', or a list of tokens, by column", _are_filters)
+        Check("an interval as text, such as '[5,inf)', or a list of tokens, by column", _are_filters, True)
     ),
     "threshold": optional(_MAPPING),
     "discretization": optional(_MAPPING),
-    "preload_weight": optional(_MAPPING),
+    "preload_weight": optional(Check("columns of vectors by the column of their ids", _are_names, True)),
     "seq_len": optional(_MAPPING),
     "alias_of_user_id": optional(list_of(text())),
     "alias_of_item_id": optional(list_of(text())),
@@ -201,6 +213,7 @@ CHECKS: dict[str, Check] = {
     "latent_dimension": _SIZE,
     "n_layers": integer(0),
     "reg_weight": number(0),
+    "ssl_weight": number(0),
     "dropout_prob": number(0, 1),
     # evaluation
     "eval_args": _MAPPING,
@@ -240,7 +253,7 @@ CHECKS: dict[str, Check] = {
     "distill_absent_users": BOOLEAN,
     "student_start": choice("fresh", "previous"),
     # stage 2
-    "proxies": Check("a list of different names out of stability, plasticity, or []", _are_proxies),
+    "proxies": Check("a list of different names out of stability, plasticity, or []", _are_proxies, True),
     "new_entity_initialization": choice("two_hop", "one_hop", "random"),
     "n_popular_neighbors": integer(0),
     "stability_ema": per_block(number(0, 1)),
@@ -305,7 +318,8 @@ NESTED_CHECKS: dict[str, dict[str, Check]] = {
     "train_neg_sample_args": {
         "distribution": choice("uniform", "popularity", "None", None),
         "sample_num": _SIZE,
-        "alpha": number(0),
+        # a larger power of a popularity of millions is infinite
+        "alpha": number(0, 10),
         "dynamic": BOOLEAN,
         "candidate_num": integer(0),
     },

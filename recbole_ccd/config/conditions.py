@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from recbole_ccd.config.sources import parse_value
+import yaml
+
+from recbole_ccd.config.reading import read_text
 from recbole_ccd.errors import ConfigError, one_line
 
 _TOO_LARGE = 10**308
@@ -20,10 +22,15 @@ class Check:
     Attributes:
         allowed: what is allowed, in words that follow "give".
         accepts: whether a value is allowed.
+        is_text: whether all that is allowed is text, or lists and dictionaries of text, so that ``2020`` is
+            a word and no number.
+        alone: whether it is text alone, and no list or dictionary.
     """
 
     allowed: str
     accepts: Callable[[Any], bool]
+    is_text: bool = False
+    alone: bool = False
 
 
 def is_int(value: Any) -> bool:
@@ -39,6 +46,8 @@ def is_number(value: Any) -> bool:
 def integer(low: int, high: int | None = None) -> Check:
     """An integer from ``low`` to ``high``, at most what torch can hold."""
     words = f"an integer >= {low}" + ("" if high is None else f" and <= {high}")
+    if low == high:
+        words = str(low)
     return Check(words, lambda v: is_int(v) and low <= v <= (2**63 - 1 if high is None else high))
 
 
@@ -55,17 +64,20 @@ def choice(*values: Any, any_case: bool = False) -> Check:
         word = value.lower() if any_case and isinstance(value, str) else value
         return any(type(word) is type(known) and word == known for known in values)
 
-    return Check("one of: " + ", ".join("~" if v is None else str(v) for v in values), accepts)
+    words = ", ".join("~" if v is None else str(v) for v in values)
+    is_text = any(isinstance(v, str) for v in values)
+    return Check(words if len(values) == 1 else f"one of: {words}", accepts, is_text, is_text)
 
 
 def text() -> Check:
     """Text that is not empty."""
-    return Check("text", lambda v: isinstance(v, str) and bool(v.strip()))
+    return Check("text", lambda v: isinstance(v, str) and bool(v.strip()), is_text=True, alone=True)
 
 
 def optional(check: Check) -> Check:
     """What ``check`` allows, or None."""
-    return Check(f"{check.allowed}, or ~", lambda v: v is None or check.accepts(v))
+    accepts = check.accepts
+    return replace(check, allowed=f"{check.allowed}, or ~", accepts=lambda v: v is None or accepts(v))
 
 
 def list_of(check: Check, *, distinct: bool = False) -> Check:
@@ -76,14 +88,17 @@ def list_of(check: Check, *, distinct: bool = False) -> Check:
             return False
         return not distinct or all(entry not in value[:i] for i, entry in enumerate(value))
 
-    return Check(f"a list of {'different entries' if distinct else 'entries'}, each {check.allowed}", accepts)
+    entries = "different entries" if distinct else "entries"
+    return Check(f"a list of {entries}, each {check.allowed}", accepts, check.is_text)
 
 
 def one_or_list(check: Check, meaning: str = "") -> Check:
     """What ``check`` allows, or a list of it."""
     several = list_of(check)
     return Check(
-        f"{check.allowed}, or a list of such{meaning}", lambda v: check.accepts(v) or several.accepts(v)
+        f"{check.allowed}, or a list of such{meaning}",
+        lambda v: check.accepts(v) or several.accepts(v),
+        check.is_text,
     )
 
 
@@ -110,18 +125,27 @@ def like(default: Any) -> Check:
         return Check(
             f"a list, each entry {entry.allowed}",
             lambda v: isinstance(v, list) and all(map(entry.accepts, v)),
+            entry.is_text,
         )
     kind, words = {str: (str, "text"), list: (list, "a list")}.get(
         type(default), (type(default), "a mapping")
     )
-    return Check(words, lambda v: isinstance(v, kind))
+    return Check(words, lambda v: isinstance(v, kind), kind is str, kind is str)
 
 
 def check_value(key: str, value: Any, check: Check, source: str) -> None:
     """Raises a ConfigError that names key, value, source and remedy if the check refuses the value."""
     if not check.accepts(value):
         as_list = f"[{value}]"
-        listed = isinstance(value, str) and "," in value and check.accepts(parse_value("", as_list))
+        listed = isinstance(value, str) and "," in value and check.accepts(_read(as_list, check))
         example = f", such as {one_line(as_list)}" if listed else ""
         start = f"{key} is {one_line(repr(value))} ({source}), which cannot be used"
         raise ConfigError(f"{start}; give {check.allowed}{example}")
+
+
+def _read(text: str, check: Check) -> Any:
+    """What text stands for in YAML, and the text itself where that is nothing."""
+    try:
+        return read_text(text, takes_text=lambda _: check.is_text)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,8 @@ from recbole_ccd.config.catalogue import (
     yaml_keys,
 )
 from recbole_ccd.config.checks import STAGE_KEYS, STAGES
-from recbole_ccd.config.sources import ConfigLoader, merged, read_layers
+from recbole_ccd.config.reading import ConfigLoader, merged, plain_keys
+from recbole_ccd.config.sources import Layer, read_layers
 from recbole_ccd.config.strict import (
     check_ablated,
     check_ablation,
@@ -40,7 +41,8 @@ from recbole_ccd.config.strict import (
     check_strategy_args,
     teacher_settings,
 )
-from recbole_ccd.config.values import check_settings
+from recbole_ccd.config.unused import check_effects
+from recbole_ccd.config.values import check_each, check_together
 from recbole_ccd.door import at_the_door
 from recbole_ccd.errors import ConfigError, one_line
 from recbole_ccd.registry import KEY, KINDS, check_modules, of_user, own_settings, registered, user_keys
@@ -50,6 +52,26 @@ _EXTRA_KEYS = frozenset(
     {"model", "dataset", "nproc", "ip", "port", "world_size", "group_offset"}
     | {"valid_neg_sample_args", "test_neg_sample_args"}
 )
+_ASSIGNED = "assignment"
+# settings that others have been derived from
+_DECIDING = frozenset(
+    {
+        *(
+            "model",
+            "dataset",
+            "data_path",
+            "strategy",
+            "base",
+            "preset",
+            "ablation",
+            "strategy_args",
+            "plugins",
+        ),
+        *("teacher_models", "teacher_args", "use_gpu", "gpu_id", "eval_args"),
+    }
+)
+# what RecBole makes lists of
+_LISTED = ("metrics", "topk")
 # the folder in which RecBole ships DEFAULT_DATASET
 _SHIPPED = "dataset_example"
 
@@ -186,9 +208,9 @@ class LoadedConfig(Config):
             defaults.update({f"{stage}_{key}": None for stage in STAGES})
         settings = merged(defaults, self.external_config_dict)
         nullable = yaml_keys(recbole_properties_dir() / "dataset" / "sample.yaml") | {"dataloaders_save_path"}
-        names = {kind: registered(kind, self._plugins) for kind in KINDS.keys() - {"strategy"}}
-        known_as = documented(self.model_class)
-        check_settings(settings, self.internal_config_dict, nullable, self._source, names, known_as)
+        self._nullable = nullable
+        check_each(settings, self.internal_config_dict, nullable, self._source, *self._what_is_there())
+        self.check_fit(settings)
         if settings.get("teacher_models"):
             self._check_teacher(settings)
         if settings["strategy"] in ALWAYS_TAUGHT:
@@ -196,13 +218,65 @@ class LoadedConfig(Config):
             settings["base"] = "distilled"
         return settings
 
+    def _what_is_there(self) -> tuple[dict[str, Iterable[str]], str]:
+        """Names that may be chosen, by kind, and the name whose keys the student's model has."""
+        names = {kind: registered(kind, self._plugins) for kind in KINDS.keys() - {"strategy"}}
+        return names, documented(self.model_class)
+
+    def check_fit(self, settings: Mapping[str, Any]) -> None:
+        """Looks at what must fit each other.
+
+        Args:
+            settings: all settings.
+
+        Raises:
+            ConfigError: If something does not, or a key of the user's has no effect.
+        """
+        check_together(settings, self._source, documented(self.model_class))
+        settings = {**settings, "model": documented(self.model_class)}
+        check_effects(settings, self.external_config_dict, self.internal_config_dict, self._source)
+
+    def check_assigned(self, key: str, value: Any) -> Any:
+        """Looks at a setting that is assigned after the beginning.
+
+        Args:
+            key: the key.
+            value: its value.
+
+        Returns:
+            The value in plain objects.
+
+        Raises:
+            ConfigError: If the key is unknown, the value impossible, or other settings follow from it.
+        """
+        layer = Layer(_ASSIGNED, plain_keys({key: value}, _ASSIGNED))
+        if key in _DECIDING:
+            raise ConfigError(
+                f"{key} cannot be assigned, as other settings follow from it; give it to "
+                f"CCDConfig(config_dict={{'{key}': ...}})"
+            )
+        self._check_layers([layer], self.final_config_dict.get("teacher_models"))
+        check_each(
+            layer.values,
+            self.internal_config_dict,
+            self._nullable,
+            lambda _: _ASSIGNED,
+            *self._what_is_there(),
+        )
+        self._layers.append(layer)
+        one = key in _LISTED and not isinstance(layer.values[key], list)
+        return [layer.values[key]] if one else layer.values[key]
+
     def _check_known(self, teachers: Any) -> None:
+        self._check_layers(self._layers, teachers)
+
+    def _check_layers(self, layers: Sequence[Layer], teachers: Any) -> None:
         named = teachers if isinstance(teachers, list) else []
         known = set(self.internal_config_dict) | strategy_keys() | _EXTRA_KEYS | user_keys(self._plugins)
         known |= {key for keys in self.parameters.values() for key in keys}
         # the first is read by nothing in RecBole, the second is derived from the model
         known -= {"config_file", "MODEL_TYPE"}
-        for layer in self._layers:
+        for layer in layers:
             check_keys(layer, known, self.model, [name for name in named if isinstance(name, str)])
 
     def _check_teacher(self, settings: dict[str, Any]) -> None:

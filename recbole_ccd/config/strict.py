@@ -15,13 +15,12 @@ from recbole_ccd.config.catalogue import (
     model_defaults,
     model_keys,
     names_of,
-    nearest,
-    similar,
 )
-from recbole_ccd.config.checks import CHECKS, NESTED_CHECKS, STAGE_KEYS, STAGES
+from recbole_ccd.config.checks import CHECKS, NESTED_CHECKS, STAGE_KEYS
 from recbole_ccd.config.conditions import check_value, like
 from recbole_ccd.config.model_rules import check_together
 from recbole_ccd.config.model_settings import model_checks
+from recbole_ccd.config.names import COUNTERPARTS, nearest, suggestion
 from recbole_ccd.config.sources import Layer
 from recbole_ccd.errors import ConfigError, one_line
 from recbole_ccd.registry import Modules, of_user, user_keys
@@ -32,6 +31,8 @@ _ARGUMENTS = {
     **dict.fromkeys(("users", "k", "output", "exclude_seen", "role"), "recommend=RUN_DIR"),
     **dict.fromkeys(("tune_algorithm", "tune_trials"), "tune=FILE"),
 }
+# a teacher is trained on the base block and in stage 3
+_MEMBER_STAGES = ("base", "teacher_update")
 # the strategy that ablations take parts away from
 ABLATED = "ccd"
 
@@ -54,16 +55,17 @@ def check_keys(layer: Layer, known: Collection[str], student: str, teachers: Seq
         fixed = NESTED_CHECKS.get(key)
         for part in value if fixed and isinstance(value, Mapping) else ():
             if part not in fixed:
-                raise ConfigError(
-                    f"unknown key '{one_line(f'{key}.{part}')}' ({layer.source}); did you mean "
-                    f"'{key}.{nearest(str(part), fixed)}'?"
-                )
+                dotted = [f"{key}.{known_part}" for known_part in fixed]
+                near = nearest(part, fixed)
+                remedy = f"did you mean '{key}.{near}'?" if near else f"give one of: {', '.join(dotted)}"
+                raise ConfigError(f"unknown key '{one_line(f'{key}.{part}')}' ({layer.source}); {remedy}")
 
 
 def _unknown(key: str, source: str, known: Collection[str], student: str, teachers: Sequence[str]) -> str:
     start = f"unknown key '{one_line(key)}' ({source})"
-    word = nearest(key, known)
-    near = f"the nearest known key is '{word}'"
+    meant = set(known) | _ARGUMENTS.keys()
+    near = nearest(key, meant)
+    beside = f", and the nearest known key is '{near}'" if near else ""
     if key == "config_files":
         return f"{start}: files are named on the command line or in config_file_list; move it there"
     if key in _ARGUMENTS:
@@ -71,13 +73,13 @@ def _unknown(key: str, source: str, known: Collection[str], student: str, teache
     for model in teachers:
         if key in model_keys(model):
             where = f"but teacher member {model} has it; put it under teacher_args"
-            return f"{start}: {student} has no such key, {near}, {where}"
+            return f"{start}: {student} has no such key{beside}, {where}"
     if key in all_model_keys():
         owner = next(model for model in general_models() if key in model_keys(model))
-        return f"{start}: it belongs to {owner}, not to {student}, and {near}; correct or remove it"
-    if not similar(key, word):
-        return f"{start}; docs/options.md lists those that there are"
-    return f"{start}; did you mean '{word}'?"
+        return f"{start}: it belongs to {owner}, not to {student}{beside}; correct or remove it"
+    if key in COUNTERPARTS:
+        return f"{start}; use {COUNTERPARTS[key]}"
+    return f"{start}; {suggestion(key, meant, 'docs/options.md lists those that there are')}"
 
 
 def check_strategy_args(layers: Sequence[Layer], plugins: Modules = None) -> None:
@@ -105,8 +107,8 @@ def check_strategy_args(layers: Sequence[Layer], plugins: Modules = None) -> Non
             for key in own:
                 if key not in comparable:
                     start = f"unknown key '{one_line(f'strategy_args.{name}.{key}')}' ({layer.source})"
-                    near = nearest(str(key), comparable)
-                    raise ConfigError(f"{start}: strategies cannot differ in it; did you mean '{near}'?")
+                    remedy = suggestion(key, comparable, "set it for all of them, or remove it")
+                    raise ConfigError(f"{start}: strategies cannot differ in it; {remedy}")
 
 
 def check_ablated(strategy: str, ablation: str, source: str) -> None:
@@ -151,7 +153,7 @@ def check_ablation(
 
 def member_keys(model: str) -> frozenset[str]:
     """The keys that ``teacher_args`` may set for a member: its model's and those of its training."""
-    staged = {f"{stage}_{key}" for stage in STAGES for key in STAGE_KEYS}
+    staged = {f"{stage}_{key}" for stage in _MEMBER_STAGES for key in STAGE_KEYS}
     return model_keys(model) | frozenset(training_arguments) | staged
 
 
@@ -224,7 +226,8 @@ def _check_member_setting(
         start = f"unknown key '{one_line(path)}' ({source_of(path)}): no teacher member ({names}) has it"
         if key in general_models():
             raise ConfigError(f"{start}; add {key} to teacher_models or remove it")
-        raise ConfigError(f"{start}; did you mean '{nearest(key, known)}'?")
+        remedy = suggestion(key, known, "remove it, or set it for the whole run")
+        raise ConfigError(f"{start}; {remedy}")
     for model in dict.fromkeys(knowing):
         check = model_checks(model).get(key) or CHECKS.get(key) or like(model_defaults(model).get(key))
         check_value(path, value, check, source_of(path))

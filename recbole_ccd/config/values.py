@@ -12,7 +12,7 @@ from recbole.utils import EvaluatorType
 
 from recbole_ccd.config.checks import CHECKS, NESTED_CHECKS
 from recbole_ccd.config.conditions import Check, check_value, choice, like, list_of, optional
-from recbole_ccd.config.model_rules import check_together
+from recbole_ccd.config.model_rules import check_together as check_model_together
 from recbole_ccd.config.model_settings import model_checks
 from recbole_ccd.errors import ConfigError, one_line
 from recbole_ccd.registry import one_or_more
@@ -23,7 +23,7 @@ _OF_THE_DATA = frozenset({"block_boundaries", "threshold", "val_interval", "disc
 BLOCK_PARTS = ("train", "valid", "test")
 
 
-def check_settings(
+def check_each(
     settings: Mapping[str, Any],
     defaults: Mapping[str, Any],
     nullable: frozenset[str],
@@ -31,7 +31,7 @@ def check_settings(
     registered: Mapping[str, Iterable[str]],
     model: str = "",
 ) -> None:
-    """Checks the settings of a run, each by itself and then together.
+    """Checks the settings of a run, each by itself.
 
     Args:
         settings: all settings.
@@ -53,8 +53,21 @@ def check_settings(
             if isinstance(value, Mapping) and part in value:
                 path = f"{key}.{part}"
                 check_value(path, value[part], nested, source_of(path))
+
+
+def check_together(settings: Mapping[str, Any], source_of: Callable[[str], str], model: str) -> None:
+    """Checks those settings of a run that must fit each other.
+
+    Args:
+        settings: all settings, each of them possible.
+        source_of: where a key (or dotted keys) was set.
+        model: name of the student's model.
+
+    Raises:
+        ConfigError: If two do not.
+    """
+    check_model_together(model, settings, source_of)
     _check_loss_weights(settings, source_of)
-    check_together(model, settings, source_of)
     _check_sizes(settings, source_of)
     _check_block_files(settings, source_of)
     _check_columns(settings, source_of)
@@ -175,7 +188,12 @@ def _numbers(path: str, value: Any) -> Iterator[tuple[str, int | float]]:
 
 
 def _check_block_files(settings: Mapping[str, Any], source_of: Callable[[str], str]) -> None:
-    """A block comes as one file, or as one for each of train, valid and test."""
+    """The stream is cut somehow; a block comes as one file, or as one for each of train, valid and test."""
+    if all(settings.get(key) is None for key in ("block_ratios", "block_boundaries", "benchmark_filename")):
+        raise ConfigError(
+            f"block_ratios is None ({source_of('block_ratios')}), and nothing else cuts the stream; give it "
+            "shares, or set block_boundaries or benchmark_filename"
+        )
     blocks: dict[str, list[str]] = {}
     for name in settings.get("benchmark_filename") or ():
         block, _, part = name.rpartition(".")

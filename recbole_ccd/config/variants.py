@@ -13,7 +13,9 @@ from recbole_ccd.config.catalogue import ALWAYS_TAUGHT, choose, properties, recb
 from recbole_ccd.config.ccd_config import CCDConfig
 from recbole_ccd.config.checks import CHECKS
 from recbole_ccd.config.conditions import check_value
-from recbole_ccd.config.sources import NOTHING, ConfigLoader, Layer, plain, read_layers
+from recbole_ccd.config.kinds import takes_text
+from recbole_ccd.config.reading import read_text
+from recbole_ccd.config.sources import NOTHING, Layer, read_layers
 from recbole_ccd.config.strict import ABLATED, check_ablated
 from recbole_ccd.errors import ConfigError, one_line
 from recbole_ccd.registry import KEY, of_user
@@ -222,7 +224,8 @@ def _entries(key: str, value: Any, source: str) -> list[Any] | None:
     if not isinstance(value, str) or not ("," in value or value.lstrip().startswith("[")):
         return None
     try:
-        entries = plain(yaml.load(value if "[" in value else f"[{value}]", Loader=ConfigLoader))
+        as_list = value if "[" in value else f"[{value}]"
+        entries = read_text(as_list, takes_text=takes_text, keys=(key,))
     except (yaml.YAMLError, ValueError, RecursionError):
         entries = None
     if not isinstance(entries, list):

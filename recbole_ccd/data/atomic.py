@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 from collections.abc import Collection, Mapping
 from io import TextIOWrapper
@@ -104,6 +105,26 @@ def check_ids(path: str, header: Mapping[str, str], loaded: Collection[str], key
             raise DataError(f"{start}; write {field}:token")
 
 
+def check_label(path: str, label: str, loaded: Collection[str], seen_to: Collection[str]) -> None:
+    """Refuses labels that would change nothing, as every interaction that is kept is a positive one.
+
+    Args:
+        path: the file.
+        label: the column of labels.
+        loaded: the columns that are loaded.
+        seen_to: those by which interactions are selected, or that are said to be unused.
+
+    Raises:
+        DataError: there are labels, and nothing selects by them.
+    """
+    if label in loaded and label not in seen_to:
+        raise DataError(
+            f"{path}: column '{label}' would have no effect, as every interaction that is kept counts as "
+            f"positive; keep those that are by val_interval, such as {{{label}: '[1,1]'}}, or do not load it "
+            "(load_col)"
+        )
+
+
 def unreadable(path: str, separator: str, numbers: Collection[str], error: Exception) -> DataError:
     """Why a file could not be read, with the row where that is known.
 
@@ -122,11 +143,28 @@ def unreadable(path: str, separator: str, numbers: Collection[str], error: Excep
                 row, value = wrong
                 start = f"{path}: {name} of data row {row} is '{one_line(value)}', which is no number"
                 return DataError(f"{start}; correct that row")
+    if "field larger than field limit" in str(error):
+        start = f"{path}: line {_first_too_long(path, separator)} has a field of more than"
+        return DataError(
+            f"{start} {csv.field_size_limit():,} characters; shorten it, or close its quote mark"
+        )
     if "unexpected end of data" in str(error):
         with open(path, encoding="utf-8") as file:
             line = next((number for number, text in enumerate(file, 1) if text.count('"') % 2), 1)
         return DataError(f"{path}: line {line} has a quote mark that is never closed; remove it")
     return DataError(f"{path}: {one_line(error)}; correct that line, each needs one field per column")
+
+
+def _first_too_long(path: str, separator: str) -> int:
+    """The line in which the first field begins that is longer than can be read."""
+    line = 1
+    with open(path, encoding="utf-8", newline="") as file:
+        # a separator of several characters divides what no quote mark can hold together
+        rows = csv.reader(file, delimiter=separator if len(separator) == 1 else "\0")
+        with contextlib.suppress(csv.Error):
+            for _ in rows:
+                line = rows.line_num + 1
+    return line
 
 
 def _first_wrong(path: str, separator: str, column: str) -> tuple[int, str] | None:

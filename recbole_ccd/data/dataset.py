@@ -13,7 +13,8 @@ from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 from recbole.utils import FeatureSource, FeatureType
 
-from recbole_ccd.data.atomic import check_ids, read_header, unreadable
+from recbole_ccd.config import given_config
+from recbole_ccd.data.atomic import check_ids, check_label, read_header, unreadable
 from recbole_ccd.data.cut import (
     DROPPED,
     PARTS,
@@ -63,7 +64,7 @@ class IncrementalDataset(Dataset):
             DataError: a file is missing or cannot be cut into the blocks asked for.
         """
         self._known: dict[str, int] = {}
-        self._check_files(config)
+        self._check_files(given_config(config))
         try:
             super().__init__(config)
             self._change_feat_format()
@@ -102,6 +103,9 @@ class IncrementalDataset(Dataset):
         if source == FeatureSource.INTERACTION:
             ids = {"USER_ID_FIELD": self.uid_field, "ITEM_ID_FIELD": self.iid_field}
             check_ids(filepath, header, loaded, ids)
+            unused = (self.config["unused_col"] or {}).get(source.value) or ()
+            seen_to = {*(self.config["val_interval"] or ()), *unused}
+            check_label(filepath, self.config["LABEL_FIELD"], loaded, seen_to)
         try:
             feat = super()._load_feat(filepath, source)
         except (ValueError, OSError) as error:

@@ -11,6 +11,7 @@ from recbole.utils import ModelType
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
+from recbole_ccd.config import given_config
 from recbole_ccd.data.block import Block
 from recbole_ccd.errors import CCDError, ModelError, one_line
 from recbole_ccd.faults import is_out_of_memory
@@ -221,7 +222,7 @@ def grow(
     Returns:
         A new model.
     """
-    grown = build(config, block)
+    grown = build(given_config(config), block)
     copy_prefix(grown.state_dict(), model.state_dict())
     keeps_predictions = config["growth"] == "predictions" and isinstance(grown, LightGCN)
     if keeps_predictions:

@@ -10,6 +10,7 @@ from recbole.model.abstract_recommender import GeneralRecommender
 from recbole.utils import InputType
 from torch import Tensor, nn
 
+from recbole_ccd.config import given_config
 from recbole_ccd.model.scoring import clear_cache, score_rows
 from recbole_ccd.ranking.rank import ensemble_scores
 
@@ -37,7 +38,7 @@ class TeacherEnsemble(GeneralRecommender):
             dataset: a view that knows what the members know.
             members: models of the same known prefix.
         """
-        super().__init__(config, dataset)
+        super().__init__(given_config(config), dataset)
         self.exponent, self.depth = config["ensemble_exponent"], config["ensemble_rank_depth"]
         self.members = nn.ModuleList(members)
 

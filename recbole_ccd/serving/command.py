@@ -12,7 +12,7 @@ from time import perf_counter
 
 import pandas as pd
 
-from recbole_ccd.config.catalogue import nearest
+from recbole_ccd.config.names import suggestion
 from recbole_ccd.console import say
 from recbole_ccd.errors import ConfigError, one_line
 from recbole_ccd.report.log import RunLog
@@ -83,9 +83,10 @@ def _arguments(argv: Sequence[str]) -> dict[str, str]:
     task = "recommend" if "recommend" in given else "export"
     for key in given:
         if key not in _KEYS[task]:
-            near = nearest(key, _KEYS[task])
+            otherwise = f"give one of: {', '.join(sorted(_KEYS[task]))}"
+            remedy = suggestion(key, _KEYS[task], otherwise)
             start = f"unknown key {one_line(key)!r} beside --{task} (command line)"
-            raise ConfigError(f"{start}; did you mean '{near}'?")
+            raise ConfigError(f"{start}; {remedy}")
     for key in _NEEDED[task]:
         if key not in given:
             raise ConfigError(f"--{task} needs --{key}=FILE (command line); give it")

@@ -122,7 +122,7 @@ def _found(path: str | os.PathLike[str]) -> os.stat_result | None:
 
 
 def _is_same(found: os.stat_result, read: str | os.PathLike[str]) -> bool:
-    """Whether a file that is there is the one that is read; whoever reads that tells what is wrong with it."""
+    """Whether a file that is there is the one that is read."""
     try:
         return os.path.samestat(found, os.stat(read))
     except (OSError, ValueError):

@@ -8,11 +8,13 @@ import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from recbole_ccd.config.reading import BoundedLoader
 from recbole_ccd.errors import RunError
 from recbole_ccd.files import atomic_write, first_line, is_temporary, parse_json, read_input
 from recbole_ccd.state.lock import LOCK
@@ -227,7 +229,7 @@ class RunDirectory:
         Raises:
             RunError: If it is missing or not a mapping.
         """
-        config = self._read(self.config, yaml.safe_load)
+        config = self._read(self.config, partial(yaml.load, Loader=BoundedLoader))
         if not isinstance(config, dict):
             raise RunError(f"{self.config} is not a mapping of keys to values; start the run anew")
         return config

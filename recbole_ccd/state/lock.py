@@ -51,10 +51,17 @@ class RunLock:
                 descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
             except OSError as error:
                 raise RunError(
-                    f"{self._path} cannot be written ({error.strerror}); make the folder writable"
+                    f"{self._path} cannot be written ({error.strerror}); {self._remedy()}"
                 ) from error
             self._take(descriptor)
         return self
+
+    def _remedy(self) -> str:
+        folder = self._path.parent
+        if self._path.exists() and os.access(folder, os.W_OK | os.X_OK):
+            # left behind by somebody whose process was killed
+            return "it is another user's; remove it if nobody is at the run any more"
+        return "make the folder writable"
 
     def _take(self, descriptor: int) -> None:
         """Locks an opened file, unless its holder has removed it in the meantime."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import deepcopy
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from recbole.model.abstract_recommender import GeneralRecommender
@@ -23,16 +23,7 @@ if TYPE_CHECKING:
 # models trained in several phases, by a trainer that writes files of its own and keeps no best weights
 SEVERAL_PHASES = ("NCL", "RaCT")
 # one pass without negatives: whoever counts must count each interaction once
-ONE_PASS = {
-    "base_epochs": 1,
-    "train_neg_sample_args": {
-        "distribution": "none",
-        "sample_num": "none",
-        "alpha": "none",
-        "dynamic": False,
-        "candidate_num": 0,
-    },
-}
+ONE_PASS: dict[str, Any] = {"base_epochs": 1, "train_neg_sample_args": None}
 
 
 @register("full_batch")
@@ -120,5 +111,5 @@ class FullBatch(DistillingStrategy):
     def _one_pass(self) -> CCDConfig:
         config = deepcopy(self.config)
         for key, value in ONE_PASS.items():
-            config[key] = deepcopy(value)
+            config[key] = value
         return config

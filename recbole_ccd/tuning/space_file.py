@@ -12,7 +12,9 @@ from typing import Any
 
 import yaml
 
-from recbole_ccd.config.sources import ConfigLoader, parse_value, plain
+from recbole_ccd.config.kinds import takes_text
+from recbole_ccd.config.reading import plain, read_text
+from recbole_ccd.config.sources import parse_value
 from recbole_ccd.errors import ConfigError, is_text, one_line
 from recbole_ccd.files import read_input
 
@@ -24,6 +26,7 @@ _FORMS = {
     "loguniform": "name loguniform low,high",
 }
 _INTEGER = re.compile(r"[+-]?\d+")
+_DECIMAL = re.compile(r"[\d.]+([eE][+-]?\d+)?")
 # quotients of decimal fractions miss a whole number by no more than this
 _ROUNDING = 1e-9
 # beyond it sums and quotients of a range are no numbers any more
@@ -121,10 +124,10 @@ def _options(source: str, name: str, text: str) -> tuple[Any, ...]:
     RecBole writes lists of lists as ``['[64,64]','[128]']``.
     """
     try:
-        given = plain(ast.literal_eval(text))
+        given = _literal(text)
     except _SYNTAX:
         try:
-            given = plain(yaml.load(text, Loader=ConfigLoader))
+            given = read_text(text, takes_text=takes_text, keys=tuple(name.split(".")))
         except (yaml.YAMLError, *_SYNTAX):
             given = None
     if not isinstance(given, list) or not given:
@@ -140,6 +143,21 @@ def _options(source: str, name: str, text: str) -> tuple[Any, ...]:
         if repr(option) in map(repr, options[:number]):
             raise ConfigError(f"{source}: {name} lists {one_line(repr(option))} twice; give it once")
     return tuple(options)
+
+
+def _literal(text: str) -> Any:
+    """What Python's words stand for, numbers being decimal as they are in YAML files.
+
+    Raises:
+        ValueError: If there is another number, or no literal; also what else ``ast`` raises.
+    """
+    tree = ast.parse(text, mode="eval")
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and type(node.value) in (int, float):
+            written = ast.get_source_segment(text, node) or ""
+            if not _DECIMAL.fullmatch(written):
+                raise ValueError(f"'{written}' is no decimal number")
+    return plain(ast.literal_eval(tree))
 
 
 def _is_plain(value: Any) -> bool:
@@ -182,6 +200,7 @@ def _number(text: str) -> int | float | None:
         value = float(text)
     except ValueError:
         return None
-    if not math.isfinite(value):
+    # Python reads 1_0 as ten
+    if "_" in text or not math.isfinite(value):
         return None
     return int(text) if _INTEGER.fullmatch(text.strip()) else value

@@ -13,13 +13,16 @@ FORM = {
 UNKNOWN = {
     "unknown-key": ["--embeding_size=8"],
     "key-like-no-other": ["--qqqqqq=3"],
+    "key-of-earlier-recbole": ["--split_ratio=[0.8,0.1,0.1]"],
     "argument-of-another": ["--new_block=today.inter"],
     "unknown-nested-key": ["--eval_args.mod=full"],
+    "unknown-nested-key-like-no-other": ["--eval_args.ratio=0.8"],
     "key-of-another-model": ["--mlp_embedding_size=8"],
     "key-of-a-member": ["--latent_dimension=8"],
-    "unknown-teacher-key": ["--teacher_args.n_layer=3"],
+    "unknown-teacher-key": ["--teacher_args.dropout_prop=0.3"],
     "settings-of-no-member": ["--teacher_args.NeuMF.mf_embedding_size=8"],
     "unknown-model": ["--model=LightGNC"],
+    "unknown-model-like-no-other": ["--model=xyz"],
     "unknown-member": ["--teacher_models=[BPR,MultVAE]"],
     "model-of-another-kind": ["--model=SASRec"],
     "unknown-strategy": ["--strategy=cdc"],
@@ -63,6 +66,10 @@ VALUES = {
     "mixed-precision": ["--enable_amp=True"],
     "log-level": ["--state=~"],
     "several-processes": ["--nproc=2"],
+    "loading-processes": ["--worker=4"],
+    "no-decimal": ["--epochs=12:30:45"],
+    "popularity-power": ["--train_neg_sample_args.alpha=400"],
+    "temperature-of-zero": ["--model=SGL", "--ssl_tau=0"],
     "parallel-by-others": ["--parallel=spark"],
     "no-workers": ["--parallel_workers=0"],
     "certain-dropout": ["--model=NGCF", "--node_dropout=1.0"],
@@ -93,7 +100,26 @@ TOGETHER = {
     "degree-beyond-a-tensor": ["--similarity_degree=1e308"],
     "users-as-labels": ["--threshold={user_id: 5}"],
     "items-unused": ["--unused_col={inter: [item_id]}"],
+    "ratios-beside-boundaries": ["--block_boundaries=[500]"],
+    "ratios-of-files": ["--benchmark_filename=[b0,b1]"],
+    "filter-of-files": [
+        "--benchmark_filename=[b0,b1]",
+        "--block_ratios=~",
+        "--user_inter_num_interval=[5,inf)",
+    ],
+    "nothing-cuts": ["--block_ratios=~"],
+    "candidates-of-none": ["--train_neg_sample_args.candidate_num=5"],
+    "power-of-none": ["--train_neg_sample_args.alpha=0.5"],
+    "workers-of-none": ["--parallel_workers=2"],
     "dynamic-negatives": ["--train_neg_sample_args.dynamic=True"],
+}
+UNUSED = {
+    "labels-by-threshold": ["--threshold={rating: 4}"],
+    "metric-direction": ["--valid_metric_bigger=False"],
+    "saved-data": ["--save_dataset=True"],
+    "checkpoints-elsewhere": ["--checkpoint_dir=elsewhere"],
+    "sequences": ["--MAX_ITEM_LIST_LENGTH=20"],
+    "knowledge-graph": ["--kg_reverse_r=True"],
 }
 PLUGINS = {
     "plugin-missing": ["--plugins=no_such"],
@@ -104,7 +130,7 @@ PLUGINS = {
 ON_DATA = {
     "long-lists": ["--topk=[5,1000]"],
     "nothing-measured": ["--eval_part=valid", "--eval_args.split={RS: [0.9, 0.0, 0.1]}"],
-    "boundaries-outside": ["--block_boundaries=[500,2000]"],
+    "boundaries-outside": ["--block_boundaries=[500,2000]", "--block_ratios=~"],
     "no-embeddings": ["--model=MultiVAE"],
     "traditional-student": ["--model=EASE"],
     "traditional-member": ["--teacher_models=[BPR,Pop]"],
@@ -131,4 +157,4 @@ ON_DATA = {
     "full-batch-student": ["--model=MultiVAE", "--strategy=full_batch"],
     "one-of-several-runs": ["--model=NeuMF", "--strategy=ccd,graphsail"],
 }
-CONFIG_CASES = {**FORM, **UNKNOWN, **VALUES, **TOGETHER, **PLUGINS, **ON_DATA}
+CONFIG_CASES = {**FORM, **UNKNOWN, **VALUES, **TOGETHER, **UNUSED, **PLUGINS, **ON_DATA}

@@ -46,7 +46,7 @@ def blocks(*contents):
     """A case of one file per block."""
     names = [f"b{k}" for k in range(len(contents))]
     files = {f"{name}.inter": content for name, content in zip(names, contents, strict=True)}
-    return written(files, f"--benchmark_filename=[{','.join(names)}]")
+    return written(files, f"--benchmark_filename=[{','.join(names)}]", "--block_ratios=~")
 
 
 def locked_file(folder):
@@ -72,12 +72,14 @@ def pipe_for_file(folder):
     return OWN
 
 
+LABELLED = [f"{line}\t{n % 2}" for n, line in enumerate(LINES)]
+
 PLACES = {
     "no-folder": lambda folder: ["--data_path=nowhere"],
     "data-set-name": lambda folder: ["--data_path=data", f"--dataset={'x' * 300}"],
     "file-is-a-pipe": pipe_for_file,
     "no-file": written({}),
-    "no-block-file": written({"b0.inter": BLOCK}, "--benchmark_filename=[b0,b1]"),
+    "no-block-file": written({"b0.inter": BLOCK}, "--benchmark_filename=[b0,b1]", "--block_ratios=~"),
     "file-is-a-folder": folder_for_file,
     "file-locked": locked_file,
 }
@@ -110,6 +112,7 @@ ROWS = {
     "row-without-item": with_line("u1"),
     "empty-id": with_line("\ti1\t3.0"),
     "id-that-reads-as-nothing": with_line("NA\ti1\t3.0"),
+    "field-too-long": one(TIMED, [*LINES[:5], f"{'u' * 200_000}\ti1\t6", *LINES[5:]]),
     "row-too-long": with_line("u1\ti1\t3.0\t4.0"),
     "quote-never-closed": one(TIMED, [*LINES[:5], f'"{LINES[5]}', *LINES[6:]]),
     "quote-mark": one(TIMED, [*LINES[:5], f'"{LINES[5]}', *LINES[6:9], 'u1"\ti1\t3.0', *LINES[10:]]),
@@ -126,6 +129,7 @@ STREAMS = {
     "no-test-rows": written(
         {"b0.train.inter": BLOCK, "b0.valid.inter": BLOCK, "b0.test.inter": text(UNTIMED, [])},
         "--benchmark_filename=[b0.train,b0.valid,b0.test]",
+        "--block_ratios=~",
     ),
     "block-file-without-users": blocks(BLOCK, text("item_id:token", ["i1"])),
     "no-negatives": blocks(text(UNTIMED, GREEDY), BLOCK),
@@ -135,7 +139,9 @@ PREPARED = {
     "filter-of-unknown-token": one(TIMED, LINES, "--val_interval={user_id: [nobody]}"),
     "filter-of-no-column": one(TIMED, LINES, "--val_interval={price: '[0,1]'}"),
     "normalized-without-column": one(TIMED, LINES, "--normalize_field=[price]"),
-    "threshold-of-no-column": one(TIMED, LINES, "--threshold={price: 3}"),
+    "labels": one(
+        "user_id:token\titem_id:token\ttimestamp:float\tlabel:float", LABELLED, "--load_col.inter=*"
+    ),
     "no-feature-file": one(TIMED, LINES, "--additional_feat_suffix=[ent]"),
     "features-without-ids": written(
         {"inter": text(TIMED, LINES), "user": text("user_id:token\tage:float", ["u1\t30"])},

@@ -5,7 +5,16 @@ import socket
 from contextlib import contextmanager
 from unittest.mock import patch
 
-from recbole_ccd import CCDConfig, Comparison, StreamResult, compare, resume, run_ccd, write_report
+from recbole_ccd import (
+    CCDConfig,
+    Comparison,
+    StreamResult,
+    compare,
+    create_stream,
+    resume,
+    run_ccd,
+    write_report,
+)
 from recbole_ccd.files import load_tensors
 from recbole_ccd.parallel import cluster
 from recbole_ccd.parallel.ray_workers import RayWorkers
@@ -13,6 +22,11 @@ from recbole_ccd.state import RunDirectory
 from tests.bad_input.resumed_cases import RESUMED, begun_in
 from tests.evaluation.results import make_run
 from tests.powers import skip_if_writable
+
+# a hundred million values in ten lines
+ALIASES = "base_student_args: {a0: &a0 [x]}\n" + "".join(
+    f"x{n}: &a{n} [{', '.join(f'*a{n - 1}' for _ in range(8))}]\n" for n in range(1, 10)
+)
 
 
 def settings_file(content):
@@ -84,6 +98,8 @@ SETTINGS = {
     "settings-twice": settings_file(b"epochs: 3\nseed: 1\nepochs: 4\n"),
     "settings-no-mapping": settings_file(b"- epochs\n- seed\n"),
     "settings-key-no-text": settings_file(b"1: 2\n"),
+    "settings-inner-key-no-text": settings_file(b"teacher_args: {1: 2}\n"),
+    "settings-without-end": settings_file(ALIASES.encode()),
     "settings-unknown-key": settings_file(b"epoch: 3\n"),
     "settings-wrong-value": settings_file(b"epochs: 0\n"),
     "settings-tag": settings_file(b"seed: 1\nuse_gpu: !!bool x\n"),
@@ -135,7 +151,18 @@ def nobody_at(address):
 
 
 # what only the Python API can be given
+def assign(key, value):
+    CCDConfig()[key] = value
+
+
 PYTHON_CASES = {
+    "configuration-of-recbole": lambda _: create_stream({"epochs": 3}),
+    "assigned-value": lambda _: assign("learning_rate", -1),
+    "assigned-key": lambda _: assign("embeding", 3),
+    "assigned-too-late": lambda _: assign("strategy", "static"),
+    "assigned-attribute": lambda _: setattr(CCDConfig(), "epochs", 3),
+    "folder-no-path": lambda _: resume({"epochs": 3}),
+    "arguments-as-text": lambda _: run_ccd(argv="--epochs=3"),
     "settings-no-dictionary": lambda folder: CCDConfig(config_dict=3),
     "setting-key-no-text": lambda folder: CCDConfig(config_dict={1: 2}),
     "foreign-run-directory": lambda folder: resume(folder),

@@ -4,12 +4,13 @@ Each function writes the folder ``begun`` of a run that was killed at its beginn
 """
 
 import json
+import os
 
 import pytest
 import yaml
 
 from recbole_ccd import CCDConfig
-from recbole_ccd.config.sources import merged
+from recbole_ccd.config.reading import merged
 from recbole_ccd.state.lock import RunLock
 from recbole_ccd.state.manifest import BASE_MODELS, MANIFEST, PREVIOUS, RUN, Manifest, _checksum
 from recbole_ccd.state.sameness import settings_of
@@ -50,6 +51,13 @@ def begun(*arguments, spoil=None, **how):
         return ["--resume=begun", *arguments]
 
     return write
+
+
+def lock_of_another(run):
+    (run / "lock").write_text("")
+    (run / "lock").chmod(0o444)
+    if os.access(run / "lock", os.W_OK):
+        pytest.skip("permissions do not count here")
 
 
 def without_manifest(run):
@@ -127,6 +135,7 @@ RESUMED = {
     "resume-name": lambda folder: [f"--resume={'x' * 300}"],
     "resume-unreadable": begun(spoil=unreadable),
     "resume-manifest-unreadable": begun(spoil=manifest_unreadable),
+    "resume-lock-of-another": begun(spoil=lock_of_another),
     "resume-locked": begun(spoil=locked),
     "resume-setting": begun("--embedding_size=4"),
     "resume-setting-changed": begun(changed={"distill_temperature": 3.0}),

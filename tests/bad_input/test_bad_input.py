@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from recbole_ccd.trainer import StageTrainer
 
 from recbole_ccd import CCDError
 from recbole_ccd.__main__ import main
 from recbole_ccd.quick_start import create_stream
+from recbole_ccd.trainer import StageTrainer
 from tests.bad_input.config_cases import CONFIG_CASES
 from tests.bad_input.data_cases import DATA_CASES, LINES, TIMED, one, text, written
 from tests.bad_input.folder_cases import FOLDER_CASES, PYTHON_CASES

@@ -51,7 +51,9 @@ def test_every_key_of_ours_is_explained_where_its_default_stands():
 
 @pytest.mark.parametrize("name", ["LightGNC", "lightgcn", "../LightGCN", "recbole.x", ""])
 def test_unknown_models_name_the_nearest(name):
-    refused("did you mean", config_dict={"model": name})
+    near = name.lower().removeprefix("../") == "lightgcn" or name == "LightGNC"
+    remedy = "did you mean 'LightGCN'?" if near else "choose a general recommender such as LightGCN"
+    refused(remedy, config_dict={"model": name})
     refused("teacher_models", config_dict={"teacher_models": ["LightGCN", name or "-"]})
     if name.lower().startswith("lightg"):
         refused("'LightGCN'", "command line", argv=[f"--model={name}"])

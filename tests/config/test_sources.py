@@ -9,7 +9,7 @@ import yaml
 from recbole.utils import argument_list
 
 from recbole_ccd.config import CCDConfig
-from recbole_ccd.config.sources import ConfigLoader
+from recbole_ccd.config.reading import ConfigLoader
 from tests.config.refused import refused, write
 
 
@@ -97,8 +97,8 @@ def test_arguments_are_yaml(argument, key, value):
 def test_nothing_is_evaluated(tmp_path):
     marker = tmp_path / "evaluated"
     code = f"__import__('pathlib').Path('{marker}').touch()"
-    config = CCDConfig(config_dict={"checkpoint_dir": code}, argv=[f"--run_dir={code}"])
-    assert config["run_dir"] == config["checkpoint_dir"] == code
+    config = CCDConfig(config_dict={"RATING_FIELD": code}, argv=[f"--run_dir={code}"])
+    assert config["run_dir"] == config["RATING_FIELD"] == code
     refused("epochs", "command line", argv=[f"--epochs={code}"])
     file = write(
         tmp_path / "tag.yaml", f"seed: 1\nepochs: !!python/object/apply:pathlib.Path.touch ['{marker}']\n"

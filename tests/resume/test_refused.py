@@ -67,7 +67,6 @@ def test_what_does_not_matter_may_differ(part, place):
     free = {
         "show_progress": True, "show_epochs": True, "state": "warning", "gpu_id": "0", "use_gpu": False,
         "checkpoint_every": None, "eval_batch_size": 3000, "run_dir": "elsewhere",
-        "parallel_workers": 3,
     }  # fmt: skip
     assert free.keys() <= FREE_KEYS
     result = run_ccd(resume=part, config_dict=free, argv=["--embedding_size=8"])

@@ -4,11 +4,11 @@ import json
 from collections import Counter
 
 import pytest
-from recbole_ccd.trainer import StageTrainer
 
 from recbole_ccd import compare, resume, run_ccd
 from recbole_ccd.errors import RunError
 from recbole_ccd.state.manifest import Manifest
+from recbole_ccd.trainer import StageTrainer
 from tests.resume.cases import QUICK, Killed, assert_same_run, killed_after
 from tests.strategy.runs import teachers
 

@@ -34,6 +34,7 @@ def run_dir(files, tmp_path_factory):
         **SMALL_CCD,
         "data_path": str(folder),
         "benchmark_filename": names,
+        "block_ratios": None,
         "run_dir": str(folder / "run"),
     }
     run_ccd("LightGCN", "files", config_dict=keys)

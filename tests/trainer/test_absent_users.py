@@ -3,9 +3,9 @@
 import pytest
 import torch
 from recbole.data.interaction import Interaction
-from recbole_ccd.trainer import make_trainer
 from recbole_ccd.trainer.distillation import DistillationTrainer
 
+from recbole_ccd.trainer import make_trainer
 from tests.model.small_models import small_model, state_of
 from tests.trainer.test_distillation_trainer import eligible, fixed_teacher, knowledge_of, naive_rrd
 

@@ -1,10 +1,10 @@
 """What is recorded of a training: mean losses and validation scores, epoch by epoch."""
 
 import pytest
-from recbole_ccd.trainer import StageTrainer, make_trainer
 from recbole_ccd.trainer.curves import Curves
 
 from recbole_ccd.state.packing import pack, unpack
+from recbole_ccd.trainer import StageTrainer, make_trainer
 from tests.model.small_models import small_model
 
 

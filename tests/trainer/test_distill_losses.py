@@ -5,11 +5,11 @@ import math
 import pytest
 import torch
 from recbole.data.interaction import Interaction
-from recbole_ccd.trainer import make_trainer
 from recbole_ccd.trainer.distill_losses import USER_LOSSES
 from recbole_ccd.trainer.distillation import DistillationTrainer
 
 from recbole_ccd.config.checks import CHECKS
+from recbole_ccd.trainer import make_trainer
 from tests.conftest import few
 from tests.model.small_models import all_scores, scatter, small_model, state_of
 from tests.trainer.test_distillation_trainer import TOP, fixed_teacher, knowledge_of, vectors_of

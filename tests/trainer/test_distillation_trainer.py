@@ -1,11 +1,11 @@
 import pytest
 import torch
 from recbole.data.interaction import Interaction
-from recbole_ccd.trainer import make_trainer
 from recbole_ccd.trainer.distillation import DistillationTrainer
 from recbole_ccd.trainer.teaching import TeacherKnowledge
 
 from recbole_ccd.data.pairs import pairs_matrix
+from recbole_ccd.trainer import make_trainer
 from tests.model.small_models import all_scores, scatter, small_model, state_of
 
 TOP = 6

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from recbole_ccd.trainer import make_trainer
 from recbole_ccd.trainer.student_update import StudentUpdateTrainer
 from recbole_ccd.trainer.teacher_update import TeacherUpdateTrainer
 from scipy.sparse import csr_matrix
 
 from recbole_ccd.model.growth import grow
+from recbole_ccd.trainer import make_trainer
 from tests.conftest import few
 from tests.model.small_models import small_model, state_of
 from tests.trainer.test_distillation_trainer import fixed_teacher, knowledge_of, naive_rrd

@@ -5,12 +5,12 @@ import math
 import pytest
 import recbole_ccd.trainer.replay as replay_module
 import torch
-from recbole_ccd.trainer import make_trainer
 from recbole_ccd.trainer.student_update import StudentUpdateTrainer
 from recbole_ccd.trainer.teacher_update import TeacherUpdateTrainer
 from scipy.sparse import csr_matrix
 
 from recbole_ccd.model.growth import grow
+from recbole_ccd.trainer import make_trainer
 from tests.model.small_models import all_scores, scatter, small_model, state_of
 
 

@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-from recbole_ccd.trainer import StageTrainer, make_trainer
 from recbole_ccd.trainer.resuming import RESUMABLE
 from recbole_ccd.trainer.teacher_update import TeacherUpdateTrainer
 
 from recbole_ccd.model.growth import grow
 from recbole_ccd.seeding import generator_states, seed_stage, set_generator_states
 from recbole_ccd.state.packing import pack, unpack
+from recbole_ccd.trainer import StageTrainer, make_trainer
 from tests.conftest import few
 from tests.model.small_models import SMALL_MODELS, small_model, state_of
 
@@ -145,7 +145,7 @@ def test_the_state_is_that_of_the_moment(make_config, tiny_stream):
 def test_models_that_may_keep_more_are_told_apart(make_config, tiny_stream):
     trainer, _ = make(make_config, tiny_stream, "BPR")
     assert trainer.is_resumable
-    trainer.config["model"] = "LINE"
+    trainer.config = make_config("LINE")
     assert not trainer.is_resumable
 
 

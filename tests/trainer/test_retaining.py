@@ -3,7 +3,6 @@
 import pytest
 import torch
 from recbole.data.interaction import Interaction
-from recbole_ccd.trainer import StageTrainer, make_trainer
 from recbole_ccd.trainer.replay import ReplayTrainer
 from recbole_ccd.trainer.retaining import RetainingTrainer
 from recbole_ccd.trainer.retention import (
@@ -19,6 +18,7 @@ from recbole_ccd.trainer.teacher_update import RetainingTeacherTrainer, TeacherU
 
 from recbole_ccd.model.growth import grow
 from recbole_ccd.model.scoring import factors
+from recbole_ccd.trainer import StageTrainer, make_trainer
 from tests.model.small_models import scatter, small_model, state_of
 
 NOTHING = {"lwc_kd_weight": 0.0, "piw": False, "output_kl_weight": 0.0}

@@ -3,12 +3,12 @@ from pathlib import Path
 import pytest
 import torch
 from recbole.utils import init_seed
-from recbole_ccd.trainer import StageTrainer, make_trainer
 from recbole_ccd.trainer.replay import ReplaySource
 from recbole_ccd.trainer.teacher_update import TeacherUpdateTrainer
 
 from recbole_ccd.errors import RunError
 from recbole_ccd.model.growth import grow
+from recbole_ccd.trainer import StageTrainer, make_trainer
 from tests.conftest import few
 from tests.model.small_models import SMALL_MODELS, small_model, state_of
 

@@ -9,11 +9,11 @@ from collections import Counter
 
 import pytest
 import yaml
-from recbole_ccd.trainer import StageTrainer
 
 from recbole_ccd import CCDConfig, RunError, compare, load_student, resume, run_ccd, tune
 from recbole_ccd.errors import ConfigError, DataError
 from recbole_ccd.state.manifest import Manifest
+from recbole_ccd.trainer import StageTrainer
 from tests.conftest import SMALL, SMALL_CCD, tiny_rows, write_inter
 from tests.resume.cases import Killed, killed_after
 from tests.resume.program import Program, execute, wait_for

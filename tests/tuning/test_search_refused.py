@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from recbole_ccd.trainer import StageTrainer
 
 from recbole_ccd.__main__ import main
+from recbole_ccd.trainer import StageTrainer
 from tests.conftest import SMALL, SMALL_CCD
 from tests.tuning.refused import REFUSED
 

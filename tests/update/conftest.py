@@ -70,7 +70,7 @@ def run_on(files, tmp_path_factory):
         if wanted not in made:
             made[wanted] = folder = tmp_path_factory.mktemp("runs") / "run"
             data = {"dataset": dataset, "data_path": str(files), "run_dir": str(folder)}
-            named = {"benchmark_filename": suffixes(dataset, n_blocks)}
+            named = {"benchmark_filename": suffixes(dataset, n_blocks), "block_ratios": None}
             run_ccd(config_dict={**KEYS, **keys, **data, **named})
         return made[wanted]
 

@@ -4,12 +4,12 @@ import json
 import shutil
 
 import pytest
-from recbole_ccd.trainer import StageTrainer
 
 from recbole_ccd import load_student, resume, update
 from recbole_ccd.errors import ConfigError, DataError
 from recbole_ccd.reporting import write_report
 from recbole_ccd.strategy import CCD
+from recbole_ccd.trainer import StageTrainer
 from tests.conftest import few, write_inter
 from tests.resume.cases import Killed, document_of, killed_after
 from tests.strategy.runs import HEADER, teachers

@@ -4,13 +4,13 @@ import json
 import shutil
 
 import pytest
-from recbole_ccd.trainer import StageTrainer
 
 from recbole_ccd import compare, run_ccd, update
 from recbole_ccd.__main__ import main
 from recbole_ccd.errors import CCDError, ConfigError, RunError
 from recbole_ccd.state import RunLock
 from recbole_ccd.state.manifest import BASE_MODELS, Manifest
+from recbole_ccd.trainer import StageTrainer
 from tests.conftest import write_inter
 from tests.resume.cases import Killed, killed_after
 from tests.resume.program import execute
@@ -184,15 +184,15 @@ def test_folders_that_cannot_be_updated(run, files, tmp_path):
 def test_a_run_that_has_just_begun(files, tmp_path):
     keys = {**KEYS, **PLAIN, "dataset": "whole", "data_path": str(files), "run_dir": str(tmp_path / "begun")}
     with pytest.raises(Killed), killed_after(2):
-        run_ccd(config_dict={**keys, "benchmark_filename": suffixes("whole", 2)})
+        run_ccd(config_dict={**keys, "benchmark_filename": suffixes("whole", 2), "block_ratios": None})
     write_inter(tmp_path / "new.inter", ROWS, HEADER)
     assert "is not finished; go on with it first" in refused(tmp_path / "begun")
 
 
 def test_a_comparison(files, tmp_path):
     keys = {**KEYS, "base": "plain", "dataset": "whole", "data_path": str(files), "run_dir": "top"}
-    named = suffixes("whole", 2)
-    compare(config_dict={**keys, "strategy": "static,fine_tune", "benchmark_filename": named})
+    named = {"benchmark_filename": suffixes("whole", 2), "block_ratios": None}
+    compare(config_dict={**keys, "strategy": "static,fine_tune", **named})
     write_inter(tmp_path / "new.inter", ROWS, HEADER)
     message = refused("top")
     start = "top holds comparison and no single run; give the folder of a run, such as one of: "

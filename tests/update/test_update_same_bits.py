@@ -98,7 +98,7 @@ def test_a_stream_with_times_is_gone_on_with_in_their_order(tiny_folder, tmp_pat
     (tmp_path / "late.inter").write_text("\n".join([header, *rows[first:]]) + "\n")
     cuts = {"all": [300, 600], "early": [300]}
     for name, boundaries in cuts.items():
-        data = {"data_path": str(tmp_path / name), "block_boundaries": boundaries}
+        data = {"data_path": str(tmp_path / name), "block_boundaries": boundaries, "block_ratios": None}
         run_ccd(config_dict={**keys, **data, "run_dir": str(tmp_path / f"run-{name}")})
     update(tmp_path / "run-early", tmp_path / "late.inter")
     documents = [document_of(tmp_path / f"run-{name}") for name in cuts]

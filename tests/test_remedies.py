@@ -1,0 +1,97 @@
+"""What a message says is to be done is what helps."""
+
+import csv
+import errno
+
+import pytest
+
+from recbole_ccd import compare, create_stream, resume
+from recbole_ccd.errors import DataError, RunError, TrainingError
+from recbole_ccd.faults import told_in_one_line
+from recbole_ccd.state import Manifest, RunDirectory, RunLock
+from recbole_ccd.state.lock import LOCK
+from tests.conftest import SMALL, SMALL_CCD, tiny_rows, write_inter
+from tests.powers import permissions_count
+
+NO_ROOM = OSError(errno.ENOSPC, "No space left on device", "top/run/x.pt")
+
+
+@pytest.mark.parametrize("error", [NO_ROOM, MemoryError("none left")])
+def test_of_nested_folders_the_outermost_is_gone_on_with(error):
+    with pytest.raises(RunError) as alone, told_in_one_line("top/run", lambda: "block 1"):
+        raise error
+    with pytest.raises(RunError) as nested, told_in_one_line("top", lambda: "all"):
+        with told_in_one_line("top/run", lambda: "block 1"):
+            raise error
+    assert type(nested.value) is type(alone.value)
+    assert str(nested.value) == str(alone.value).replace("--resume=top/run", "--resume=top")
+    assert ("top/run/x.pt" in str(nested.value)) == (error is NO_ROOM)
+
+
+def test_other_errors_of_a_run_are_left_alone():
+    for error in (RunError("x"), TrainingError("y")):
+        with pytest.raises(RunError) as caught, told_in_one_line("top", lambda: "all"):
+            raise error
+        assert caught.value is error
+
+
+@pytest.fixture
+def keys(tiny_folder, tmp_path):
+    run = {**SMALL, **SMALL_CCD, "data_path": str(tiny_folder), "run_dir": str(tmp_path / "top")}
+    return {**run, "base": "plain", "strategy": "static,fine_tune", "block_ratios": [0.6, 0.4]}
+
+
+@pytest.mark.parametrize("place", ["a run", "the comparison"])
+def test_a_comparison_on_a_full_disk_is_gone_on_with_as_a_whole(keys, tmp_path, monkeypatch, place):
+    write_manifest, write_json = Manifest.write, RunDirectory.write_json
+
+    def manifest_of_a_run(manifest, folder):
+        if folder.name != "top":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write_manifest(manifest, folder)
+
+    def comparison(directory, name, document):
+        if name == "comparison.json":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write_json(directory, name, document)
+
+    if place == "a run":
+        monkeypatch.setattr(Manifest, "write", manifest_of_a_run)
+    else:
+        monkeypatch.setattr(RunDirectory, "write_json", comparison)
+    remedy = f"free space there and go on with --resume={tmp_path / 'top'}"
+    with pytest.raises(RunError) as caught:
+        compare("BPR", "tiny", config_dict=keys)
+    assert str(caught.value).endswith(remedy)
+    with pytest.raises(RunError) as caught:
+        resume(tmp_path / "top")
+    assert str(caught.value).endswith(remedy)
+    monkeypatch.undo()
+    assert len(resume(tmp_path / "top").to_dict()["runs"]) == 2
+
+
+def test_a_lock_of_somebody_elses_is_to_be_removed(tmp_path):
+    path = tmp_path / LOCK
+    path.write_text("")
+    path.chmod(0o444)
+    remedy = "another user's; remove it if nobody is at the run"
+    with permissions_count(), pytest.raises(RunError, match=remedy), RunLock(tmp_path):
+        pass
+    path.unlink()
+    tmp_path.chmod(0o555)
+    remedy = "make the folder writable"
+    try:
+        with permissions_count(), pytest.raises(RunError, match=remedy), RunLock(tmp_path):
+            pass
+    finally:
+        tmp_path.chmod(0o755)
+
+
+def test_a_field_that_is_too_long_is_found(make_config, tmp_path):
+    rows = [(*row, "x") for row in tiny_rows()]
+    rows[40] = (*rows[40][:3], "x" * (csv.field_size_limit() + 1))
+    (tmp_path / "own").mkdir()
+    header = "user_id:token\titem_id:token\ttimestamp:float\tnote:token"
+    write_inter(tmp_path / "own" / "own.inter", rows, header)
+    with pytest.raises(DataError, match="line 42 has a field of more than 131,072 characters; shorten it"):
+        create_stream(make_config(dataset="own", data_path=tmp_path, load_col={"inter": "*"}))
