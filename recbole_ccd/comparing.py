@@ -11,7 +11,6 @@ from logging import getLogger
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recbole_ccd.compat import check_working_folder
 from recbole_ccd.config import CCDConfig, Variant
 from recbole_ccd.data.stream import BlockStream
 from recbole_ccd.errors import RunError, one_line
@@ -142,7 +141,6 @@ def resume_comparison(
         checked = check_all(unfinished, top, make_stream)
         for seed, data in checked.data.items():
             check_data(top, manifest.data[seed], data)
-        check_working_folder()
         with workers_of(runs[0].config):
             for folder in checked.strategies:
                 RunDirectory.prepare(top / folder)

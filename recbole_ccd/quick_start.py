@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recbole_ccd.comparing import begin_comparison, check_all, follow_all, resume_comparison, top_of
-from recbole_ccd.compat import check_working_folder
 from recbole_ccd.config import CCDConfig, expand, refuse_lists
 from recbole_ccd.data.dataset import IncrementalDataset
 from recbole_ccd.data.stream import BlockStream
@@ -107,7 +106,6 @@ def run_ccd(
     stream = create_stream(config)
     strategy = strategy_in(where, config)
     strategy.check(stream)
-    check_working_folder()
     with strategy.workers, RunLock(RunDirectory.create(where).path):
         return execute(strategy, stream, stop)
 
@@ -178,7 +176,6 @@ def compare(
     top = top_of(runs)
     check_vacant(top)
     checked = check_all(runs, top, create_stream)
-    check_working_folder()
     with workers_of(runs[0].config), RunLock(create_folder(top)):
         manifest = begin_comparison(runs, top, checked.data)
         return follow_all(runs, top, manifest, checked, {}, create_stream, stop)
@@ -265,7 +262,6 @@ def _resumed(
             strategy.check_arrival(stream)
         else:
             strategy.check(stream)
-        check_working_folder()
         with strategy.workers:
             RunDirectory.prepare(folder)
             return execute(strategy, stream, stop, FULL if manifest is None else cycle_of(manifest))

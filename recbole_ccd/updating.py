@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recbole_ccd.compat import check_working_folder
 from recbole_ccd.config import CCDConfig
 from recbole_ccd.data.arrival import (
     Arrival,
@@ -214,7 +213,6 @@ def _update(
     stream = KeptStream(config, interactions, vocabulary, manifest.data)
     strategy = strategy_in(folder, config)
     strategy.check_arrival(stream)
-    check_working_folder()
     with strategy.workers:
         # from here on the folder changes
         RunDirectory.prepare(folder)

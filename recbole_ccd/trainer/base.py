@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from logging import getLogger
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,7 +18,7 @@ from torch.nn.utils.clip_grad import clip_grad_norm_
 from torch.optim import Adam, Optimizer
 from tqdm import tqdm
 
-from recbole_ccd.compat import relocate_tensorboard
+from recbole_ccd.compat import curves_in
 from recbole_ccd.data.block import Block
 from recbole_ccd.errors import TrainingError
 from recbole_ccd.model.history import use_history
@@ -96,8 +95,7 @@ class StageTrainer(EvaluatingTrainer):
             seed: seed of everything this stage draws.
         """
         self.block, self.label, self.seed = block, label, seed
-        folder = self.config["run_dir"]
-        relocate_tensorboard(self, folder and Path(folder, "tensorboard", label.replace(" ", "-")))
+        self.tensorboard = curves_in(self.config["run_dir"], label)
         return self
 
     def take_up(

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
 from recbole.data.interaction import Interaction
-from recbole.trainer import Trainer
 from torch import Tensor
 
+from recbole_ccd.compat import ContainedTrainer
 from recbole_ccd.data.block import Block
 from recbole_ccd.model.growth import set_inference_history
 from recbole_ccd.model.scoring import clear_cache, score_rows
@@ -19,7 +19,7 @@ from recbole_ccd.model.scoring import clear_cache, score_rows
 Batch = tuple[Interaction, Any, Tensor, Tensor]
 
 
-class EvaluatingTrainer(Trainer):
+class EvaluatingTrainer(ContainedTrainer):
     """A RecBole trainer that ranks what is known in a block.
 
     Attributes:

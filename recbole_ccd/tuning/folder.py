@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recbole_ccd.comparing import MakeStream, folder_name
-from recbole_ccd.compat import check_working_folder
 from recbole_ccd.config import Variant
 from recbole_ccd.parallel import workers_of
 from recbole_ccd.runs import reconfigured
@@ -51,7 +50,6 @@ def begin_search(
     common, manifest.runs = _entries(trials)
     described = [dimension.to_dict() for dimension in space.dimensions]
     manifest.settings = {"algorithm": algorithm, "space": described, "config": common}
-    check_working_folder()
     with workers_of(config), RunLock(create_folder(top)):
         Store(top).write(manifest)
         return search.follow()
@@ -79,7 +77,6 @@ def resume_search(
         if search.waiting:
             for seed, data in search.check().items():
                 check_data(top, manifest.data[seed], data)
-            check_working_folder()
         with workers_of(trials[0].runs[0].config) if search.waiting else nullcontext():
             return search.follow()
 
