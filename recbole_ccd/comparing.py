@@ -16,7 +16,6 @@ from recbole_ccd.data.stream import BlockStream
 from recbole_ccd.errors import RunError, one_line
 from recbole_ccd.evaluation.comparison import Comparison
 from recbole_ccd.evaluation.result import StreamResult
-from recbole_ccd.files import atomic_write
 from recbole_ccd.parallel import workers_of
 from recbole_ccd.report.comparison import comparison_csv, comparison_markdown, comparison_table
 from recbole_ccd.report.log import RunLog
@@ -168,27 +167,30 @@ def follow_all(
         stop: who may want it to end early.
     """
     order = _in_order(runs)
-    results, stream = dict(results), checked.stream
+    results, stream, store = dict(results), checked.stream, Store(top)
     with resumable(top):
         for group in _by_seed([run for run in order if run.folder in checked.strategies]):
             # one stream at a time; that of the first seed is there from the checks
             stream = stream or make_stream(group[0].config)
             for run in group:
+                store.check()
                 number = order.index(run) + 1
                 _note(top, run, f"run {number} of {len(runs)}: {run.label}, seed {run.config['seed']}")
                 results[run.folder] = follow_run(checked.strategies.pop(run.folder), stream, stop)
                 # models hold each other in circles, which are not freed when the last name goes
                 gc.collect()
             stream = None
+            store.check()
             shutil.rmtree(_base_of(top, group[0].config["seed"]), ignore_errors=True)
     labels = dict.fromkeys(run.label for run in runs)
     comparison = Comparison(
         {label: [results[run.folder] for run in runs if run.label == label] for label in labels}
     )
+    store.check()
     with_report = any(run.config["write_report"] for run in runs)
     leave_comparison(comparison, top, with_report)
     manifest.status = FINISHED
-    Store(top).write(manifest)
+    store.write(manifest)
     _note(top, runs[0], f"\n{comparison_table(comparison)}")
     others = ["comparison.md", "comparison.csv", *([REPORT] if with_report else [])]
     _note(top, runs[0], f"comparison: {top / 'comparison.json'}, {', '.join(others[:-1])} and {others[-1]}")
@@ -232,9 +234,9 @@ def _note(top: Path, run: Variant, message: str) -> None:
 
 def leave_comparison(comparison: Comparison, top: Path, with_report: bool) -> None:
     """Writes a comparison into the common folder of its runs, with its report if that is wanted."""
-    document = comparison.to_dict()
-    RunDirectory(top).write_json("comparison.json", document)
-    atomic_write(top / "comparison.md", comparison_markdown(comparison))
-    atomic_write(top / "comparison.csv", comparison_csv(comparison))
+    directory, document = RunDirectory(top), comparison.to_dict()
+    directory.write_json("comparison.json", document)
+    directory.write_text("comparison.md", comparison_markdown(comparison))
+    directory.write_text("comparison.csv", comparison_csv(comparison))
     if with_report:
-        leave_report(RunDirectory(top), "comparison.json", document)
+        leave_report(directory, "comparison.json", document)

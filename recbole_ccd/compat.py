@@ -59,7 +59,7 @@ class ContainedTrainer(Trainer):
 
 
 def curves_in(run_dir: str | os.PathLike[str] | None, label: str) -> SummaryWriter | SilentWriter:
-    """A TensorBoard writer for one stage of a run, so that curves of several stages do not overlay each other.
+    """A TensorBoard writer for one stage of a run; curves of several stages do not overlay each other.
 
     Args:
         run_dir: the run directory; where there is none, nothing is written.

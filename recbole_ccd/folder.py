@@ -48,7 +48,7 @@ class OwnFolder:
         self.check()
 
     def check(self) -> None:
-        """Refuses to go on where the folder is not the one it was.
+        """Refuses to go on where the folder is not the one it was; nothing where it has never been there.
 
         Raises:
             RunError: somebody has moved or removed it.
@@ -59,10 +59,10 @@ class OwnFolder:
             found = None
         if self._identity is None:
             self._identity = found
-        if found is None or found != self._identity:
+        if found != self._identity:
             raise RunError(
-                f"{self.path} was moved or removed while it was being written to; go on with the folder where "
-                f"it is now, or put it back and give --resume={self.path}"
+                f"{self.path} was moved or removed while it was in use; go on with it where it is now, or "
+                f"put it back and give --resume={self.path}"
             )
 
     def folder(self, name: str) -> Path:
@@ -116,16 +116,12 @@ class OwnFolder:
         with suppress(OSError, RunError):
             self.file(path.relative_to(self.path).as_posix()).unlink()
 
-    def files_in(self, pattern: str) -> Iterator[Path]:
-        """The plain files of some folders below this one.
-
-        Args:
-            pattern: which folders; links among them are left out.
-        """
-        for folder in [self.path] if pattern == "." else self.path.glob(pattern):
-            inside = (folder, *folder.parents)
-            if folder.is_dir() and not any(p.is_symlink() for p in inside[: inside.index(self.path)]):
-                yield from (path for path in folder.iterdir() if stat.S_ISREG(path.lstat().st_mode))
+    def folders(self, pattern: str) -> Iterator[Path]:
+        """The folders below this one whose path fits a pattern, without those that are reached by a link."""
+        for folder in self.path.glob(pattern):
+            way = (folder, *folder.parents)
+            if folder.is_dir() and not any(map(Path.is_symlink, way[: way.index(self.path)])):
+                yield folder
 
     def check_content(self) -> None:
         """Refuses a folder that holds anything but folders and plain files.
@@ -136,12 +132,14 @@ class OwnFolder:
         """
         waiting = [self.path]
         while waiting:
-            with os.scandir(waiting.pop()) as entries:
-                for entry in sorted(entries, key=lambda entry: entry.name):
-                    if entry.is_dir(follow_symlinks=False):
-                        waiting.append(Path(entry.path))
-                    elif not entry.is_file(follow_symlinks=False):
-                        raise _refused(Path(entry.path))
+            for path in sorted(waiting.pop().iterdir()):
+                # somebody at a run of a comparison may remove a file meanwhile
+                with suppress(FileNotFoundError):
+                    mode = path.lstat().st_mode
+                    if stat.S_ISDIR(mode):
+                        waiting.append(path)
+                    elif not stat.S_ISREG(mode):
+                        raise _refused(path)
 
 
 def open_own(path: str | os.PathLike[str], flags: int) -> int:
@@ -171,10 +169,22 @@ def open_own(path: str | os.PathLike[str], flags: int) -> int:
     return descriptor
 
 
-def owner_of(path: str | os.PathLike[str]) -> str | None:
+def unshare(path: str | os.PathLike[str]) -> None:
+    """Gives a file that has other names too, as in a copy made of hard links, a content of its own.
+
+    Raises:
+        OSError: it cannot be read, or not be written.
+    """
+    with suppress(FileNotFoundError):
+        found = os.lstat(path)
+        if stat.S_ISREG(found.st_mode) and found.st_nlink > 1:
+            atomic_write(path, Path(path).read_bytes())
+
+
+def owner_of(path: str | os.PathLike[str] | int) -> str | None:
     """Whose file or folder something is, in words; None if it is this user's, or cannot be told."""
     try:
-        number = os.lstat(path).st_uid
+        number = (os.fstat(path) if isinstance(path, int) else os.lstat(path)).st_uid
         if number == os.geteuid():
             return None
     except (OSError, AttributeError):  # there are no such users on Windows
@@ -187,6 +197,12 @@ def owner_of(path: str | os.PathLike[str]) -> str | None:
         return f"user {number}"
 
 
+def belonging(path: str | os.PathLike[str]) -> str | None:
+    """What to do about another user's file; None if it is no other user's."""
+    owner = owner_of(path)
+    return owner and f"it belongs to {owner}: have it made writable for you, or go on with a copy of the run"
+
+
 def _identity_of(path: Path) -> tuple[int, int]:
     found = path.stat()
     return found.st_dev, found.st_ino
@@ -195,6 +211,6 @@ def _identity_of(path: Path) -> tuple[int, int]:
 def _refused(path: Path) -> RunError:
     kind = "a link" if path.is_symlink() else "no plain file or folder of its own"
     return RunError(
-        f"{path} is {kind}, and what a run keeps lies in its own folder; put what it stands for in its place, or "
+        f"{path} is {kind}, and what a run keeps lies in its folder itself; put there what it stands for, or "
         "remove it"
     )

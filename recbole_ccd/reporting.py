@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from recbole_ccd.errors import RunError, one_line
-from recbole_ccd.files import atomic_write
 from recbole_ccd.state import RunDirectory
 
 REPORT = "report.html"
@@ -44,7 +43,7 @@ def write_report(run_dir: str | os.PathLike[str]) -> Path:
             f"{directory.path / name} does not fit its format ({one_line(repr(error))}); start the run anew"
         ) from error
     try:
-        atomic_write(directory.path / REPORT, text)
+        directory.write_text(REPORT, text)
     except OSError as error:
         raise RunError(
             f"{directory.path / REPORT} cannot be written ({error.strerror or error}); see to it"
@@ -69,7 +68,7 @@ def leave_report(directory: RunDirectory, name: str, document: Any) -> None:
         # the numbers are safe, and hours of training must not end over a picture of them
         getLogger("recbole_ccd").warning("%s could not be made", directory.path / REPORT, exc_info=True)
         return
-    atomic_write(directory.path / REPORT, text)
+    directory.write_text(REPORT, text)
 
 
 def _page(name: str, document: Any) -> str:

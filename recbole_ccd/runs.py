@@ -173,7 +173,7 @@ def finished_result(folder: Path, config: CCDConfig) -> StreamResult | None:
 def show_finished(folder: Path, result: StreamResult, config: CCDConfig) -> None:
     """Says of a run that there is nothing left to do, and what it has measured."""
     # nothing is written into a finished run
-    with RunLog(os.devnull, config["state"], config["show_epochs"]):
+    with RunLog(None, config["state"], config["show_epochs"]):
         getLogger("recbole_ccd").info("%s: the run is finished\n%s", folder, final_table(result))
 
 

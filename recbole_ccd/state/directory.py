@@ -14,7 +14,8 @@ from typing import Any
 import yaml
 
 from recbole_ccd.errors import RunError
-from recbole_ccd.files import atomic_write, first_line, is_temporary
+from recbole_ccd.files import first_line, is_temporary
+from recbole_ccd.folder import OwnFolder
 from recbole_ccd.state.lock import LOCK
 from recbole_ccd.state.manifest import MANIFEST, PREVIOUS
 
@@ -93,6 +94,7 @@ class RunDirectory:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
+        self._own = OwnFolder(path)
 
     @classmethod
     def create(cls, path: str | os.PathLike[str]) -> RunDirectory:
@@ -129,11 +131,13 @@ class RunDirectory:
         Raises:
             RunError: If it cannot be written to.
         """
-        run = cls(path)
+        folder = Path(path)
         try:
-            run.checkpoints.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
+            run = cls(folder)
+            run._own.folder("checkpoints")
         except OSError as error:
-            raise RunError(f"{run.path} is not writable ({error.strerror}); make it so") from error
+            raise RunError(f"{folder} is not writable ({error.strerror}); make it so") from error
         return run
 
     @property
@@ -168,7 +172,20 @@ class RunDirectory:
             TypeError: If a value has no JSON form.
         """
         text = json.dumps(obj, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False)
-        atomic_write(self.path / name, text + "\n")
+        self.write_text(name, text + "\n")
+
+    def write_text(self, name: str, text: str) -> None:
+        """Write a file of this directory atomically.
+
+        Args:
+            name: Its name within the directory.
+            text: What it holds.
+
+        Raises:
+            RunError: If what has that name is a link or no file, or the directory was moved away.
+            OSError: If it cannot be written.
+        """
+        self._own.write(name, text)
 
     def read_json(self, name: str) -> Any:
         """Read a JSON document of this directory.
@@ -187,7 +204,7 @@ class RunDirectory:
         Raises:
             yaml.YAMLError: If a value has no plain YAML form.
         """
-        atomic_write(self.config, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
+        self.write_text(self.config.name, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
 
     def read_config(self) -> dict[str, Any]:
         """Read ``config.yaml``.

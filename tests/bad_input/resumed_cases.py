@@ -87,6 +87,11 @@ def locked(run):
     skip_if_writable(run)
 
 
+def with_link(run):
+    (run.parent / "mine").write_text("mine")
+    (run / "run.log").symlink_to(run.parent / "mine")
+
+
 def in_use(folder):
     """A case of a run that somebody is at: this process, by another descriptor."""
     run = begun_in(folder)
@@ -112,6 +117,7 @@ RESUMED = {
     "resume-unreadable": begun(spoil=unreadable),
     "resume-manifest-unreadable": begun(spoil=manifest_unreadable),
     "resume-locked": begun(spoil=locked),
+    "resume-link": begun(spoil=with_link),
     "resume-setting": begun("--embedding_size=4"),
     "resume-setting-changed": begun(changed={"distill_temperature": 3.0}),
     "resume-data": begun(),

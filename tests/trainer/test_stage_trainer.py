@@ -1,4 +1,3 @@
-
 import pytest
 import torch
 from recbole.utils import init_seed
