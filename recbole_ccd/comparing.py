@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from recbole_ccd.config import CCDConfig, Variant
 from recbole_ccd.data.stream import BlockStream
-from recbole_ccd.errors import RunError, one_line
 from recbole_ccd.evaluation.comparison import Comparison
 from recbole_ccd.evaluation.result import StreamResult
 from recbole_ccd.parallel import workers_of
@@ -22,6 +20,8 @@ from recbole_ccd.report.log import RunLog
 from recbole_ccd.reporting import REPORT, leave_report
 from recbole_ccd.runs import execute, finished_result, reconfigured, strategy_in
 from recbole_ccd.state import Journal, Manifest, RunDirectory, RunLock, default_run_directory
+from recbole_ccd.state.directory import folder_name
+from recbole_ccd.state.healing import sound_manifest
 from recbole_ccd.state.manifest import COMPARISON, FINISHED
 from recbole_ccd.state.sameness import check_data, versions
 from recbole_ccd.state.store import Store
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from recbole_ccd.stopping import Stop
 
 MakeStream = Callable[[CCDConfig], BlockStream]
-# the name of a run's folder, which comes out of a file when a comparison is gone on with
-_FOLDER = re.compile(r"\w[\w.+-]*")
 
 
 @dataclass
@@ -97,21 +95,6 @@ def begin_comparison(runs: Sequence[Variant], top: Path, data: Mapping[str, Any]
     return manifest
 
 
-def folder_name(top: Path, given: object) -> str:
-    """The name of a run's folder, as a manifest has it.
-
-    Args:
-        top: the folder of the manifest, for the message.
-        given: what stands there.
-
-    Raises:
-        RunError: it is none, and might lead elsewhere.
-    """
-    if not isinstance(given, str) or not _FOLDER.fullmatch(given):
-        raise RunError(f"{top}: {one_line(repr(given))} is no name of a run's folder; start anew")
-    return given
-
-
 def resume_comparison(
     top: Path, manifest: Manifest, sources: tuple[Any, ...], make_stream: MakeStream, stop: Stop | None
 ) -> Comparison:
@@ -132,6 +115,7 @@ def resume_comparison(
         folder = folder_name(top, entry["folder"])
         config = reconfigured(top / folder, entry["config"], *sources)
         runs.append(Variant(str(entry["label"]), folder, config))
+    sound_manifest(top)
     found = {run.folder: finished_result(top / run.folder, run.config) for run in runs}
     results = {folder: result for folder, result in found.items() if result is not None}
     with resumable(top), RunLock(top):

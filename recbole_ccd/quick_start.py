@@ -26,6 +26,7 @@ from recbole_ccd.runs import (
     strategy_of,
 )
 from recbole_ccd.state import RunDirectory, RunLock, check_vacant, create_folder, default_run_directory
+from recbole_ccd.state.healing import recorded_config
 from recbole_ccd.state.manifest import COMPARISON, FULL, RUN, SEARCH
 from recbole_ccd.state.sameness import check_data
 from recbole_ccd.stopping import resumable
@@ -247,7 +248,7 @@ def _resumed(
     if found in (COMPARISON, SEARCH):
         follow = resume_comparison if found == COMPARISON else resume_search
         return follow(folder, manifest, sources, create_stream, stop)
-    recorded = RunDirectory(folder).read_config()
+    recorded = recorded_config(folder, manifest)
     config = reconfigured(folder, recorded, *sources, settings=manifest and manifest.settings)
     result = finished_result(folder, config)
     if result is not None:

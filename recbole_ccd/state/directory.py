@@ -13,11 +13,26 @@ from typing import Any
 
 import yaml
 
-from recbole_ccd.errors import RunError
+from recbole_ccd.errors import RunError, one_line
 from recbole_ccd.files import first_line, is_temporary
 from recbole_ccd.folder import OwnFolder
 from recbole_ccd.state.lock import LOCK
 from recbole_ccd.state.manifest import MANIFEST, PREVIOUS
+
+# the name of a run's folder, which comes out of a file when a comparison is gone on with
+_FOLDER = re.compile(r"\w[\w.+-]*")
+
+
+class DamagedFile(RunError):
+    """A file of a run is missing, or holds what it should not.
+
+    Attributes:
+        what: that, without the remedy.
+    """
+
+    def __init__(self, what: str, remedy: str) -> None:
+        super().__init__(f"{what}; {remedy}")
+        self.what = what
 
 
 def create_folder(path: str | os.PathLike[str]) -> Path:
@@ -57,6 +72,21 @@ def check_vacant(path: str | os.PathLike[str]) -> None:
     """
     with suppress(OSError, ValueError):
         _refuse(Path(path), _is_occupied(Path(path)))
+
+
+def folder_name(top: Path, given: object) -> str:
+    """The name of a run's folder, as a manifest has it.
+
+    Args:
+        top: The folder of the manifest, for the message.
+        given: What stands there.
+
+    Raises:
+        RunError: If it is none, and might lead elsewhere.
+    """
+    if not isinstance(given, str) or not _FOLDER.fullmatch(given):
+        raise RunError(f"{top}: {one_line(repr(given))} is no name of a run's folder; start anew")
+    return given
 
 
 def _is_occupied(folder: Path) -> bool:
@@ -214,7 +244,7 @@ class RunDirectory:
         """
         config = self._read(self.config, yaml.safe_load)
         if not isinstance(config, dict):
-            raise RunError(f"{self.config} is not a mapping of keys to values; start the run anew")
+            raise DamagedFile(f"{self.config} is not a mapping of keys to values", "start the run anew")
         return config
 
     @staticmethod
@@ -223,8 +253,8 @@ class RunDirectory:
             return parse(path.read_text(encoding="utf-8"))
         except PermissionError as error:
             raise RunError(f"{path} cannot be read ({error.strerror}); make it readable") from error
-        except (OSError, ValueError, yaml.YAMLError) as error:
-            raise RunError(f"{path} cannot be read ({first_line(error)}); start the run anew") from error
+        except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+            raise DamagedFile(f"{path} cannot be read ({first_line(error)})", "start the run anew") from error
 
 
 def default_run_directory(

@@ -69,6 +69,9 @@ def damaged(run):
 
 
 def with_code(run):
+    # which would tell the settings too
+    for name in (MANIFEST, PREVIOUS):
+        (run / name).unlink()
     (run / "config.yaml").write_text("seed: !!python/object/apply:os.system ['touch touched']\n")
 
 
