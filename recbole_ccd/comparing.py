@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,20 +10,19 @@ from logging import getLogger
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recbole_ccd.compat import check_working_folder
 from recbole_ccd.config import CCDConfig, Variant
 from recbole_ccd.data.stream import BlockStream
-from recbole_ccd.errors import RunError, one_line
 from recbole_ccd.evaluation.comparison import Comparison
 from recbole_ccd.evaluation.result import StreamResult
 from recbole_ccd.faults import told_in_one_line
-from recbole_ccd.files import atomic_write
 from recbole_ccd.parallel import workers_of
 from recbole_ccd.report.comparison import comparison_csv, comparison_markdown, comparison_table
 from recbole_ccd.report.log import RunLog
 from recbole_ccd.reporting import REPORT, leave_report
 from recbole_ccd.runs import execute, finished_result, reconfigured, strategy_in
 from recbole_ccd.state import Journal, Manifest, RunDirectory, RunLock, default_run_directory
+from recbole_ccd.state.directory import folder_name
+from recbole_ccd.state.healing import sound_manifest
 from recbole_ccd.state.manifest import COMPARISON, FINISHED
 from recbole_ccd.state.sameness import check_data, versions
 from recbole_ccd.state.store import Store
@@ -35,8 +33,6 @@ if TYPE_CHECKING:
     from recbole_ccd.stopping import Stop
 
 MakeStream = Callable[[CCDConfig], BlockStream]
-# the name of a run's folder, which comes out of a file when a comparison is gone on with
-_FOLDER = re.compile(r"\w[\w.+-]*")
 
 
 @dataclass
@@ -100,21 +96,6 @@ def begin_comparison(runs: Sequence[Variant], top: Path, data: Mapping[str, Any]
     return manifest
 
 
-def folder_name(top: Path, given: object) -> str:
-    """The name of a run's folder, as a manifest has it.
-
-    Args:
-        top: the folder of the manifest, for the message.
-        given: what stands there.
-
-    Raises:
-        RunError: it is none, and might lead elsewhere.
-    """
-    if not isinstance(given, str) or not _FOLDER.fullmatch(given):
-        raise RunError(f"{top}: {one_line(repr(given))} is no name of a run's folder; start anew")
-    return given
-
-
 def resume_comparison(
     top: Path, manifest: Manifest, sources: tuple[Any, ...], make_stream: MakeStream, stop: Stop | None
 ) -> Comparison:
@@ -135,6 +116,7 @@ def resume_comparison(
         folder = folder_name(top, entry["folder"])
         config = reconfigured(top / folder, entry["config"], *sources)
         runs.append(Variant(str(entry["label"]), folder, config))
+    sound_manifest(top)
     found = {run.folder: finished_result(top / run.folder, run.config) for run in runs}
     results = {folder: result for folder, result in found.items() if result is not None}
     with resumable(top), RunLock(top), told_in_one_line(top, lambda: "the comparison"):
@@ -143,7 +125,6 @@ def resume_comparison(
         checked = check_all(unfinished, top, make_stream)
         for seed, data in checked.data.items():
             check_data(top, manifest.data[seed], data)
-        check_working_folder()
         with workers_of(runs[0].config):
             for folder in checked.strategies:
                 RunDirectory.prepare(top / folder)
@@ -171,34 +152,38 @@ def follow_all(
         stop: who may want it to end early.
     """
     order = _in_order(runs)
-    results, stream = dict(results), checked.stream
+    results, stream, store = dict(results), checked.stream, Store(top)
     with resumable(top), told_in_one_line(top, lambda: "the comparison"):
         for group in _by_seed([run for run in order if run.folder in checked.strategies]):
             # one stream at a time; that of the first seed is there from the checks
             stream = stream or make_stream(group[0].config)
             for run in group:
+                store.check()
                 number = order.index(run) + 1
                 _note(top, run, f"run {number} of {len(runs)}: {run.label}, seed {run.config['seed']}")
                 results[run.folder] = follow_run(checked.strategies.pop(run.folder), stream, stop)
                 # models hold each other in circles, which are not freed when the last name goes
                 gc.collect()
             stream = None
+            store.check()
             shutil.rmtree(_base_of(top, group[0].config["seed"]), ignore_errors=True)
-        return _concluded(runs, top, manifest, results)
+        return _concluded(runs, store, manifest, results)
 
 
 def _concluded(
-    runs: Sequence[Variant], top: Path, manifest: Manifest, results: Mapping[str, StreamResult]
+    runs: Sequence[Variant], store: Store, manifest: Manifest, results: Mapping[str, StreamResult]
 ) -> Comparison:
     """Compares finished runs, and says that there is nothing left to do."""
+    top = store.folder
     labels = dict.fromkeys(run.label for run in runs)
     comparison = Comparison(
         {label: [results[run.folder] for run in runs if run.label == label] for label in labels}
     )
+    store.check()
     with_report = any(run.config["write_report"] for run in runs)
     leave_comparison(comparison, top, with_report)
     manifest.status = FINISHED
-    Store(top).write(manifest)
+    store.write(manifest)
     _note(top, runs[0], f"\n{comparison_table(comparison)}")
     others = ["comparison.md", "comparison.csv", *([REPORT] if with_report else [])]
     _note(top, runs[0], f"comparison: {top / 'comparison.json'}, {', '.join(others[:-1])} and {others[-1]}")
@@ -242,9 +227,9 @@ def _note(top: Path, run: Variant, message: str) -> None:
 
 def leave_comparison(comparison: Comparison, top: Path, with_report: bool) -> None:
     """Writes a comparison into the common folder of its runs, with its report if that is wanted."""
-    document = comparison.to_dict()
-    RunDirectory(top).write_json("comparison.json", document)
-    atomic_write(top / "comparison.md", comparison_markdown(comparison))
-    atomic_write(top / "comparison.csv", comparison_csv(comparison))
+    directory, document = RunDirectory(top), comparison.to_dict()
+    directory.write_json("comparison.json", document)
+    directory.write_text("comparison.md", comparison_markdown(comparison))
+    directory.write_text("comparison.csv", comparison_csv(comparison))
     if with_report:
-        leave_report(RunDirectory(top), "comparison.json", document)
+        leave_report(directory, "comparison.json", document)

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import numpy as np
 import torch
 from recbole.evaluator import Collector, Evaluator
 from recbole.evaluator.metrics import GAUC, ShannonEntropy
+from recbole.model.abstract_recommender import GeneralRecommender
 from recbole.trainer import Trainer
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from recbole_ccd.errors import RunError
-
-# an event file that holds nothing but its header is smaller than this
-_HEADER_BYTES = 200
+from recbole_ccd.folder import OwnFolder
 
 
 class SilentWriter:
@@ -33,40 +32,52 @@ class SilentWriter:
         """Does nothing."""
 
 
-def relocate_tensorboard(trainer: Trainer, directory: str | os.PathLike | None) -> None:
-    """Gives a trainer a TensorBoard writer of its own.
+def _no_curves_yet(logger: Any) -> SilentWriter:
+    return SilentWriter()
 
-    ``Trainer.__init__`` opens ``log_tensorboard/<log name>`` in the working folder, the same one for
-    every trainer of a process, so that the curves of several stages overlay each other.
+
+def _no_folder(path: str) -> None:
+    """Best weights are held in memory, so that there is nothing to keep there."""
+
+
+def _with_other_names(function: FunctionType, **names: Any) -> FunctionType:
+    """A function of the same code for which some global names stand for something else."""
+    same = (function.__name__, function.__defaults__, function.__closure__)
+    return FunctionType(function.__code__, {**function.__globals__, **names}, *same)
+
+
+# RecBole's own constructor opens log_tensorboard/<log name> in the working folder, the same one for every
+# trainer and every process there, and makes checkpoint_dir. Two names of its module decide about that.
+_construct = _with_other_names(Trainer.__init__, get_tensorboard=_no_curves_yet, ensure_dir=_no_folder)
+
+
+class ContainedTrainer(Trainer):
+    """A RecBole trainer whose construction leaves the working folder alone."""
+
+    def __init__(self, config: Any, model: GeneralRecommender) -> None:
+        """A trainer that writes no curves until it is given a writer.
+
+        Args:
+            config: the configuration.
+            model: the model to train.
+        """
+        _construct(self, config, model)
+
+
+def curves_in(run_dir: str | os.PathLike[str] | None, label: str) -> SummaryWriter | SilentWriter:
+    """A TensorBoard writer for one stage of a run; curves of several stages do not overlay each other.
 
     Args:
-        trainer: a trainer just constructed.
-        directory: where its events go; None for nowhere.
-    """
-    stray = Path(trainer.tensorboard.log_dir)
-    trainer.tensorboard.close()
-    for file in stray.glob(f"events.out.tfevents.*.{os.getpid()}.*"):
-        if file.stat().st_size < _HEADER_BYTES:
-            file.unlink()
-    for folder in (stray, stray.parent):
-        if folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
-    trainer.tensorboard = SilentWriter() if directory is None else SummaryWriter(str(directory))
-
-
-def check_working_folder() -> None:
-    """Refuses a working folder where ``Trainer.__init__`` could not open its ``log_tensorboard``.
+        run_dir: the run directory; where there is none, nothing is written.
+        label: the stage's name.
 
     Raises:
-        RunError: the folder, or what has that name in it, cannot be written to.
+        RunError: what should be a folder of the run leads elsewhere.
     """
-    stray = Path("log_tensorboard")
-    wanted = stray if os.path.lexists(stray) else Path()
-    if not (wanted.is_dir() and os.access(wanted, os.W_OK | os.X_OK)):
-        raise RunError(
-            f"{wanted.absolute()} is no folder that can be written to, and RecBole's trainers open {stray} "
-            "in the working folder; move it away or start elsewhere"
-        )
+    # one that was moved away is not made again
+    if run_dir is None or not os.path.isdir(run_dir):
+        return SilentWriter()
+    return SummaryWriter(str(OwnFolder(run_dir).folder(f"tensorboard/{label.replace(' ', '-')}")))
 
 
 class CandidateCollector(Collector):

@@ -6,9 +6,11 @@ import errno
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from recbole_ccd.errors import RunError, TrainingError, one_line
 from recbole_ccd.files import first_line
+from recbole_ccd.folder import owner_of
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NO_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory", "bad_alloc")
@@ -83,6 +85,9 @@ def not_saved(path: str | os.PathLike[str], error: OSError, folder: str | os.Pat
         folder: the run directory to go on with.
     """
     remedy = "free space there" if error.errno in _NO_ROOM else "see to it"
+    owner = owner_of(path) or owner_of(Path(path).parent)
+    if owner is not None and isinstance(error, PermissionError):
+        remedy = f"have {owner}, to whom it belongs, make it writable for you"
     reason = error.strerror or one_line(error)
     return NotSavedError(f"{path} cannot be saved ({reason}); {remedy} and go on with", folder)
 

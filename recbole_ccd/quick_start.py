@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recbole_ccd.comparing import begin_comparison, check_all, follow_all, resume_comparison, top_of
-from recbole_ccd.compat import check_working_folder
 from recbole_ccd.config import CCDConfig, expand, given_config, refuse_lists
 from recbole_ccd.data.dataset import IncrementalDataset
 from recbole_ccd.data.stream import BlockStream
@@ -31,6 +30,7 @@ from recbole_ccd.runs import (
 )
 from recbole_ccd.seeding import alone
 from recbole_ccd.state import RunDirectory, RunLock, check_vacant, create_folder, default_run_directory
+from recbole_ccd.state.healing import recorded_config
 from recbole_ccd.state.manifest import COMPARISON, FULL, RUN, SEARCH
 from recbole_ccd.state.sameness import check_data
 from recbole_ccd.stopping import resumable
@@ -121,7 +121,6 @@ def run_ccd(
     stream = create_stream(config)
     strategy = strategy_in(where, config)
     strategy.check(stream)
-    check_working_folder()
     with strategy.workers, RunLock(RunDirectory.create(where).path):
         return execute(strategy, stream, stop)
 
@@ -196,7 +195,6 @@ def compare(
     top = top_of(runs)
     check_vacant(top)
     checked = check_all(runs, top, create_stream)
-    check_working_folder()
     told = told_in_one_line(top, lambda: "the comparison")
     with workers_of(runs[0].config), RunLock(create_folder(top)), told:
         manifest = begin_comparison(runs, top, checked.data)
@@ -278,7 +276,7 @@ def _gone_on_with(
     if found in (COMPARISON, SEARCH):
         follow = resume_comparison if found == COMPARISON else resume_search
         return follow(folder, manifest, sources, create_stream, stop)
-    recorded = RunDirectory(folder).read_config()
+    recorded = recorded_config(folder, manifest)
     config = reconfigured(folder, recorded, *sources, settings=manifest and manifest.settings)
     result = finished_result(folder, config)
     if result is not None:
@@ -293,7 +291,6 @@ def _gone_on_with(
             strategy.check_new_block(stream)
         else:
             strategy.check(stream)
-        check_working_folder()
         with strategy.workers:
             RunDirectory.prepare(folder)
             return execute(strategy, stream, stop, FULL if manifest is None else cycle_of(manifest))

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 from logging import getLogger
 from pathlib import Path
 from typing import Any
 
 from recbole_ccd.errors import RunError, one_line
-from recbole_ccd.files import atomic_write, given_path
-from recbole_ccd.state import RunDirectory
+from recbole_ccd.files import given_path
+from recbole_ccd.state import Manifest, RunDirectory
+from recbole_ccd.state.directory import DamagedFile, folder_name
+from recbole_ccd.state.healing import FinishedRun, restore_results
+from recbole_ccd.state.manifest import COMPARISON as COMPARED
+from recbole_ccd.state.manifest import FINISHED
 
 REPORT = "report.html"
 # what reading a document of other shapes, depths or sizes than ours comes to
@@ -21,6 +26,7 @@ def write_report(run_dir: str | os.PathLike[str]) -> Path:
     """Makes ``report.html`` anew, of what the directory of a run or of a comparison holds.
 
     The numbers are those of ``comparison.json`` or else of ``result.json``; no model and no data are needed.
+    Of what is finished they are held against the checkpoints, and restored from those where they differ.
 
     Args:
         run_dir: the directory; an earlier version may have written it, and the run may be unfinished.
@@ -32,6 +38,14 @@ def write_report(run_dir: str | os.PathLike[str]) -> Path:
         RunError: There is no result, it cannot be read, or the page cannot be written.
     """
     directory = RunDirectory(given_path("run_dir", run_dir))
+    try:
+        Manifest.read(directory.path)
+    except RunError as error:
+        problem = str(error).rpartition("; ")[0]
+        getLogger("recbole_ccd").warning("%s; the figures are held against nothing", problem)
+    else:
+        restore_results(directory)
+        _restore_comparison(directory)
     name = next((name for name in (COMPARISON, RESULT) if os.path.isfile(directory.path / name)), None)
     if name is None:
         raise RunError(
@@ -43,15 +57,43 @@ def write_report(run_dir: str | os.PathLike[str]) -> Path:
         text = _page(name, document)
     except _NO_FIT as error:
         raise RunError(
-            f"{directory.path / name} does not fit its format ({one_line(repr(error))}); start the run anew"
+            f"{directory.path / name} does not fit its format ({one_line(repr(error))}); "
+            f"make it anew by --resume={directory.path}, or start the run anew"
         ) from error
     try:
-        atomic_write(directory.path / REPORT, text)
+        directory.write_text(REPORT, text)
     except OSError as error:
         raise RunError(
             f"{directory.path / REPORT} cannot be written ({error.strerror or error}); see to it"
         ) from error
     return directory.path / REPORT
+
+
+def _restore_comparison(directory: RunDirectory) -> None:
+    """Restores ``comparison.json`` from the runs that were compared, where it is not what they measured."""
+    from recbole_ccd.evaluation.comparison import Comparison
+    from recbole_ccd.evaluation.result import StreamResult
+
+    found = Manifest.read(directory.path)
+    if found is None or found[0].kind != COMPARED or found[0].status != FINISHED:
+        return
+    results: dict[str, list[StreamResult]] = {}
+    for entry in found[0].runs:
+        run = FinishedRun.find(directory.path / folder_name(directory.path, entry["folder"]))
+        # one that has been updated since has measured more
+        document = None if run is None or run.manifest.is_updated else run.document()
+        if document is None:
+            return
+        results.setdefault(str(entry["label"]), []).append(StreamResult.from_dict(document))
+    comparison = json.loads(json.dumps(Comparison(results).to_dict()))
+    try:
+        shown = directory.read_json(COMPARISON)
+        problem = f"{directory.path / COMPARISON} is not what the runs have measured"
+    except DamagedFile as error:
+        shown, problem = None, error.what
+    if shown != comparison:
+        getLogger("recbole_ccd").warning("%s; it is made anew of them", problem)
+        directory.write_json(COMPARISON, comparison)
 
 
 def leave_report(directory: RunDirectory, name: str, document: Any) -> None:
@@ -71,7 +113,7 @@ def leave_report(directory: RunDirectory, name: str, document: Any) -> None:
         # the numbers are safe, and hours of training must not end over a picture of them
         getLogger("recbole_ccd").warning("%s could not be made", directory.path / REPORT, exc_info=True)
         return
-    atomic_write(directory.path / REPORT, text)
+    directory.write_text(REPORT, text)
 
 
 def _page(name: str, document: Any) -> str:

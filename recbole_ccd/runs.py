@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from recbole_ccd.config import CCDConfig
 from recbole_ccd.config.reading import merged
 from recbole_ccd.config.sources import argument_list, read_layers
+from recbole_ccd.data.kept import KeptStream
 from recbole_ccd.data.stream import BlockStream
 from recbole_ccd.errors import ConfigError, RunError, one_line
 from recbole_ccd.evaluation.result import StreamResult
@@ -21,11 +22,14 @@ from recbole_ccd.report.log import RunLog
 from recbole_ccd.report.tables import final_table, stream_table
 from recbole_ccd.reporting import REPORT
 from recbole_ccd.state import Journal, Manifest, RunDirectory
-from recbole_ccd.state.manifest import FINISHED, FULL
+from recbole_ccd.state.healing import FinishedRun, recorded_config
+from recbole_ccd.state.manifest import FULL
+from recbole_ccd.state.record import RECORD, Record
+from recbole_ccd.state.rows import read_rows, read_vocabulary
 from recbole_ccd.state.sameness import check_settings, settings_of
-from recbole_ccd.state.store import Store
 from recbole_ccd.stopping import resumable
 from recbole_ccd.strategy import BaseModels, Strategy, strategy_class
+from recbole_ccd.strategy.measuring import final_vectors
 
 if TYPE_CHECKING:
     from recbole_ccd.stopping import Stop
@@ -154,28 +158,58 @@ def reconfigured(
     return config
 
 
-def finished_result(folder: Path, config: CCDConfig) -> StreamResult | None:
-    """The result of a run that is finished, with the blocks' checkpoints intact; None of any other.
+def finished_result(folder: Path, config: CCDConfig, held: bool = False) -> StreamResult | None:
+    """The result of a run that is finished and needs nothing to be learned again; None of any other.
+
+    All its files are looked at. What is damaged is restored where the folder holds it twice, and named.
 
     Args:
         folder: the run directory; there may be none.
         config: the configuration of the run.
+        held: whether this process holds its lock.
 
     Raises:
-        RunError: If the manifest there cannot be read.
+        RunError: If the manifest there cannot be read, or a file not be restored.
     """
-    found = Manifest.read(folder)
-    if found is None or found[0].status != FINISHED or not found[0].blocks:
+    run = FinishedRun.find(folder, held)
+    document = None if run is None else run.document()
+    if run is None or document is None:
         return None
-    entry = found[0].open or found[0].blocks[-1]
-    document = Store(folder).load_document(entry.result, "the last block is learned again")
-    return None if document is None else StreamResult.from_dict(document, config)
+    recorded_config(folder, run.manifest, held)
+    lost = run.lost()
+    if lost and lost == [run.last.files.get(RECORD)] and _record_again(run, config):
+        lost = []
+    for file in lost:
+        path, problem = file.in_folder(folder), file.problem(folder)
+        getLogger("recbole_ccd").warning("%s %s; going on with the run to make it anew", path, problem)
+    if not run.has_vocabulary() or lost:
+        return None
+    run.tell_of_others()
+    return StreamResult.from_dict(document, config)
+
+
+def _record_again(run: FinishedRun, config: CCDConfig) -> bool:
+    """Makes what serving reads anew, of the weights it was made of; returns whether that could be done."""
+    path = run.last.files[RECORD].in_folder(run.folder)
+    try:
+        rows = run.rows()
+        stream = KeptStream(config, read_rows(run.folder, rows), read_vocabulary(run.folder, rows[-1]))
+        strategy, block = strategy_of(config), stream[run.last.block]
+        strategy.restore(block, run.states())
+        tensors = Record.tensors(rows[-1].known, final_vectors(config, strategy.student, block))
+    except Exception as error:  # whatever a model's own code raises without the columns of its data
+        reason = one_line(f"{type(error).__name__}: {error}")
+        getLogger("recbole_ccd").warning("%s cannot be made anew of the weights (%s)", path, reason)
+        return False
+    run.keep_record(tensors)
+    getLogger("recbole_ccd").warning("%s was damaged; it is made anew of the weights", path)
+    return True
 
 
 def show_finished(folder: Path, result: StreamResult, config: CCDConfig) -> None:
     """Says of a run that there is nothing left to do, and what it has measured."""
     # nothing is written into a finished run
-    with RunLog(os.devnull, config["state"], config["show_epochs"]):
+    with RunLog(None, config["state"], config["show_epochs"]):
         getLogger("recbole_ccd").info("%s: the run is finished\n%s", folder, final_table(result))
 
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recbole_ccd.compat import check_working_folder
 from recbole_ccd.config import CCDConfig
 from recbole_ccd.data.arrival import (
     Arrival,
@@ -38,6 +37,7 @@ from recbole_ccd.seeding import alone
 from recbole_ccd.state import Manifest, RunDirectory, RunLock
 from recbole_ccd.state.arriving import begin_cycle, let_go, take_in
 from recbole_ccd.state.entries import RowsEntry
+from recbole_ccd.state.healing import recorded_config, sound_manifest
 from recbole_ccd.state.manifest import FINISHED, FULL, RUN, STUDENT
 from recbole_ccd.state.rows import read_rows, read_vocabulary
 from recbole_ccd.stopping import resumable
@@ -95,16 +95,19 @@ def update(
     files = None if new_block is None else new_files(new_block)
     with resumable(folder), RunLock(folder):
         # by now, nobody else is at it
+        sound_manifest(folder, held=True)
         manifest = _updatable(folder)
-        recorded, sources = RunDirectory(folder).read_config(), (config_file_list, config_dict, argv)
+        recorded = recorded_config(folder, manifest, held=True)
+        sources = (config_file_list, config_dict, argv)
         config = reconfigured(folder, recorded, *sources, settings=manifest.settings)
         cycle = _possible(config, cycle)
         arrival = None if files is None else read_arrival(config, files)
-        if _is_done(folder, manifest, arrival, cycle, replace):
-            result = finished_result(folder, config)
-            if result is not None:
-                show_finished(folder, result, config)
-                return result
+        result = finished_result(folder, config, held=True)
+        # with what has been restored
+        manifest = _updatable(folder)
+        if _is_done(folder, manifest, arrival, cycle, replace) and result is not None:
+            show_finished(folder, result, config)
+            return result
         return _update(folder, manifest, config, arrival, cycle, replace, stop)
 
 
@@ -177,9 +180,10 @@ def _is_done(folder: Path, manifest: Manifest, arrival: Arrival | None, cycle: s
     """
     waiting, under_way = _open_rows(manifest), manifest.status != FINISHED
     if arrival is None:
-        if not (waiting or under_way):
+        if not (waiting or under_way or manifest.is_updated):
             raise ConfigError(f"no block is open in {folder}; give new_block a file")
-        return cycle == STUDENT and not under_way
+        # where none is open any more, an update that was killed after its end is asked for once more
+        return not under_way and (cycle == STUDENT or not waiting)
     found = _known(manifest, arrival)
     if found is None:
         if under_way and not replace:
@@ -219,7 +223,6 @@ def _update(
     stream = KeptStream(config, interactions, vocabulary, manifest.data)
     strategy = strategy_in(folder, config)
     strategy.check_new_block(stream)
-    check_working_folder()
     with strategy.workers:
         # from here on the folder changes
         RunDirectory.prepare(folder)

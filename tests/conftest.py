@@ -5,7 +5,6 @@ import os
 
 import numpy as np
 import pytest
-import recbole.utils.utils
 import torch
 from torch.utils.tensorboard import SummaryWriter
 
@@ -123,16 +122,14 @@ class NoCurves(SilentWriter):
 def no_curves():
     """Nothing is written for TensorBoard, which takes three files a stage; ``tensorboard`` undoes this."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in (recbole.utils.utils, recbole_ccd.compat):
-            patch.setattr(module, "SummaryWriter", NoCurves)
+        patch.setattr(recbole_ccd.compat, "SummaryWriter", NoCurves)
         yield
 
 
 @pytest.fixture
 def tensorboard(monkeypatch):
     """Trainers write for TensorBoard as they do outside of tests."""
-    for module in (recbole.utils.utils, recbole_ccd.compat):
-        monkeypatch.setattr(module, "SummaryWriter", SummaryWriter)
+    monkeypatch.setattr(recbole_ccd.compat, "SummaryWriter", SummaryWriter)
 
 
 @pytest.fixture(scope="session")

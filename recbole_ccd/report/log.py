@@ -7,6 +7,7 @@ import os
 import re
 import sys
 from contextlib import suppress
+from io import TextIOWrapper
 from types import TracebackType
 
 import colorlog
@@ -14,6 +15,7 @@ from recbole.utils.logger import log_colors_config
 from tqdm import tqdm
 
 from recbole_ccd.errors import ConfigError, RunError
+from recbole_ccd.folder import belonging, open_own, unshare
 
 EPOCH_LOGGER = "recbole_ccd.epoch"
 """Name of the logger of per-epoch lines."""
@@ -37,7 +39,7 @@ class RunLog:
     the file, as is every record from INFO on. The file is appended to.
 
     Args:
-        path: The log file; its folder must exist.
+        path: The log file, which is no link; its folder must exist. None for none.
         level: The console's level, in RecBole's words (its key ``state``): DEBUG, INFO, WARNING, ERROR,
             CRITICAL.
         show_epochs: Whether per-epoch lines are shown on the console.
@@ -46,7 +48,9 @@ class RunLog:
         ConfigError: If the level is unknown.
     """
 
-    def __init__(self, path: str | os.PathLike[str], level: str = "INFO", show_epochs: bool = False) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str] | None, level: str = "INFO", show_epochs: bool = False
+    ) -> None:
         if level.upper() not in _LEVELS:
             raise ConfigError(f"state: {level!r} is no log level; give one of {', '.join(_LEVELS)}")
         self._path = path
@@ -82,12 +86,14 @@ class RunLog:
         root.setLevel(self._root_level)
 
     def _file_handler(self, level: int) -> logging.Handler:
+        if self._path is None:
+            return logging.NullHandler()
         try:
+            unshare(self._path)
             handler = _FileHandler(self._path, encoding="utf-8")
         except OSError as error:
-            raise RunError(
-                f"{self._path} cannot be written ({error.strerror}); give another --run_dir"
-            ) from error
+            remedy = belonging(self._path) or "give another --run_dir"
+            raise RunError(f"{self._path} cannot be written ({error.strerror}); {remedy}") from error
         handler.setLevel(level)
         handler.setFormatter(_PlainFormatter(_FILE_FORMAT, _FILE_DATE))
         return handler
@@ -107,6 +113,9 @@ class RunLog:
 
 class _FileHandler(logging.FileHandler):
     """Says nothing where there is no room for the log: what must be saved says so in one line."""
+
+    def _open(self) -> TextIOWrapper:
+        return open(self.baseFilename, self.mode, encoding=self.encoding, opener=open_own)
 
     def handleError(self, record: logging.LogRecord) -> None:
         if not isinstance(sys.exc_info()[1], OSError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from logging import getLogger
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,9 @@ def _manifest(folder: Path) -> Manifest:
     found = Manifest.read(folder)
     if found is None:
         raise RunError(f"{folder} is not a run directory: it holds no manifest.json; give the one of a run")
-    manifest = found[0]
+    manifest, problem = found
+    if problem is not None:
+        getLogger("recbole_ccd").warning("%s; going on from the one before", problem)
     if manifest.kind != RUN:
         held = ", ".join(str(run.get("folder")) for run in manifest.runs)
         which = f", such as one of: {one_line(held)}" if held else ""

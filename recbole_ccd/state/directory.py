@@ -15,13 +15,29 @@ from typing import Any
 import yaml
 
 from recbole_ccd.config.reading import BoundedLoader
-from recbole_ccd.errors import RunError
-from recbole_ccd.files import atomic_write, first_line, is_temporary, parse_json, read_input
+from recbole_ccd.errors import RunError, one_line
+from recbole_ccd.files import first_line, is_temporary, parse_json, read_input
+from recbole_ccd.folder import OwnFolder
 from recbole_ccd.state.lock import LOCK
 from recbole_ccd.state.manifest import MANIFEST, NEXT, PREVIOUS
 
 # what YAML's constructors raise of a tag that does not fit, and both parsers of what is nested without end
 _UNREADABLE = (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError)
+
+# the name of a run's folder, which comes out of a file when a comparison is gone on with
+_FOLDER = re.compile(r"\w[\w.+-]*")
+
+
+class DamagedFile(RunError):
+    """A file of a run is missing, or holds what it should not.
+
+    Attributes:
+        what: that, without the remedy.
+    """
+
+    def __init__(self, what: str, remedy: str) -> None:
+        super().__init__(f"{what}; {remedy}")
+        self.what = what
 
 
 def create_folder(path: str | os.PathLike[str]) -> Path:
@@ -61,6 +77,21 @@ def check_vacant(path: str | os.PathLike[str]) -> None:
     """
     with suppress(OSError, ValueError):
         _refuse(Path(path), _is_occupied(Path(path)))
+
+
+def folder_name(top: Path, given: object) -> str:
+    """The name of a run's folder, as a manifest has it.
+
+    Args:
+        top: The folder of the manifest, for the message.
+        given: What stands there.
+
+    Raises:
+        RunError: If it is none, and might lead elsewhere.
+    """
+    if not isinstance(given, str) or not _FOLDER.fullmatch(given):
+        raise RunError(f"{top}: {one_line(repr(given))} is no name of a run's folder; start anew")
+    return given
 
 
 def _is_occupied(folder: Path) -> bool:
@@ -127,6 +158,7 @@ class RunDirectory:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
+        self._own = OwnFolder(path)
 
     @classmethod
     def create(cls, path: str | os.PathLike[str]) -> RunDirectory:
@@ -163,11 +195,13 @@ class RunDirectory:
         Raises:
             RunError: If it cannot be written to.
         """
-        run = cls(path)
+        folder = Path(path)
         try:
-            run.checkpoints.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
+            run = cls(folder)
+            run._own.folder("checkpoints")
         except OSError as error:
-            raise RunError(f"{run.path} is not writable ({error.strerror}); make it so") from error
+            raise RunError(f"{folder} is not writable ({error.strerror}); make it so") from error
         return run
 
     @property
@@ -202,7 +236,20 @@ class RunDirectory:
             TypeError: If a value has no JSON form.
         """
         text = json.dumps(obj, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False)
-        atomic_write(self.path / name, text + "\n")
+        self.write_text(name, text + "\n")
+
+    def write_text(self, name: str, text: str) -> None:
+        """Write a file of this directory atomically.
+
+        Args:
+            name: Its name within the directory.
+            text: What it holds.
+
+        Raises:
+            RunError: If what has that name is a link or no file, or the directory was moved away.
+            OSError: If it cannot be written.
+        """
+        self._own.write(name, text)
 
     def read_json(self, name: str) -> Any:
         """Read a JSON document of this directory.
@@ -221,7 +268,7 @@ class RunDirectory:
         Raises:
             yaml.YAMLError: If a value has no plain YAML form.
         """
-        atomic_write(self.config, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
+        self.write_text(self.config.name, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
 
     def read_config(self) -> dict[str, Any]:
         """Read ``config.yaml``.
@@ -231,7 +278,7 @@ class RunDirectory:
         """
         config = self._read(self.config, partial(yaml.load, Loader=BoundedLoader))
         if not isinstance(config, dict):
-            raise RunError(f"{self.config} is not a mapping of keys to values; start the run anew")
+            raise DamagedFile(f"{self.config} is not a mapping of keys to values", "start the run anew")
         return config
 
     @staticmethod
@@ -241,7 +288,7 @@ class RunDirectory:
         except PermissionError as error:
             raise RunError(f"{path} cannot be read ({error.strerror}); make it readable") from error
         except (OSError, yaml.YAMLError, *_UNREADABLE) as error:
-            raise RunError(f"{path} cannot be read ({first_line(error)}); start the run anew") from error
+            raise DamagedFile(f"{path} cannot be read ({first_line(error)})", "start the run anew") from error
 
 
 def default_run_directory(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -45,6 +46,17 @@ class KeptFile:
         if not _PLAIN.fullmatch(kept.file) or ".." in kept.file:
             raise ValueError(f"{one_line(repr(kept.file))} is no plain name of a file")
         return kept
+
+    @classmethod
+    def of_text(cls, file: str, text: str) -> KeptFile:
+        """The entry that a file would have which holds a text."""
+        data = text.encode()
+        return cls(file, hashlib.sha256(data).hexdigest(), len(data))
+
+    @property
+    def below_checkpoints(self) -> str:
+        """Its path below ``checkpoints/``."""
+        return self.file.removeprefix("checkpoints/")
 
     def in_folder(self, folder: Path) -> Path:
         """Where the file lies."""

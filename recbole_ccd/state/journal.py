@@ -143,7 +143,13 @@ class Journal:
         return None
 
     def outcome(self, key: str) -> Outcome | None:
-        """What is left of a finished stage; None if it has not been finished, or its file is damaged."""
+        """What is left of a finished stage; None if it has not been finished, or its file is damaged.
+
+        Raises:
+            RunError: If somebody has moved or removed the run directory.
+        """
+        # rather now than at the end of the stage
+        self._store.check()
         entry = next((entry for entry in self.manifest.stages if entry.key == key), None)
         if entry is None:
             return None

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any
 
 from recbole_ccd.errors import RunError
+from recbole_ccd.folder import OwnFolder, belonging, open_own, owner_of
 
 try:
     import fcntl
@@ -39,42 +40,83 @@ class RunLock:
         self._descriptor: int | None = None
 
     def __enter__(self) -> RunLock:
-        """Take the lock.
+        """Take the lock, and look whether all that lies in the folder belongs there.
 
         Raises:
-            RunError: If another process holds it, or the folder cannot be written to.
+            RunError: If another process holds it, or the folder cannot be written to, or holds links.
         """
-        if fcntl is None:
-            return self
-        while self._descriptor is None:
+        while fcntl is not None and self._descriptor is None:
             try:
-                descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+                self._take(open_own(self._path, os.O_RDWR))
+            except PermissionError as error:
+                self._clear_away(error)
             except OSError as error:
-                raise RunError(
-                    f"{self._path} cannot be written ({error.strerror}); {self._remedy()}"
-                ) from error
-            self._take(descriptor)
+                raise self._unwritable(error) from error
+        try:
+            OwnFolder(self._path.parent).check_content()
+        except BaseException as error:
+            self.__exit__(None, None, None)
+            if isinstance(error, OSError):
+                remedy = belonging(error.filename) or "make it readable"
+                raise RunError(f"{error.filename} cannot be read ({error.strerror}); {remedy}") from error
+            raise
         return self
 
-    def _remedy(self) -> str:
-        folder = self._path.parent
-        if self._path.exists() and os.access(folder, os.W_OK | os.X_OK):
-            # left behind by somebody whose process was killed
-            return "it is another user's; remove it if nobody is at the run any more"
-        return "make the folder writable"
+    def _unwritable(self, error: OSError) -> RunError:
+        remedy = "make the folder writable"
+        if isinstance(error, PermissionError):
+            remedy = belonging(self._path) or belonging(self._path.parent) or remedy
+        return RunError(f"{self._path} cannot be written ({error.strerror}); {remedy}")
+
+    def _clear_away(self, error: PermissionError) -> None:
+        """Removes a lock that another user's process has left when it was killed.
+
+        Raises:
+            RunError: it is held, or nobody can tell, or it cannot be removed.
+        """
+        try:
+            descriptor = os.open(self._path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+        except OSError:
+            raise self._unwritable(error) from error
+        try:
+            self._refuse_if_held(descriptor)
+            self._path.unlink()
+        except OSError as reason:
+            holder = f"{_holder(descriptor)}, which has ended, has left {self._path}"
+            remedy = belonging(self._path) or "make the folder writable"
+            raise RunError(f"{holder}, and it cannot be removed ({reason.strerror}); {remedy}") from error
+        finally:
+            os.close(descriptor)
+
+    def _refuse_if_held(self, descriptor: int) -> None:
+        """Locks an opened file.
+
+        Raises:
+            RunError: another process holds it.
+            OSError: there are no locks here.
+        """
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in _TAKEN:
+                raise
+            raise RunError(
+                f"{self._path.parent} is in use by {_holder(descriptor)}; wait for its end or stop it"
+            ) from None
 
     def _take(self, descriptor: int) -> None:
         """Locks an opened file, unless its holder has removed it in the meantime."""
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno in _TAKEN:
-                holder = _holder(descriptor)
-                os.close(descriptor)
-                raise RunError(
-                    f"{self._path.parent} is in use by {holder}; wait for its end or stop it"
-                ) from None
-        if not _is_at(descriptor, self._path):
+            with suppress(OSError):  # nothing is held where there are no locks
+                self._refuse_if_held(descriptor)
+        except RunError:
+            os.close(descriptor)
+            raise
+        shared = os.fstat(descriptor).st_nlink > 1
+        if shared:
+            # in a copy made of hard links, the file is that of the other folder too
+            self._path.unlink()
+        if shared or not _is_at(descriptor, self._path):
             os.close(descriptor)
             return
         self._descriptor = descriptor
@@ -88,15 +130,17 @@ class RunLock:
     ) -> None:
         """Let go of the folder and remove the file."""
         if self._descriptor is not None:
-            with suppress(OSError):
-                self._path.unlink()
+            # the folder may have been moved, and another one have taken its place
+            if _is_at(self._descriptor, self._path):
+                with suppress(OSError):
+                    self._path.unlink()
             os.close(self._descriptor)
             self._descriptor = None
 
 
 def _is_at(descriptor: int, path: Path) -> bool:
     try:
-        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+        return os.path.samestat(os.fstat(descriptor), os.lstat(path))
     except OSError:
         return False
 
@@ -108,4 +152,5 @@ def _holder(descriptor: int) -> str:
         note = json.loads(os.pread(descriptor, 1000, 0))
     if not isinstance(note, dict):
         return "another process"
-    return f"process {note.get('pid')} on {note.get('host')}"
+    owner = owner_of(descriptor)
+    return f"process {note.get('pid')} on {note.get('host')}" + (f" of {owner}" if owner else "")

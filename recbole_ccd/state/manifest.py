@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ _KINDS: dict[str, type] = {
     **dict.fromkeys(("versions", "settings", "data", "saving"), dict),
     **dict.fromkeys(("blocks", "stages", "runs", "rows"), list),
 }
+_UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
 
 @dataclass
@@ -96,7 +96,8 @@ class Manifest:
         text = json.dumps(document, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False)
         # nothing is moved before there is room for the new one
         atomic_write(folder / NEXT, text + "\n")
-        with suppress(FileNotFoundError):
+        # a damaged one does not take the place of the one before
+        if self._is_whole(folder / MANIFEST):
             os.replace(folder / MANIFEST, folder / PREVIOUS)
         os.replace(folder / NEXT, folder / MANIFEST)
         sync_folder(folder)
@@ -125,12 +126,20 @@ class Manifest:
                 raise RunError(f"{path} cannot be read ({error.strerror}); make it readable") from error
             except RunError as error:
                 raise RunError(f"{path} {error}") from None
-            except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            except _UNREADABLE as error:
                 found = True
                 problem = problem or f"{path} cannot be read ({one_line(first_line(error))})"
         if not found:
             return None
         raise RunError(f"{problem}, nor can {PREVIOUS}; start the run anew")
+
+    @classmethod
+    def _is_whole(cls, path: Path) -> bool:
+        try:
+            cls._from_text(path.read_text(encoding="utf-8"))
+        except (*_UNREADABLE, RunError):
+            return False
+        return True
 
     @classmethod
     def _from_text(cls, text: str) -> Manifest:

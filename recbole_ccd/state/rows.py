@@ -13,7 +13,7 @@ from torch import Tensor
 from recbole_ccd.data.interactions import Interactions
 from recbole_ccd.errors import RunError, one_line
 from recbole_ccd.files import load_tensors, save_tensors
-from recbole_ccd.state.directory import RunDirectory
+from recbole_ccd.state.directory import DamagedFile, RunDirectory
 from recbole_ccd.state.entries import KeptFile, RowsEntry
 from recbole_ccd.state.store import ROWS_FOLDER, Store
 
@@ -63,7 +63,8 @@ def read_rows(folder: Path, entries: Sequence[RowsEntry]) -> Interactions:
     Raises:
         RunError: a file is missing, damaged or not what it should be.
     """
-    arrivals = [(entry.block, read_tensors(folder, entry.file)) for entry in entries]
+    remedy = _remedy(folder, entries[-1])
+    arrivals = [(entry.block, read_tensors(folder, entry.file, remedy)) for entry in entries]
     try:
         return Interactions.joined(arrivals)
     except (KeyError, ValueError) as error:
@@ -71,15 +72,30 @@ def read_rows(folder: Path, entries: Sequence[RowsEntry]) -> Interactions:
         raise RunError(f"{where} holds no interactions ({one_line(error)}); {REMEDY}") from error
 
 
-def read_tensors(folder: Path, file: KeptFile) -> dict[str, Tensor]:
+def _remedy(folder: Path, entry: RowsEntry) -> str:
+    # what has come by an update is nowhere else
+    return restored_by(folder) if entry.source is None else REMEDY
+
+
+def restored_by(folder: Path) -> str:
+    """What to do about a damaged file that can be made anew of others, or of the data."""
+    return f"restore it by --resume={folder}, or from a copy"
+
+
+def read_tensors(folder: Path, file: KeptFile, remedy: str | None = None) -> dict[str, Tensor]:
     """Named tensors without which nothing can be done.
+
+    Args:
+        folder: the run directory.
+        file: where they are.
+        remedy: what to do if it is damaged; None if it can be made anew.
 
     Raises:
         RunError: the file is missing or not what was written.
     """
     problem = file.problem(folder)
     if problem is not None:
-        raise RunError(f"{file.in_folder(folder)} {problem}; {REMEDY}")
+        raise RunError(f"{file.in_folder(folder)} {problem}; {remedy or restored_by(folder)}")
     return load_tensors(file.in_folder(folder))
 
 
@@ -89,7 +105,10 @@ def read_vocabulary(folder: Path, entry: RowsEntry) -> dict[str, list[str]]:
     Raises:
         RunError: the file is missing, damaged or of another run.
     """
-    document = RunDirectory(folder).read_json(VOCABULARY)
+    try:
+        document = RunDirectory(folder).read_json(VOCABULARY)
+    except DamagedFile as error:
+        raise DamagedFile(error.what, _remedy(folder, entry)) from error
     try:
         known = zip(("users", "items"), entry.known, strict=True)
         tokens = {name: list(map(str, document[name][:n])) for name, n in known}
@@ -97,7 +116,8 @@ def read_vocabulary(folder: Path, entry: RowsEntry) -> dict[str, list[str]]:
     except (KeyError, TypeError):
         same = False
     if not same:
-        raise RunError(f"{folder / VOCABULARY} is damaged or that of another run; {REMEDY}")
+        what = f"{folder / VOCABULARY} is damaged or that of another run"
+        raise DamagedFile(what, _remedy(folder, entry))
     return tokens
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from recbole_ccd.errors import RunError
 from recbole_ccd.faults import not_saved
 from recbole_ccd.files import Written, is_temporary, load_tensors, parse_json, read_input
+from recbole_ccd.folder import OwnFolder
 from recbole_ccd.state.entries import KeptFile
 from recbole_ccd.state.manifest import MANIFEST, Manifest
 
@@ -26,12 +27,12 @@ class Store:
     """The files of a run directory that its manifest names.
 
     Args:
-        folder: the run directory; it is made when something is written.
+        folder: the run directory; it is made when something is written, and not again when it is gone then.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._checkpoints = folder / "checkpoints"
+        self._own = OwnFolder(folder)
         self._logger = getLogger("recbole_ccd")
 
     def save(self, name: str, write: Callable[[Path], Written]) -> KeptFile:
@@ -44,9 +45,9 @@ class Store:
         Raises:
             RunError: If it cannot be written.
         """
-        path = self._checkpoints / name
-        with self._told(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
+        with self._told(self.folder / "checkpoints" / name):
+            self._own.make()
+            path = self._own.file(f"checkpoints/{name}")
             return KeptFile.at(path, self.folder, write(path))
 
     def write(self, manifest: Manifest) -> None:
@@ -56,8 +57,16 @@ class Store:
             RunError: If it cannot be written; the one before can be read then.
         """
         with self._told(self.folder / MANIFEST):
-            self.folder.mkdir(parents=True, exist_ok=True)
+            self._own.make()
             manifest.write(self.folder)
+
+    def check(self) -> None:
+        """Refuse to go on in a folder that is not the one it was; nothing where it has never been there.
+
+        Raises:
+            RunError: somebody has moved or removed it.
+        """
+        self._own.check()
 
     @contextmanager
     def _told(self, path: Path) -> Iterator[None]:
@@ -95,18 +104,13 @@ class Store:
     def prune(self, manifest: Manifest) -> None:
         """Remove checkpoints that the manifest does not name, and what killed processes left half-written."""
         named = {file.in_folder(self.folder) for file in manifest.all_files()}
-        written = (STAGES, ROWS_FOLDER)
-        for folder in (*map(self._checkpoints.joinpath, written), *self._checkpoints.glob("block-*")):
-            for path in list(folder.glob("*")) if folder.is_dir() else ():
-                if path.suffix in (".pt", ".json", ".tmp") and path not in named:
-                    _remove(path)
-            with suppress(OSError):  # it is not empty
-                folder.rmdir()
-        for path in self.folder.glob(".*.tmp"):
+        for pattern in (STAGES, ROWS_FOLDER, "block-*"):
+            for folder in list(self._own.folders(f"checkpoints/{pattern}")):
+                for path in list(folder.iterdir()):
+                    if path.suffix in (".pt", ".json", ".tmp") and path not in named:
+                        self._own.remove(path)
+                with suppress(OSError):  # it is not empty
+                    folder.rmdir()
+        for path in list(self.folder.glob(".*.tmp")):
             if is_temporary(path):
-                _remove(path)
-
-
-def _remove(path: Path) -> None:
-    with suppress(OSError):
-        path.unlink()
+                self._own.remove(path)

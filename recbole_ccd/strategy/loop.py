@@ -188,7 +188,18 @@ class BlockLoop(ABC):
         self.result = StreamResult.from_dict(left.result, self.config)
         self.result.extend(known)
         self.restore(stream[left.block], left.states)
-        return list(stream)[left.block + 1 :]
+        rest = list(stream)[left.block + 1 :]
+        if not rest and self.run_directory is not None:
+            # they may be what was damaged
+            self._keep_data(stream, stream[left.block])
+        return rest
+
+    def _keep_data(self, stream: BlockStream, block: Block) -> None:
+        """Keeps the tokens known at a block, and the interactions up to it."""
+        self.run_directory.write_json(VOCABULARY, stream.vocabulary(block))
+        for known in list(stream)[: block.index + 1]:
+            rows, vocabulary = partial(stream.rows_of, known), partial(stream.vocabulary, known)
+            self.journal.keep_rows(known.index, rows, vocabulary)
 
     def _announce(self, stream: BlockStream, block: Block) -> None:
         self.logger.info(set_color(f"block {block.index} of {len(stream) - 1}", "green") + f": {block}")
@@ -233,13 +244,10 @@ class BlockLoop(ABC):
             return
         self.doing = f"block {block.index}, saving"
         document = self.result.to_dict()
-        self.run_directory.write_json(VOCABULARY, stream.vocabulary(block))
         self.run_directory.write_json("result.json", document)
         if self.config["write_report"]:
             leave_report(self.run_directory, "result.json", document)
-        for known in list(stream)[: block.index + 1]:
-            rows, vocabulary = partial(stream.rows_of, known), partial(stream.vocabulary, known)
-            self.journal.keep_rows(known.index, rows, vocabulary)
+        self._keep_data(stream, block)
         models = self.models() if whole else {"student": self.student}
         states = {name: model.state_dict() for name, model in models.items()}
         if "student" in states:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from logging import getLogger
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -21,7 +20,7 @@ from torch.nn.utils.clip_grad import clip_grad_norm_
 from torch.optim import Adam, Optimizer
 from tqdm import tqdm
 
-from recbole_ccd.compat import CandidateCollector, relocate_tensorboard, repaired_evaluator
+from recbole_ccd.compat import CandidateCollector, ContainedTrainer, curves_in, repaired_evaluator
 from recbole_ccd.data.block import Block
 from recbole_ccd.errors import TrainingError
 from recbole_ccd.model.growth import set_inference_history
@@ -49,7 +48,7 @@ class _NotFinite(ValueError):
     """What a loss has become."""
 
 
-class StageTrainer(Trainer):
+class StageTrainer(ContainedTrainer):
     """A RecBole trainer for one stage of one block, and the plugins that the stage is given.
 
     Used like any RecBole trainer (``fit``, ``evaluate``), after :meth:`bind` has placed it in the stream.
@@ -107,8 +106,7 @@ class StageTrainer(Trainer):
             previous: the model before the block, for plugins that keep near it.
         """
         self.block, self.label, self.seed, self._previous = block, label, seed, previous
-        folder = self.config["run_dir"]
-        relocate_tensorboard(self, folder and Path(folder, "tensorboard", label.replace(" ", "-")))
+        self.tensorboard = curves_in(self.config["run_dir"], label)
         return self
 
     def add(self, *plugins: TrainerPlugin) -> StageTrainer:

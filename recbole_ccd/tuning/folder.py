@@ -7,12 +7,13 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recbole_ccd.comparing import MakeStream, folder_name
-from recbole_ccd.compat import check_working_folder
+from recbole_ccd.comparing import MakeStream
 from recbole_ccd.config import Variant
 from recbole_ccd.parallel import workers_of
 from recbole_ccd.runs import reconfigured
 from recbole_ccd.state import Manifest, RunLock, check_vacant, create_folder, default_run_directory
+from recbole_ccd.state.directory import folder_name
+from recbole_ccd.state.healing import sound_manifest
 from recbole_ccd.state.manifest import SEARCH
 from recbole_ccd.state.sameness import check_data, versions
 from recbole_ccd.state.store import Store
@@ -51,7 +52,6 @@ def begin_search(
     common, manifest.runs = _entries(trials)
     described = [dimension.to_dict() for dimension in space.dimensions]
     manifest.settings = {"algorithm": algorithm, "space": described, "config": common}
-    check_working_folder()
     with workers_of(config), RunLock(create_folder(top)):
         Store(top).write(manifest)
         return search.train_block()
@@ -75,11 +75,11 @@ def resume_search(
     trials = _trials_in(top, manifest, sources)
     search = Search(top, manifest, trials, make_stream, stop)
     with resumable(top), RunLock(top):
+        sound_manifest(top, held=True)
         search.read_outcomes()
         if search.waiting:
             for seed, data in search.check().items():
                 check_data(top, manifest.data[seed], data)
-            check_working_folder()
         with workers_of(trials[0].runs[0].config) if search.waiting else nullcontext():
             return search.train_block()
 

@@ -17,7 +17,6 @@ from recbole_ccd.errors import CCDError, DataError, RunError, TrainingError
 from recbole_ccd.evaluation.comparison import Comparison
 from recbole_ccd.evaluation.result import StreamResult
 from recbole_ccd.faults import told_in_one_line
-from recbole_ccd.files import atomic_write
 from recbole_ccd.report.log import RunLog
 from recbole_ccd.runs import finished_result, strategy_in, strategy_of
 from recbole_ccd.state import Journal, Manifest, RunDirectory
@@ -56,6 +55,10 @@ class Search:
     stop: Stop | None = None
     outcomes: dict[int, TrialOutcome] = field(default_factory=dict)
     _stream: BlockStream | None = None
+
+    def __post_init__(self) -> None:
+        """Holds on to the folder as it is now."""
+        self._store = Store(self.top)
 
     @property
     def waiting(self) -> list[Trial]:
@@ -121,6 +124,7 @@ class Search:
         with resumable(self.top), told_in_one_line(self.top, lambda: "the search"):
             waiting = self.waiting
             for trial in waiting:
+                self._store.check()
                 self._note(f"trial {trial.number} of 0..{len(self.trials) - 1}: {trial.words}")
                 self._make(trial)
                 # models hold each other in circles, which are not freed when the last name goes
@@ -131,7 +135,7 @@ class Search:
             for folder in self.top.glob("base-*"):
                 shutil.rmtree(folder, ignore_errors=True)
             self.manifest.status = FINISHED
-            Store(self.top).write(self.manifest)
+            self._store.write(self.manifest)
             self._tell_end()
         return self.result
 
@@ -147,7 +151,7 @@ class Search:
             self._note(f"{trial} failed: {error}")
             self._failed(trial, str(error))
             self.manifest.runs[trial.number]["failed"] = str(error)
-            Store(self.top).write(self.manifest)
+            self._store.write(self.manifest)
             return
         comparison = self._finished(trial, results)
         if manifest is not None:
@@ -190,13 +194,14 @@ class Search:
 
     def _leave(self) -> None:
         """Shows and writes down what has been found so far."""
-        result = self.result
+        self._store.check()
+        result, directory = self.result, RunDirectory(self.top)
         self._note(f"\n{search_table(result)}")
-        RunDirectory(self.top).write_json(TRIALS, result.to_dict())
-        atomic_write(self.top / "trials.csv", search_csv(result))
-        atomic_write(self.top / "trials.md", search_markdown(result))
+        directory.write_json(TRIALS, result.to_dict())
+        directory.write_text("trials.csv", search_csv(result))
+        directory.write_text("trials.md", search_markdown(result))
         if result.best is not None:
-            atomic_write(self.top / BEST, result.best_settings())
+            directory.write_text(BEST, result.best_settings())
 
     def _tell_end(self) -> None:
         result = self.result

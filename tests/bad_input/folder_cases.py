@@ -83,12 +83,6 @@ def locked(run_dir):
     return write
 
 
-def no_working_folder(folder):
-    """A file where RecBole's trainers open a folder."""
-    (folder / "log_tensorboard").write_text("mine")
-    return []
-
-
 SETTINGS = {
     "no-settings-file": lambda folder: ["--config_files=mine.yaml"],
     "settings-are-a-folder": folder_for_file,
@@ -120,7 +114,6 @@ RUNS = {
     "run-directory-name": lambda folder: [f"--run_dir=new/{'x' * 300}"],
     "run-directory-locked": locked("locked"),
     "run-directory-below-a-locked-one": locked("locked/new/run"),
-    "working-folder": no_working_folder,
 }
 FOLDER_CASES = {**SETTINGS, **RUNS, **RESUMED}
 

@@ -90,6 +90,9 @@ def nested_deeply(run):
 
 
 def with_code(run):
+    # which would tell the settings too
+    for name in (MANIFEST, PREVIOUS):
+        (run / name).unlink()
     (run / "config.yaml").write_text("seed: !!python/object/apply:os.system ['touch touched']\n")
 
 
@@ -106,6 +109,11 @@ def manifest_unreadable(run):
 def locked(run):
     run.chmod(0o500)
     skip_if_writable(run)
+
+
+def with_link(run):
+    (run.parent / "mine").write_text("mine")
+    (run / "run.log").symlink_to(run.parent / "mine")
 
 
 def in_use(folder):
@@ -137,6 +145,7 @@ RESUMED = {
     "resume-manifest-unreadable": begun(spoil=manifest_unreadable),
     "resume-lock-of-another": begun(spoil=lock_of_another),
     "resume-locked": begun(spoil=locked),
+    "resume-link": begun(spoil=with_link),
     "resume-setting": begun("--embedding_size=4"),
     "resume-setting-changed": begun(changed={"distill_temperature": 3.0}),
     "resume-data": begun(),

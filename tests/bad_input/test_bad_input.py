@@ -114,7 +114,7 @@ APART = [
     "row-too-long",
     *("argument-not-utf8", "unknown-metric", "interval-backwards", "load-and-unload", "settings-not-yaml"),
     *("no-time-column", "quote-mark", "not-utf8", "filtered-away", "features-without-ids", "one-moment"),
-    *("student-settings", "no-negatives", "one-of-several-runs", "run-directory-name", "working-folder"),
+    *("student-settings", "no-negatives", "one-of-several-runs", "run-directory-name"),
 ]
 
 

@@ -56,7 +56,8 @@ def test_flipped_bits_and_missing_files(copied, name):
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
     file.write_bytes(content)
-    assert f"{name} is damaged (another checksum); restore it from a copy" in refused(copied, role)
+    message = f"{name} is damaged (another checksum); restore it by --resume={copied}, or from a copy"
+    assert message in refused(copied, role)
     file.write_bytes(content[:-9])
     assert f"{name} is damaged (" in refused(copied, role)
     file.unlink()

@@ -213,8 +213,16 @@ def test_damaged_histories(run, tmp_path, what):
         file.write_text(json.dumps({"users": ["[PAD]"], "items": []}))
     before = state_of(run)
     assert f"{file} is damaged" in refused(run)
-    assert "restore it from a copy, or start the run anew" in refused(run)
+    assert f"restore it by --resume={run}, or from a copy" in refused(run)
     assert state_of(run) == before
+
+
+def test_damaged_rows_that_came_by_an_update(run, new_block, tmp_path):
+    update(run, new_block(3)[0])
+    (run / "checkpoints" / "interactions" / "block-3.pt").write_bytes(b"")
+    write_inter(tmp_path / "new.inter", [*ROWS[:50], ("late", "i1")], HEADER)
+    assert "block-3.pt is damaged (0 bytes instead of" in refused(run)
+    assert "restore it from a copy, or start the run anew" in refused(run)
 
 
 def test_somebody_is_at_it(run, tmp_path):
