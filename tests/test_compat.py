@@ -5,12 +5,12 @@ import os
 import pytest
 from recbole.model.general_recommender import BPR
 from recbole.trainer import Trainer
-from recbole_ccd.trainer.base import StageTrainer, make_trainer
 
 from recbole_ccd import run_ccd
 from recbole_ccd.compat import SilentWriter, curves_in
 from recbole_ccd.config import DERIVED_KEYS
 from recbole_ccd.errors import RunError
+from recbole_ccd.trainer import StageTrainer, make_trainer
 from tests.powers import permissions_count, skip_if_writable
 
 

@@ -54,7 +54,7 @@ def begin_search(
     manifest.settings = {"algorithm": algorithm, "space": described, "config": common}
     with workers_of(config), RunLock(create_folder(top)):
         Store(top).write(manifest)
-        return search.train_block()
+        return search.run_trials()
 
 
 def resume_search(
@@ -81,7 +81,7 @@ def resume_search(
             for seed, data in search.check().items():
                 check_data(top, manifest.data[seed], data)
         with workers_of(trials[0].runs[0].config) if search.waiting else nullcontext():
-            return search.train_block()
+            return search.run_trials()
 
 
 def _entries(trials: Sequence[Trial]) -> tuple[dict[str, Any], list[dict[str, Any]]]:

@@ -114,7 +114,7 @@ class Search:
             if None not in found:
                 self._finished(trial, found)
 
-    def follow(self) -> SearchResult:
+    def run_trials(self) -> SearchResult:
         """Makes the trials that wait, one after the other, and writes down what has been found after each.
 
         Raises:

@@ -13,7 +13,6 @@ from recbole.data.dataset import dataset
 from recbole.evaluator import base_metric, collector, evaluator
 from recbole.trainer import trainer
 from recbole.utils import argument_list, wandblogger
-from recbole_ccd.trainer.base import StageTrainer
 
 import recbole_ccd
 from recbole_ccd import create_stream, resume, run_ccd
@@ -30,6 +29,7 @@ from recbole_ccd.config.catalogue import (
 from recbole_ccd.config.loading import _EXTRA_KEYS
 from recbole_ccd.config.unused import CONDITIONS, NEVER_READ
 from recbole_ccd.errors import ConfigError, DataError
+from recbole_ccd.trainer import StageTrainer
 from tests.config.refused import refused, write
 from tests.conftest import SMALL, SMALL_CCD, tiny_rows, write_inter
 

@@ -32,7 +32,7 @@ def no_data(monkeypatch):
         raise AssertionError("this needs no data")
 
     monkeypatch.setattr("recbole_ccd.quick_start.create_stream", refuse)
-    monkeypatch.setattr(BlockLoop, "_follow_whole", refuse)
+    monkeypatch.setattr(BlockLoop, "_run_block", refuse)
 
 
 def everything_in(folder):

@@ -8,7 +8,7 @@ import pytest
 from recbole_ccd import load_student, resume, update
 from recbole_ccd.errors import ConfigError, DataError
 from recbole_ccd.reporting import write_report
-from recbole_ccd.strategy import CCD
+from recbole_ccd.strategy.ccd import CCD
 from recbole_ccd.trainer import StageTrainer
 from tests.conftest import few, write_inter
 from tests.resume.cases import Killed, document_of, killed_after
