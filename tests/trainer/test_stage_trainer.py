@@ -1,34 +1,31 @@
+"""The training loop of a stage, and what plugins are given of it."""
+
+from pathlib import Path
+
 import pytest
 import torch
 from recbole.utils import init_seed
-from recbole_ccd.trainer.replay import ReplaySource
-from recbole_ccd.trainer.teacher_update import TeacherUpdateTrainer
+from scipy.sparse import csr_matrix
 
 from recbole_ccd.errors import RunError
 from recbole_ccd.model.growth import grow
-from recbole_ccd.trainer import StageTrainer, make_trainer
+from recbole_ccd.plugin.base import TrainerPlugin, TrainingPass
+from recbole_ccd.plugin.regularization import chosen_regularizers
+from recbole_ccd.plugin.replay import ProxyGuidedReplay
+from recbole_ccd.trainer import make_trainer
 from tests.conftest import few
 from tests.model.small_models import SMALL_MODELS, small_model, state_of
-
-
-@pytest.fixture(autouse=True)
-def working_folder(tmp_path, monkeypatch):
-    """Whatever a trainer leaves lying about lies here."""
-    monkeypatch.chdir(tmp_path)
+from tests.plugin.stages import frozen_source, stage_trainer
 
 
 @pytest.fixture
 def make_trainer_of(make_config, tiny_stream, tmp_path):
     """Makes a trainer of a small model on a block; all it writes belongs into the run directory."""
 
-    def make(name="LightGCN", kind=StageTrainer, block=0, **keys):
+    def make(name="LightGCN", *plugins, stage="base", block=0, previous=None, **keys):
         run = {"run_dir": str(tmp_path / "run"), "checkpoint_dir": str(tmp_path / "run" / "checkpoints")}
-        (tmp_path / "run").mkdir(exist_ok=True)
         config, model = small_model(make_config, name, tiny_stream[block], **run, **keys)
-        config = config.for_stage(kind.stage)
-        return make_trainer(kind, config, model).at_block(
-            tiny_stream[block], f"block {block} {kind.stage}", seed=7
-        )
+        return stage_trainer(config, model, tiny_stream[block], stage, *plugins, previous=previous, seed=7)
 
     return make
 
@@ -37,37 +34,41 @@ def same(state, other):
     return all(torch.equal(value, other[key]) for key, value in state.items())
 
 
-class Recording(StageTrainer):
-    """Validates to given scores and keeps the weights of each epoch."""
+class Recording(TrainerPlugin):
+    """Keeps the weights of each epoch."""
 
-    def after_epoch(self, epoch_idx, show_progress):
-        self.states = [*getattr(self, "states", []), state_of(self.model)]
+    name = "recording"
 
-    def _valid_epoch(self, valid_data, show_progress=False):
-        score = self.scores[(len(self.states) - 1) // self.eval_step]
-        return score, {self.config["valid_metric"].lower(): score}
+    def __init__(self):
+        self.states = []
+
+    def after_epoch(self, epoch):
+        self.states.append(state_of(self.model))
+        return ()
 
 
 def recording(make_trainer_of, scores, **keys):
-    trainer = make_trainer_of(kind=Recording, learning_rate=0.01, **keys)
-    trainer.scores = scores
-    return trainer
+    """A trainer that is validated to given scores, and the weights of its epochs."""
+    plugin, scores = Recording(), iter(scores)
+    trainer = make_trainer_of("LightGCN", plugin, learning_rate=0.01, **keys)
+    trainer.evaluate = lambda *args, **kwargs: {"recall@5": next(scores)}
+    return trainer, plugin.states
 
 
 @pytest.mark.parametrize(
     ("scores", "best"), [([0.1, 0.5, 0.3, 0.2], 1), ([0.5, 0.1, 0.3, 0.2], 0), ([0.1, 0.2, 0.3, 0.4], 3)]
 )
 def test_fit_leaves_the_weights_of_the_best_validated_epoch(make_trainer_of, scores, best):
-    trainer = recording(make_trainer_of, scores, epochs=4, stopping_step=10)
+    trainer, states = recording(make_trainer_of, scores, epochs=4, stopping_step=10)
     trainer.run(show_progress=False)
-    assert [same(state_of(trainer.model), state) for state in trainer.states] == [k == best for k in range(4)]
+    assert [same(state_of(trainer.model), state) for state in states] == [k == best for k in range(4)]
     assert trainer.epochs_run == 4 and not trainer.model.training
 
 
 def test_epochs_that_are_not_validated_cannot_be_the_best(make_trainer_of):
-    trainer = recording(make_trainer_of, [0.4, 0.2], epochs=5, eval_step=2, stopping_step=10)
+    trainer, states = recording(make_trainer_of, [0.4, 0.2], epochs=5, eval_step=2, stopping_step=10)
     trainer.run(show_progress=False)
-    assert [same(state_of(trainer.model), state) for state in trainer.states] == [
+    assert [same(state_of(trainer.model), state) for state in states] == [
         False,
         True,
         False,
@@ -77,18 +78,18 @@ def test_epochs_that_are_not_validated_cannot_be_the_best(make_trainer_of):
 
 
 def test_early_stopping_counts_the_epochs_run(make_trainer_of):
-    trainer = recording(make_trainer_of, [0.5, 0.4, 0.3, 0.2, 0.1], epochs=5, stopping_step=1)
+    trainer, states = recording(make_trainer_of, [0.5, 0.4, 0.3, 0.2, 0.1], epochs=5, stopping_step=1)
     trainer.run(show_progress=False)
-    assert trainer.epochs_run == len(trainer.states) == 3
-    assert same(state_of(trainer.model), trainer.states[0])
+    assert trainer.epochs_run == len(states) == 3
+    assert same(state_of(trainer.model), states[0])
 
 
 def test_without_validation_the_last_epoch_is_kept(make_trainer_of, monkeypatch, tiny_stream):
-    trainer = recording(make_trainer_of, [], epochs=3)
+    trainer, states = recording(make_trainer_of, [], epochs=3)
     monkeypatch.setattr(type(tiny_stream[0]), "valid_loaders", lambda *_: [])
     trainer.run(show_progress=False)
-    assert trainer.epochs_run == 3 and same(state_of(trainer.model), trainer.states[-1])
-    assert not same(trainer.states[0], trainer.states[-1])
+    assert trainer.epochs_run == 3 and same(state_of(trainer.model), states[-1])
+    assert not same(states[0], states[-1])
 
 
 @pytest.mark.parametrize("name", few(["LightGCN", "SGL", "NeuMF", "MultiVAE"], "LightGCN", "SGL", "MultiVAE"))
@@ -184,6 +185,7 @@ def test_nothing_is_written_outside_the_run_directory(make_trainer_of, tmp_path,
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
     files = [path for path in (tmp_path / "run").rglob("*") if path.is_file()]
     assert files and all("tensorboard/block-0-base" in str(path) for path in files)
+    assert not Path("log_tensorboard").exists()
 
 
 def test_two_stages_have_curves_of_their_own(make_trainer_of, tmp_path, tensorboard):
@@ -193,15 +195,28 @@ def test_two_stages_have_curves_of_their_own(make_trainer_of, tmp_path, tensorbo
     assert folders == {"block-0-base", "block-1-base"}
 
 
-def test_a_loss_that_becomes_nan_names_block_stage_and_remedy(make_trainer_of):
-    trainer = make_trainer_of("BPR", block=1, epochs=3)
+class Spoiling(TrainerPlugin):
+    """Spoils a weight before, or a pass after, an epoch; or raises an error of its own."""
 
-    def spoil(epoch_idx):
-        if epoch_idx == 1:
+    name = "spoiling"
+
+    def __init__(self, when):
+        self.when = when
+
+    def before_epoch(self, epoch):
+        if self.when == "never":
+            raise ValueError("something else")
+        if self.when == "before" and epoch == 1:
             with torch.no_grad():
-                trainer.model.user_embedding.weight.fill_(torch.nan)
+                self.model.user_embedding.weight.fill_(torch.nan)
 
-    trainer.before_epoch = spoil
+    def after_epoch(self, epoch):
+        if self.when == "after":
+            yield TrainingPass("spoiled", [1], lambda _: self.model.user_embedding.weight.sum() * torch.nan)
+
+
+def test_a_loss_that_becomes_nan_names_block_stage_and_remedy(make_trainer_of):
+    trainer = make_trainer_of("BPR", Spoiling("before"), block=1, epochs=3)
     with pytest.raises(
         RunError, match="block 1 base: the training loss became NaN in epoch 2; lower base_learning_rate"
     ):
@@ -209,29 +224,75 @@ def test_a_loss_that_becomes_nan_names_block_stage_and_remedy(make_trainer_of):
 
 
 def test_a_nan_in_a_pass_of_its_own_is_the_same_error(make_trainer_of):
-    trainer = make_trainer_of("BPR")
-    trainer.after_epoch = lambda *_: trainer.step(trainer.model.user_embedding.weight.sum() * torch.nan)
+    trainer = make_trainer_of("BPR", Spoiling("after"))
     with pytest.raises(RunError, match="block 0 base: the training loss became NaN in epoch 1"):
         trainer.run(show_progress=False)
 
 
 def test_other_errors_pass_unchanged(make_trainer_of):
-    trainer = make_trainer_of("BPR")
-    trainer.before_epoch = lambda *_: (_ for _ in ()).throw(ValueError("something else"))
+    trainer = make_trainer_of("BPR", Spoiling("never"))
     with pytest.raises(ValueError, match="something else"):
         trainer.run(show_progress=False)
 
 
-def test_extra_losses_are_added_to_the_models_own(make_trainer_of):
-    plain, more = make_trainer_of("BPR"), make_trainer_of("BPR")
-    with torch.no_grad():
-        more.model.load_state_dict(plain.model.state_dict())
-    batch = next(iter(plain.block.train_loader(plain.config, seed=1)))
-    more.extra_losses = lambda _: (torch.tensor(2.0), torch.tensor(0.5))
-    own = plain._with_extra(None)(batch)
-    together = more._with_extra(None)(batch)
-    assert own.dim() == 0 and len(together) == 3
-    torch.testing.assert_close(sum(together), own + 2.5)
+def test_a_pass_of_its_own_clips_gradients_too(make_config, tiny_stream):
+    steps = []
+    for limit in (None, {"max_norm": 1e-6}):
+        config, model = small_model(make_config, "BPR", tiny_stream[0], seed=1)
+        config["clip_grad_norm"], config["learner"], config["learning_rate"] = limit, "sgd", 1.0
+        trainer = make_trainer(config, model)
+        before = model.item_embedding.weight.detach().clone()
+        trainer.step(model.item_embedding.weight.square().sum())
+        steps.append((model.item_embedding.weight - before).norm().item())
+    assert steps[0] > 1e-3 and steps[1] == pytest.approx(1e-6, rel=0.05)
+
+
+class Adding(TrainerPlugin):
+    """Adds terms, multiples of one weight's sum."""
+
+    def __init__(self, name, *factors):
+        self.name, self.factors = name, factors
+
+    def batch_losses(self, interaction):
+        total = self.model.user_embedding.weight.sum()
+        return tuple(factor * total for factor in self.factors)
+
+
+def test_terms_of_plugins_are_added_to_the_models_own(make_trainer_of):
+    gradients = []
+    for plugins in ((), (Adding("one", 2.0, 0.5), Adding("other", 0.25))):
+        trainer = make_trainer_of("BPR", *plugins, learner="sgd", learning_rate=0.5, train_batch_size=10**6)
+        before = state_of(trainer.model)
+        trainer.fit(trainer.block.train_loader(trainer.config, seed=1))
+        after = state_of(trainer.model)
+        gradients.append({key: (before[key] - after[key]) / 0.5 for key in before})
+    plain, more = gradients
+    torch.testing.assert_close(
+        more["user_embedding.weight"], plain["user_embedding.weight"] + 2.75, atol=1e-5, rtol=0
+    )
+    assert torch.equal(more["item_embedding.weight"], plain["item_embedding.weight"])
+
+
+def test_two_plugins_of_one_name_are_refused(make_trainer_of):
+    with pytest.raises(ValueError, match="block 0 base has a plugin 'one' already"):
+        make_trainer_of("BPR", Adding("one", 1.0), Adding("other", 1.0), Adding("one", 2.0))
+
+
+def test_excluded_pairs_are_no_negatives(make_trainer_of):
+    trainer = make_trainer_of("BPR", epochs=2)
+    taken = csr_matrix((trainer.block.n_users, trainer.block.n_items), dtype="float32").tolil()
+    taken[:, 1:20] = 1
+    trainer.exclude(taken.tocsr())
+    used, drawn, loss = trainer.block.train_matrix.toarray(), [], trainer.model.calculate_loss
+
+    def record(batch):
+        drawn.extend(zip(batch["user_id"].tolist(), batch["neg_item_id"].tolist(), strict=True))
+        return loss(batch)
+
+    trainer.model.calculate_loss = record
+    trainer.run(show_progress=False)
+    assert drawn and min(item for _, item in drawn) == 20
+    assert not any(used[pair] for pair in drawn)
 
 
 def test_training_reads_the_rows_of_the_block_and_validation_those_so_far(make_trainer_of, monkeypatch):
@@ -257,14 +318,14 @@ def test_training_reads_the_rows_of_the_block_and_validation_those_so_far(make_t
 
 
 def test_recvae_trains_through_its_own_trainer(make_trainer_of):
-    trainer = make_trainer_of("RecVAE", epochs=2, n_enc_epochs=2, learning_rate=0.01)
+    plugin = Recording()
+    epochs, plugin.before_epoch = [], lambda epoch: epochs.append(epoch)
+    trainer = make_trainer_of("RecVAE", plugin, epochs=2, n_enc_epochs=2, learning_rate=0.01)
     assert [cls.__name__ for cls in type(trainer).__mro__[:3]] == [
-        "RecVAETrainerForStageTrainer",
+        "RecVAETrainerOfStage",
         "RecVAETrainer",
         "StageTrainer",
     ]
-    epochs = []
-    trainer.before_epoch = epochs.append
     before = state_of(trainer.model)
     trainer.run(show_progress=False)
     after = state_of(trainer.model)
@@ -275,13 +336,15 @@ def test_recvae_trains_through_its_own_trainer(make_trainer_of):
 
 def test_recvae_is_updated_as_a_member_of_the_teacher(make_trainer_of, tiny_stream, make_config):
     config, old = small_model(make_config, "RecVAE", tiny_stream[0])
-    _, source = small_model(make_config, "BPR", tiny_stream[0])
-    trainer = make_trainer_of("RecVAE", TeacherUpdateTrainer, block=1, n_enc_epochs=1)
+    replay = ProxyGuidedReplay("teacher", [frozen_source(make_config, tiny_stream[0], n_draws=2)])
+    keys = {"stage": "teacher_update", "block": 1, "n_enc_epochs": 1, "regularizer": "output_kl"}
+    trainer = make_trainer_of("RecVAE", replay, previous=old, **keys)
+    trainer.add(*chosen_regularizers(trainer.config, trainer.model))
     trainer.model.load_state_dict(grow(old, config, tiny_stream[1]).state_dict())
     before = state_of(trainer.model)
-    trainer.replay_from([ReplaySource("stability", source, 2)]).retain(frozen=old)
     trainer.run(show_progress=False)
     assert not same(before, state_of(trainer.model)) and trainer.epochs_run == 1
+    assert len(trainer.plugins) == 2
 
 
 @pytest.mark.parametrize("name", SMALL_MODELS)

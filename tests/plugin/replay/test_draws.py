@@ -1,16 +1,11 @@
 """What proxies and students replay: which pairs are drawn, with which labels."""
 
 import pytest
-import recbole_ccd.trainer.replay as replay_module
 import torch
-from recbole_ccd.trainer.replay import ProxyReplay, score_pairs_cached, score_scale
 
+import recbole_ccd.plugin.replay.proxy_guided as replay_module
+from recbole_ccd.plugin.replay.proxy_guided import ReplayDraws, score_pairs_cached, score_scale
 from tests.model.small_models import SMALL_MODELS, all_scores, small_model
-
-
-@pytest.fixture(autouse=True)
-def working_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture
@@ -20,7 +15,7 @@ def live(make_config, tiny_stream):
 
 
 def replay_of(sources, block, n_candidates=10, temperature=1e-4, seed=5):
-    return ProxyReplay(
+    return ReplayDraws(
         sources, block.recent_train_matrix, n_candidates, temperature, seed, torch.device("cpu")
     )
 
@@ -59,7 +54,7 @@ def test_draws_are_top_items_of_the_source_that_nobody_has_seen(source_of, live,
 def test_labels_are_brought_to_a_scale(source_of, live, tiny_stream):
     block, source = tiny_stream[1], source_of(n_draws=3)
     seen, device = block.recent_train_matrix, torch.device("cpu")
-    users, items, labels = ProxyReplay([source], seen, 10, 1e-4, 5, device, scale=(1.5, 0.25)).draw(live, 0)
+    users, items, labels = ReplayDraws([source], seen, 10, 1e-4, 5, device, scale=(1.5, 0.25)).draw(live, 0)
     scores = all_scores(source.model)
     top = unseen_top(source, block, 10)
     best = torch.cat([scores[user, ids[ids > 0]] for user, ids in enumerate(top) if user])
@@ -147,7 +142,7 @@ def test_estimated_ranks_look_at_the_sampled_items_only(source_of, live, tiny_st
 
     monkeypatch.setattr(replay_module, "ranks_of", spy)
     seen, device = block.recent_train_matrix, torch.device("cpu")
-    replay = ProxyReplay([source_of()], seen, 10, 1e-4, 5, device, rank_sample=7)
+    replay = ReplayDraws([source_of()], seen, 10, 1e-4, 5, device, rank_sample=7)
     first, again = replay.draw(live, epoch=0), replay.draw(live, epoch=0)
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
     replay.draw(live, epoch=1)
@@ -155,12 +150,12 @@ def test_estimated_ranks_look_at_the_sampled_items_only(source_of, live, tiny_st
     assert len(drawn) == 2, "one sample per draw"
     assert all(len(set(s)) == 7 and 1 <= s[0] and s[-1] < live.n_items for s in drawn)
     samples.clear()
-    ProxyReplay([source_of()], seen, 10, 1e-4, 5, device, rank_sample=10**6).draw(live, epoch=0)
+    ReplayDraws([source_of()], seen, 10, 1e-4, 5, device, rank_sample=10**6).draw(live, epoch=0)
     assert samples[0] is None
 
 
 def test_users_the_source_does_not_know_are_not_replayed(source_of, live, tiny_stream, monkeypatch):
-    monkeypatch.setattr("recbole_ccd.trainer.replay.users_at_a_time", lambda n_items: 20)
+    monkeypatch.setattr("recbole_ccd.plugin.replay.proxy_guided.users_at_a_time", lambda n_items: 20)
     small, large = source_of(n_draws=2), source_of(n_draws=2, block=1, seed=3)
     users, items, _ = replay_of([small, large], tiny_stream[2]).draw(live, epoch=0)
     assert users.max() == large.model.n_users - 1

@@ -1,39 +1,35 @@
-"""Stages 2 and 3 go on with what stage 1 was taught: over the users and items of then, and no others."""
+"""Stages 2 and 3 distil the teacher before the block: over the users and items of then, and no others."""
 
 import numpy as np
 import pytest
 import torch
-from recbole_ccd.trainer.student_update import StudentUpdateTrainer
-from recbole_ccd.trainer.teacher_update import TeacherUpdateTrainer
-from scipy.sparse import csr_matrix
 
+import recbole_ccd.plugin.distillation.rd as rd_module
 from recbole_ccd.model.growth import grow
-from recbole_ccd.trainer import make_trainer
+from recbole_ccd.plugin.distillation import PreviousTeacherDistillation
+from recbole_ccd.plugin.distillation.cd import CollaborativeDistillation
+from recbole_ccd.plugin.distillation.rrd import RelaxedRankingDistillation
 from tests.conftest import few
 from tests.model.small_models import small_model, state_of
-from tests.trainer.test_distillation_trainer import fixed_teacher, knowledge_of, naive_rrd
+from tests.plugin.distillation.rankings import fixed_teacher, naive_rrd, rankings_of
+from tests.plugin.stages import stage_trainer, take_passes
 
 LOSSES = ["rrd", "kl", "listnet", "cd", "rd"]
 # steps that leave alone what has no gradient
 PLAIN_STEPS = {"learner": "sgd", "learning_rate": 0.1, "weight_decay": 0.0}
 
 
-@pytest.fixture(autouse=True)
-def working_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+@pytest.fixture
+def rankings(tiny_stream):
+    """A fixed teacher's lists of block 0."""
+    return rankings_of(tiny_stream[0], fixed_teacher(tiny_stream[0]))
 
 
 @pytest.fixture
-def knowledge(tiny_stream):
-    """What a fixed teacher says about block 0."""
-    return knowledge_of(tiny_stream[0], fixed_teacher(tiny_stream[0]))
+def make_update(make_config, tiny_stream, rankings):
+    """Makes the trainer of an update on block 1, of the student or of a member, without replay."""
 
-
-@pytest.fixture
-def make_update(make_config, tiny_stream, tmp_path, knowledge):
-    """Makes the trainer of a student's update on block 1, without replay."""
-
-    def make(name="BPR", block=None, remember=True, **keys):
+    def make(name="BPR", block=None, role="student", distilled=True, **keys):
         block = tiny_stream[1] if block is None else block
         weights = {
             "student_update_distill": 0.5,
@@ -41,62 +37,43 @@ def make_update(make_config, tiny_stream, tmp_path, knowledge):
             "distill_item_weight": 0.2,
             "update_distill_users": "all",
         }
-        run = {"run_dir": str(tmp_path / "run"), "checkpoint_dir": str(tmp_path / "run")}
-        config, old = small_model(make_config, name, tiny_stream[0], **run, **{**weights, **keys})
+        config, old = small_model(make_config, name, tiny_stream[0], **{**weights, **keys})
         torch.manual_seed(5)
         model = grow(old, config, block)
-        trainer = make_trainer(StudentUpdateTrainer, config.for_stage("student_update"), model)
-        trainer.at_block(block, "block 1", seed=3).replay_from([])
-        trainer.without(csr_matrix((block.n_users, block.n_items), dtype="float32"))
-        return trainer.remember(knowledge) if remember else trainer
-
-    return make
-
-
-@pytest.fixture
-def make_member(make_config, tiny_stream, tmp_path, knowledge):
-    """Makes the trainer of a teacher member's update on block 1, without replay."""
-
-    def make(**keys):
-        run = {"run_dir": str(tmp_path / "run"), "checkpoint_dir": str(tmp_path / "run")}
-        run |= {"update_distill_users": "all", "train_batch_size": 500}
-        config, old = small_model(make_config, "BPR", tiny_stream[0], **run, **keys)
-        torch.manual_seed(5)
-        model = grow(old, config, tiny_stream[1])
-        trainer = make_trainer(TeacherUpdateTrainer, config.for_stage("teacher_update"), model)
-        trainer.at_block(tiny_stream[1], "block 1", seed=3).replay_from([])
-        return trainer.remember(knowledge)
+        plugins = [PreviousTeacherDistillation(role, rankings)] if distilled else []
+        return stage_trainer(config, model, block, f"{role}_update", *plugins)
 
     return make
 
 
 def only_passes(trainer, epoch=0):
-    """What comes before and after an epoch's batches."""
-    # the first epoch draws what is replayed: nothing
-    for earlier in range(epoch + 1):
-        trainer.before_epoch(earlier)
+    """The weights after what comes before and after an epoch's batches."""
+    for plugin in trainer.plugins:
+        plugin.before_epoch(epoch)
     trainer.model.train()
-    trainer.after_epoch(epoch, show_progress=False)
+    take_passes(trainer, epoch)
     return state_of(trainer.model)
 
 
-def recorded(trainer, visited):
-    """Notes which ids a trainer's passes visit, and takes no step."""
+@pytest.fixture
+def visited(monkeypatch):
+    """Notes which ids passes visit; they take no step."""
+    noted = []
 
-    def record(what):
-        def loss(ids):
-            visited.append((what, ids.tolist()))
-            return 0 * trainer.model.user_embedding.weight.sum()
+    def note(what):
+        def loss(self, ids):
+            noted.append((what, ids.tolist()))
+            return 0 * self.model.user_embedding.weight.sum()
 
         return loss
 
-    trainer._teaching.of_users, trainer._teaching.of_items = record("users"), record("items")
+    for what in ("user", "item"):
+        monkeypatch.setattr(RelaxedRankingDistillation, f"{what}_loss", note(f"{what}s"))
+    return noted
 
 
-def test_users_and_items_of_then_are_visited_once_per_epoch(make_update, tiny_stream):
-    trainer, visited = make_update(train_batch_size=16), []
-    recorded(trainer, visited)
-    orders = []
+def test_users_and_items_of_then_are_visited_once_per_epoch(make_update, tiny_stream, visited):
+    trainer, orders = make_update(train_batch_size=16), []
     for epoch in (0, 1, 0):
         visited.clear()
         only_passes(trainer, epoch)
@@ -109,23 +86,23 @@ def test_users_and_items_of_then_are_visited_once_per_epoch(make_update, tiny_st
     assert orders[0] == orders[2] != orders[1]
 
 
-def test_absent_users_alone_are_visited(make_update, tiny_stream):
+def test_absent_users_alone_are_visited(make_update, tiny_stream, visited):
     # every user of this stream interacts in the whole block
-    piece, visited = tiny_stream[1].parts(4)[0], []
+    piece = tiny_stream[1].parts(4)[0]
     active = set(piece.train.inter_feat["user_id"].tolist())
     absent = sorted(set(range(1, tiny_stream[0].n_users)) - active)
-    trainer = make_update(block=piece, update_distill_users="absent", train_batch_size=16)
-    recorded(trainer, visited)
-    only_passes(trainer)
+    only_passes(make_update(block=piece, update_distill_users="absent", train_batch_size=16))
     assert absent and {what for what, _ in visited} == {"users"}
     assert sorted(sum((ids for _, ids in visited), [])) == absent
 
 
-def test_a_member_of_the_teacher_steps_down_its_own_weight(make_member):
-    keys = {**PLAIN_STEPS, "learning_rate": 100.0, "distill_item_weight": 0.0}
+def test_a_member_of_the_teacher_steps_down_its_own_weight(make_update):
+    keys = {**PLAIN_STEPS, "learning_rate": 100.0, "distill_item_weight": 0.0, "train_batch_size": 500}
+    keys["distill_user_weight"] = 0.01
 
     def step(weight):
-        trainer = make_member(teacher_update_distill=weight, student_update_distill=7.0, **keys)
+        keys["teacher_update_distill"], keys["student_update_distill"] = weight, 7.0
+        trainer = make_update(role="teacher", **keys)
         before = state_of(trainer.model)["user_embedding.weight"]
         return only_passes(trainer)["user_embedding.weight"] - before
 
@@ -135,21 +112,23 @@ def test_a_member_of_the_teacher_steps_down_its_own_weight(make_member):
 
 def test_a_graph_model_is_held_by_its_final_embeddings(make_update):
     trainer = make_update("LightGCN", distill_layer="ego", update_distill_layer="final")
-    assert trainer._teaching.config["distill_layer"] == "final" and trainer.config["distill_layer"] == "ego"
-    users = torch.arange(1, 5)
-    taught = trainer._teaching.of_users(users)
+    (plugin,), users = trainer.plugins, torch.arange(1, 5)
+    of_users = next(iter(plugin.after_epoch(0))).loss
+    taught = of_users(users)
     final = trainer.model()
     with torch.no_grad():
         for table, values in zip(
             (trainer.model.user_embedding, trainer.model.item_embedding), final, strict=True
         ):
             table.weight.copy_(values)
+    assert not torch.isclose(of_users(users), taught)
     trainer.model.n_layers = 0
-    torch.testing.assert_close(trainer._teaching.of_users(users), taught)
+    torch.testing.assert_close(of_users(users), taught)
+    assert trainer.config["distill_layer"] == "ego"
 
 
 @pytest.mark.parametrize("swapped", [False, True])
-def test_a_pass_is_a_step_down_the_weighted_loss(make_update, tiny_stream, knowledge, swapped):
+def test_a_pass_is_a_step_down_the_weighted_loss(make_update, tiny_stream, rankings, swapped):
     off = {"distill_user_weight" if swapped else "distill_item_weight": 0.0}
     trainer = make_update(train_batch_size=500, **PLAIN_STEPS, **off)
     old, before = tiny_stream[0], state_of(trainer.model)
@@ -157,9 +136,9 @@ def test_a_pass_is_a_step_down_the_weighted_loss(make_update, tiny_stream, knowl
     after = only_passes(trainer)
     # neither what was seen then nor what has been since is pushed down
     seen = tiny_stream[1].train_matrix.toarray()[: old.n_users, : old.n_items] + old.train_matrix.toarray()
-    barred = knowledge.excluded.toarray() + seen
+    barred = rankings.excluded.toarray() + seen
     rows, columns = reversed(tables) if swapped else tables
-    barred, lists = (barred.T, knowledge.top_users) if swapped else (barred, knowledge.top_items)
+    barred, lists = (barred.T, rankings.top_users) if swapped else (barred, rankings.top_items)
     expected = 0.0
     for row in range(1, len(barred)):
         listed = lists[row]
@@ -190,14 +169,34 @@ def test_new_users_and_items_are_left_alone(make_update, tiny_stream, loss):
 
 
 @pytest.mark.parametrize("name", ["BPR", "NeuMF"])
-def test_the_students_own_lists_are_of_what_the_teacher_knows(make_update, tiny_stream, name):
-    own = make_update(name, distill_loss="cd")._teaching._alternative.top_items()
+def test_the_students_own_lists_are_of_what_the_teacher_knows(make_update, tiny_stream, monkeypatch, name):
+    found = []
+    top_items = CollaborativeDistillation.top_items
+    monkeypatch.setattr(
+        CollaborativeDistillation, "top_items", lambda loss: found.append(top_items(loss)) or found[-1]
+    )
+    only_passes(make_update(name, distill_loss="cd", uninteresting_redraw=1), epoch=1)
+    (own,) = found
     assert len(own) == tiny_stream[0].n_users and 0 < own.max() < tiny_stream[0].n_items
-    loss = make_update(name, distill_loss="rd", distill_rank_sample=10**6)._teaching._alternative
-    assert sorted(loss._sample().tolist()) == list(range(1, tiny_stream[0].n_items))
-    _, n_candidates = loss._candidates(torch.tensor([1, 2]), loss._sample())
-    seen = tiny_stream[1].recent_train_matrix[1:3, : tiny_stream[0].n_items].getnnz(axis=1)
-    assert n_candidates.tolist() == (tiny_stream[0].n_items - 1 - seen).tolist()
+
+
+@pytest.mark.parametrize("name", ["BPR", "NeuMF"])
+def test_ranks_are_estimated_among_what_the_teacher_knows(make_update, tiny_stream, monkeypatch, name):
+    asked, estimated = [], rd_module.estimated_ranks
+
+    def note(listed, sampled, usable, n_candidates):
+        asked.append((sampled, usable, n_candidates))
+        return estimated(listed, sampled, usable, n_candidates)
+
+    monkeypatch.setattr(rd_module, "estimated_ranks", note)
+    trainer = make_update(name, distill_loss="rd", distill_rank_sample=10**6)
+    users = next(iter(trainer.plugins[0].after_epoch(0)))
+    users.loss(torch.tensor([1, 2]))
+    ((sampled, usable, n_candidates),) = asked
+    n_items = tiny_stream[0].n_items - 1
+    seen = tiny_stream[1].recent_train_matrix[1:3, : n_items + 1].getnnz(axis=1)
+    assert sampled.shape == (2, n_items)
+    assert usable.sum(dim=1).tolist() == n_candidates.tolist() == (n_items - seen).tolist()
 
 
 @pytest.mark.parametrize(
@@ -218,8 +217,8 @@ def test_sides_without_weight_take_no_step(make_update, keys):
 # these draw numbers, the others do not
 @pytest.mark.parametrize("loss", few(LOSSES, "rrd", "cd", "rd"))
 def test_one_seed_one_result_and_another_than_without(make_update, loss):
-    def trained(remember):
-        trainer = make_update("LightGCN", remember=remember, distill_loss=loss, epochs=2)
+    def trained(distilled):
+        trainer = make_update("LightGCN", distilled=distilled, distill_loss=loss, epochs=2)
         torch.manual_seed(0)
         trainer.run(show_progress=False)
         return state_of(trainer.model)["user_embedding.weight"]
@@ -227,7 +226,7 @@ def test_one_seed_one_result_and_another_than_without(make_update, loss):
     assert torch.equal(trained(True), trained(True)) and not torch.equal(trained(True), trained(False))
 
 
-def test_a_piece_of_a_block_remembers_too(make_update, tiny_stream):
+def test_a_piece_of_a_block_is_learned_likewise(make_update, tiny_stream):
     piece = tiny_stream[1].parts(4)[0]
     assert tiny_stream[0].n_items <= piece.n_items < tiny_stream[1].n_items
     trainer = make_update(block=piece)
