@@ -46,7 +46,7 @@ class _GatheredDistillation:
         self.model = scene.student(0)
         self.model.train()
         self.optimizer = _optimizer(self.model.parameters(), self.config)
-        self.lists = {False: scene.knowledge.top_items, True: scene.knowledge.top_users}
+        self.lists = {False: scene.rankings.top_items, True: scene.rankings.top_users}
 
     def list_wise(self, rows: Tensor, ids: Tensor, swapped: bool) -> Tensor:
         """The weighted loss of some users, or with ``swapped`` of some items."""
@@ -60,8 +60,8 @@ class _GatheredDistillation:
         """Compares losses and gradients of a batch of users and one of items."""
         worst = []
         for rows, swapped in ((torch.unique(batch["user_id"]), False), (items, True)):
-            ids = self.scene.uninteresting(self.stage, rows, swapped)
-            ours = self.scene.list_wise(self.stage, rows, swapped)
+            ids = self.scene.uninteresting(rows, swapped)
+            ours = self.scene.list_wise(rows, swapped)
             reference = self.list_wise(rows, ids, swapped)
             worst.append(same_value("the list-wise loss", ours, reference))
             pairs = zip(
@@ -74,13 +74,13 @@ class _GatheredDistillation:
         """Batches with their distinct users and the ids drawn for them."""
         users = [torch.unique(batch["user_id"]) for batch in batches]
         return [
-            (batch, rows, self.scene.uninteresting(self.stage, rows, False))
+            (batch, rows, self.scene.uninteresting(rows, False))
             for batch, rows in zip(batches, users, strict=True)
         ]
 
     def prepare_items(self, batches: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
         """Batches of items with the ids drawn for them."""
-        return [(rows, self.scene.uninteresting(self.stage, rows, True)) for rows in batches]
+        return [(rows, self.scene.uninteresting(rows, True)) for rows in batches]
 
     def user_step(self, batch: Interaction, users: Tensor, ids: Tensor) -> None:
         """One step of the base loss and the user side."""
@@ -132,9 +132,7 @@ def teacher_update(scene: Scene, limits: Limits, quick: bool) -> Iterator[Compar
         work = _retention_work(Work(limits), dense, batches, n_anchors)
         _graph_work(work, dense, len(batches))
         yield Comparison(f"teacher update epoch, d = 128, {name}", ours, whole, checked, work)
-        alone = _timed(
-            some, lambda batch, stage=stage: sum(stage.trainer.extra_losses(batch)).backward(), len(batches)
-        )
+        alone = _timed(some, lambda batch, stage=stage: sum(stage.terms(batch)).backward(), len(batches))
         work = _retention_work(Work(limits), dense, batches, n_anchors)
         note = f"the reference's replay pass took {replay.seconds:.2g} s"
         yield Comparison(f"  of that LWC-KD and PIW, {name}", alone, terms, note, work)
@@ -181,7 +179,7 @@ class _DenseUpdate:
     def replay_batches(self) -> list[tuple[Tensor, Tensor, Tensor]]:
         """Users, items and labels of the replay pass."""
         size = self.config["train_batch_size"]
-        return list(zip(*(part.split(size) for part in self.stage.trainer.pairs), strict=True))
+        return list(zip(*(part.split(size) for part in self.stage.replayed()), strict=True))
 
     def replay_step(self, users: Tensor, items: Tensor, labels: Tensor) -> None:
         """One step of the replay pass."""
@@ -191,7 +189,7 @@ class _DenseUpdate:
 
     def check(self, batch: Interaction) -> str:
         """Compares the terms and their gradients on a batch."""
-        ours, reference = self.stage.trainer.extra_losses(batch), self.losses(batch)
+        ours, reference = self.stage.terms(batch), self.losses(batch)
         worst = [same_value("LWC-KD", ours[0], reference[0])]
         # a divergence of 1e-4 or less that is summed from terms of order 1: float32 leaves it three digits
         same_value("the clusters' divergence", ours[1], reference[1], 1e-3)
@@ -216,7 +214,7 @@ def _retention_work(work: Work, dense: _DenseUpdate, batches: list[Interaction],
 
 def _graph_work(work: Work, dense: _DenseUpdate, n_batches: int) -> None:
     """Propagation and optimizer, for the batches and the replay pass."""
-    steps = n_batches + dense.stage.n_passed() / dense.config["train_batch_size"]
+    steps = n_batches + len(dense.stage.replayed()[0]) / dense.config["train_batch_size"]
     model = dense.stage.trainer.model
     work.moved(_base_bytes(model, steps) + _adam_bytes(model, steps))
 

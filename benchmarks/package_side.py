@@ -24,15 +24,17 @@ from recbole_ccd.model.growth import build, grow
 from recbole_ccd.model.lightgcn import LightGCN
 from recbole_ccd.model.scoring import clear_cache, factors, score_rows
 from recbole_ccd.model.teacher import TeacherEnsemble
+from recbole_ccd.plugin.distillation import TeacherDistillation
+from recbole_ccd.plugin.distillation.rrd import RelaxedRankingDistillation
+from recbole_ccd.plugin.regularization import chosen_regularizers
+from recbole_ccd.plugin.replay import ProxyGuidedReplay, ReplaySource
+from recbole_ccd.plugin.replay.proxy_guided import Pairs, ReplayDraws
 from recbole_ccd.ranking.lists import top_lists
 from recbole_ccd.ranking.rank import ranks_of
+from recbole_ccd.ranking.teacher_rankings import TeacherRankings
 from recbole_ccd.ranking.topk import users_at_a_time
 from recbole_ccd.seeding import deterministic, seed_stage
-from recbole_ccd.trainer.base import StageTrainer, make_trainer
-from recbole_ccd.trainer.distillation import DistillationTrainer
-from recbole_ccd.trainer.replay import Pairs, ProxyReplay, ReplaySource
-from recbole_ccd.trainer.teacher_update import TeacherUpdateTrainer
-from recbole_ccd.trainer.teaching import TeacherKnowledge
+from recbole_ccd.trainer import StageTrainer, make_trainer
 
 __all__ = ["Scene", "Stage", "similarity_graph"]
 
@@ -45,31 +47,30 @@ class Stage:
     """A trainer with its loader, run epoch by epoch as a stage of a run is.
 
     Attributes:
-        trainer: a stage's trainer, placed at its block.
+        trainer: a stage's trainer, bound to its block.
         loader: its train loader.
     """
 
-    def __init__(self, trainer: StageTrainer) -> None:
+    def __init__(self, trainer: StageTrainer, excluded: csr_matrix | None = None) -> None:
         self.trainer = trainer
-        self.loader = trainer.block.train_loader(trainer.config, SEED, trainer.excluded())
+        self.loader = trainer.block.train_loader(trainer.config, SEED, excluded)
 
     def epoch(self) -> Any:
         """The next epoch: what is drawn before it, all batches, and the pass after it."""
         with deterministic(self.trainer.config["reproducibility"]):
             return self.trainer._train_epoch(self.loader, self.trainer.epochs_run)
 
-    def after_epoch(self) -> None:
-        """The pass after the batches alone: items in distillation, replay in updates."""
-        with deterministic(self.trainer.config["reproducibility"]):
-            self.trainer.after_epoch(self.trainer.epochs_run - 1, False)
+    def terms(self, batch: Interaction) -> tuple[Tensor, ...]:
+        """What the plugins add to the loss of a batch."""
+        return tuple(term for plugin in self.trainer.plugins for term in plugin.batch_losses(batch))
 
     def batches(self) -> list[Interaction]:
         """One epoch's batches."""
         return list(self.loader)
 
-    def n_passed(self) -> int:
-        """Pairs of the replay pass."""
-        return len(self.trainer.pairs[0])
+    def replayed(self) -> Pairs:
+        """Users, items and labels of the replay pass."""
+        return self.trainer.plugins[0].state_dict()["pairs"]
 
 
 class Scene:
@@ -130,24 +131,24 @@ class Scene:
             block.train_matrix,
             users_at_a_time(block.n_items),
         )
-        excluded = pairs_matrix([lists[0][:, :n_excluded]], block.n_users, block.n_items)
-        trainer = make_trainer(DistillationTrainer, config, self.student(0))
-        knowledge = TeacherKnowledge(lists[0][:, :k].contiguous(), lists[1], excluded)
-        stage = Stage(trainer.at_block(block, "student generation", SEED).learn_from(knowledge))
-        self.knowledge = knowledge
-        return stage
+        items = lists[0][:, :n_excluded]
+        excluded = pairs_matrix([items], block.n_users, block.n_items)
+        rankings = TeacherRankings(lists[0][:, :k].contiguous(), lists[1], excluded, items)
+        trainer = make_trainer(config, self.student(0)).bind(block, "student generation", SEED)
+        trainer.exclude(excluded).add(TeacherDistillation(rankings))
+        self.rankings = rankings
+        # the stage's own draws, as they depend on the seed alone
+        self._loss = RelaxedRankingDistillation(config, trainer.model, rankings, block.train_matrix, SEED)
+        return Stage(trainer, excluded)
 
-    @staticmethod
-    def list_wise(stage: Stage, rows: Tensor, swapped: bool) -> Tensor:
+    def list_wise(self, rows: Tensor, swapped: bool) -> Tensor:
         """Our weighted distillation loss of some users, or with ``swapped`` of some items."""
-        teaching = stage.trainer._teaching
-        return teaching.of_items(rows) if swapped else teaching.of_users(rows)
+        loss = self._loss.item_loss if swapped else self._loss.user_loss
+        return self.config[f"distill_{'item' if swapped else 'user'}_weight"] * loss(rows)
 
-    @staticmethod
-    def uninteresting(stage: Stage, rows: Tensor, swapped: bool) -> Tensor:
+    def uninteresting(self, rows: Tensor, swapped: bool) -> Tensor:
         """The ids our sampler has drawn for some rows, shape (B, n), padded with 0."""
-        teaching = stage.trainer._teaching
-        side = teaching._items if swapped else teaching._users
+        side = self._loss._items if swapped else self._loss._users
         mask = side.sampler.windows(rows, side.ineligible).mask(side.sampler.n_columns)
         place, column = mask.nonzero(as_tuple=True)
         count = mask.sum(1)
@@ -170,9 +171,10 @@ class Scene:
         sources.append(
             ReplaySource("student", self.student(1), config.per_block("teacher_replay_student", 1))
         )
-        trainer = make_trainer(TeacherUpdateTrainer, config, model).at_block(block, "teacher update", SEED)
+        trainer = make_trainer(config, model).bind(block, "teacher update", SEED, previous=self.frozen)
         with deterministic(config["reproducibility"]):
-            return Stage(trainer.replay_from(sources).retain(frozen=self.frozen))
+            trainer.add(ProxyGuidedReplay("teacher", sources), *chosen_regularizers(config, model))
+        return Stage(trainer)
 
     @staticmethod
     def layers(model: LightGCN) -> list[tuple[Tensor, Tensor]]:
@@ -221,7 +223,7 @@ class Scene:
             clear_cache(model)
         sources = [ReplaySource(str(number), proxy, n_draws) for number, proxy in enumerate(proxies)]
         seen, temperature = self.block(1).recent_train_matrix, self.config["replay_temperature"]
-        replay = ProxyReplay(sources, seen, n_candidates, temperature, SEED, torch.device("cpu"), sample)
+        replay = ReplayDraws(sources, seen, n_candidates, temperature, SEED, torch.device("cpu"), sample)
         self.candidates = [source.candidates for source in sources]
         return replay.draw(live, epoch=0)
 

@@ -33,7 +33,7 @@ from recbole_ccd.memory import keep_freed_memory
 from recbole_ccd.model.growth import build
 from recbole_ccd.model.scoring import clear_cache
 from recbole_ccd.seeding import deterministic
-from recbole_ccd.trainer.base import StageTrainer
+from recbole_ccd.trainer import StageTrainer
 
 NAME, PARTS = "yelp-block0", ("train", "valid", "test")
 SEED = 2020
@@ -125,7 +125,7 @@ class Ours:
         self.stream = create_stream(self.config)
         self.block: Block = self.stream[0]
         self.model = build(self.config, self.block)
-        self.trainer = StageTrainer(self.config, self.model).at_block(self.block, "base", SEED)
+        self.trainer = StageTrainer(self.config, self.model).bind(self.block, "base", SEED)
         self.train_data = self.block.train_loader(self.config, SEED)
 
     def epoch(self) -> None:
