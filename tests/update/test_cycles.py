@@ -84,7 +84,7 @@ def test_the_teacher_of_the_block_before_is_not_asked_again(copy_of, new_block, 
 
     monkeypatch.setattr(CCD, "top_lists", watched)
     update(folder, new_block(2)[0], cycle="student")
-    # grown to the new block, for the reminder
+    # grown to the new block, to be distilled on
     assert asked == [2]
 
 
@@ -92,18 +92,18 @@ def test_stage_2_alone_is_trained(copy_of, new_block, monkeypatch):
     trained, run = [], StageTrainer.run
 
     def watched(self, *args):
-        trained.append(type(self).__name__)
+        trained.append(self.config.stage)
         return run(self, *args)
 
     folder = copy_of(2)
     monkeypatch.setattr(StageTrainer, "run", watched)
     update(folder, new_block(2)[0], cycle="student")
-    assert trained == ["StudentUpdateTrainer"]
+    assert trained == ["student_update"]
     # nor is anything done twice
     update(folder, new_block(2)[0], cycle="student")
-    assert trained == ["StudentUpdateTrainer"]
+    assert trained == ["student_update"]
     update(folder)
-    assert trained[1:] == ["TeacherUpdateTrainer", "DistillationTrainer"]
+    assert trained[1:] == ["teacher_update", "student_generation"]
 
 
 def test_the_teacher_follows_without_the_file(copy_of, run_on, new_block, tmp_path):
