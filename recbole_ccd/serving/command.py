@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -55,7 +54,7 @@ def serve(argv: Sequence[str]) -> None:
         CCDError: bad input; nothing has been written then.
     """
     given = _arguments(argv)
-    with RunLog(os.devnull, "WARNING"):
+    with RunLog(None, "WARNING"):
         lines = _recommend(given) if "recommend" in given else _export(given)
     # what is said does not get into what is written
     say("\n".join(lines), sys.stderr if is_standard_output(given["output"]) else None)

@@ -8,11 +8,11 @@ import pytest
 import torch
 from recbole.data.interaction import Interaction
 from recbole.model.general_recommender import BPR
-from recbole_ccd.trainer.evaluating import EvaluatingTrainer
 
 from recbole_ccd.config.values import metric_names, supported_metrics
 from recbole_ccd.errors import RunError
 from recbole_ccd.evaluation import FullSortEvaluator
+from recbole_ccd.trainer import StageTrainer
 from tests.evaluation.test_full_sort import Loader, TableModel, look_up, make_config, no_arguments
 
 ITEMS, TOPK = 12, [1, 3, 5]
@@ -121,7 +121,7 @@ def test_metrics_of_lists_need_no_whole_rankings(name):
 def test_early_stopping_measures_the_same(name, make_config, tiny_stream):
     table, loader = case(name)
     config = make_config("BPR", metrics=ALL, topk=TOPK, valid_metric="GAUC", metric_decimal_place=12)
-    trainer = EvaluatingTrainer(config, BPR(config, tiny_stream[0].train))
+    trainer = StageTrainer(config, BPR(config, tiny_stream[0].train))
     trainer.model = SimpleNamespace(eval=lambda: None, USER_ID="user_id", n_items=ITEMS)
     evaluated = evaluate_rows(trainer, table, loader)
     expected = by_hand(table.numpy(), loader)

@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from recbole_ccd.trainer.distill_losses import Collaborative
 from scipy.sparse import csr_matrix
 
+from recbole_ccd.plugin.distillation.cd import CollaborativeDistillation
 from recbole_ccd.quick_start import create_strategy
 from recbole_ccd.ranking import top_lists
+from recbole_ccd.ranking.teacher_rankings import TeacherRankings
 from recbole_ccd.ranking.topk import list_length
 
 LONG = 10**9
@@ -57,7 +58,9 @@ def test_no_more_is_drawn_than_there_is(make_config, tiny_stream):
     block = tiny_stream[0]
     lists = torch.randint(1, block.n_items, (block.n_users, 6))
     model = type("Model", (), {"device": torch.device("cpu")})()
-    drawn = Collaborative(config, model, lists, block.train_matrix, 1).draw(torch.arange(1, 9))
+    rankings = TeacherRankings(lists, lists[:0], block.train_matrix, lists)
+    loss = CollaborativeDistillation(config, model, rankings, block.train_matrix, 1)
+    drawn = loss.draw(torch.arange(1, 9))
     assert drawn.shape == (8, 1024)
 
 

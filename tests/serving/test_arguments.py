@@ -15,6 +15,11 @@ NO_TOKENS = [None, 3, 3.5, b"u1", "u1", {"u1": 1}, np.array([["u1"]]), object()]
 NO_TOKEN = [None, 1.5, True, b"u1", ["u1"], float("nan")]
 
 
+def label(value):
+    """What a case is called, the same in every process."""
+    return "object" if type(value) is object else repr(value)
+
+
 def refused(call, start, remedy):
     with pytest.raises(ConfigError) as caught:
         call()
@@ -22,13 +27,13 @@ def refused(call, start, remedy):
     assert message.startswith(start) and remedy in message and "\n" not in message and len(message) < 300
 
 
-@pytest.mark.parametrize("value", [*STRANGE, "some", 1, 0], ids=repr)
+@pytest.mark.parametrize("value", [*STRANGE, "some", 1, 0], ids=label)
 def test_exclude_seen(value, served):
     remedy = "; give True, False or one of ('all', 'evaluation', 'none')"
     refused(lambda: served.recommend(["u1"], 3, value), "exclude_seen is ", remedy)
 
 
-@pytest.mark.parametrize("value", [*STRANGE, "3", True, 0, -1], ids=repr)
+@pytest.mark.parametrize("value", [*STRANGE, "3", True, 0, -1], ids=label)
 def test_numbers(value, served):
     refused(lambda: served.recommend(["u1"], value), "k is ", "; give an integer >= 1")
     if value is not None:
@@ -40,13 +45,13 @@ def test_numbers(value, served):
         refused(lambda: served.recommend(["u1"], block=value), "block is ", "from 0 to 2")
 
 
-@pytest.mark.parametrize("value", NO_TOKENS, ids=repr)
+@pytest.mark.parametrize("value", NO_TOKENS, ids=label)
 def test_lists_of_tokens(value, served):
     refused(lambda: served.recommend(value), "user_tokens is ", "; give a list of tokens")
     refused(lambda: served.fold_in({"u1": value}), "the items of 'u1' are ", "; give a list of tokens")
 
 
-@pytest.mark.parametrize("value", NO_TOKEN, ids=repr)
+@pytest.mark.parametrize("value", NO_TOKEN, ids=label)
 def test_tokens(value, served):
     refused(lambda: served.recommend(["u1", value]), "user_tokens holds ", "; give tokens as text")
     refused(lambda: served.fold_in({"u1": ["i1", value]}), "the items of 'u1' hold ", "; give tokens as text")
@@ -65,7 +70,7 @@ def test_nothing_is_folded_in_by_halves(served):
     assert served.recommend(["somebody", "u1"], 5).equals(before)
 
 
-@pytest.mark.parametrize("value", [None, 3, b"run", ["run"]], ids=repr)
+@pytest.mark.parametrize("value", [None, 3, b"run", ["run"]], ids=label)
 def test_paths(value, served):
     refused(lambda: load_student(value), "run_dir is ", "; give the path of a run directory")
     refused(lambda: export_vectors(served, value), "path is ", "; give the path of the file to write")
@@ -73,7 +78,7 @@ def test_paths(value, served):
     assert everything() == []
 
 
-@pytest.mark.parametrize("value", STRANGE, ids=repr)
+@pytest.mark.parametrize("value", STRANGE, ids=label)
 def test_roles(value, run_dir):
     refused(lambda: load_student(run_dir, value), "role is ", "; give one of: student, teacher")
 
