@@ -13,7 +13,7 @@ from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 from recbole.utils import FeatureSource, FeatureType
 
-from recbole_ccd.data.atomic import check_ids, read_header, unreadable
+from recbole_ccd.data.atomic import check_ids, named, read_columns, read_header, sequences, shown
 from recbole_ccd.data.cut import (
     DROPPED,
     PARTS,
@@ -93,22 +93,41 @@ class IncrementalDataset(Dataset):
                 )
 
     def _load_feat(self, filepath: str, source: FeatureSource | str) -> pd.DataFrame | None:
-        separator, (load, unload) = self.config["field_separator"], self._get_load_and_unload_col(source)
+        # RecBole's own reader takes quote marks for quoting, which atomic files do not have
+        load, unload = self._get_load_and_unload_col(source)
         if load == set():
-            return super()._load_feat(filepath, source)
+            return None
+        separator = self.config["field_separator"]
         header = read_header(filepath, separator)
         loaded = [name for name in header if name in (load or header) and name not in (unload or ())]
         if source == FeatureSource.INTERACTION:
+            self._columns = list(header)
             ids = {"USER_ID_FIELD": self.uid_field, "ITEM_ID_FIELD": self.iid_field}
             check_ids(filepath, header, loaded, ids)
-        try:
-            feat = super()._load_feat(filepath, source)
-        except (ValueError, OSError) as error:
-            numbers = [name for name in loaded if header[name] == FeatureType.FLOAT.value]
-            raise unreadable(filepath, separator, numbers, error) from error
+        if not loaded:
+            self.logger.warning(f"No columns has been loaded from [{source}]")
+            return None
+        feat = read_columns(filepath, header, loaded, separator)
+        for name in loaded:
+            self._add_field(filepath, feat, name, FeatureType(header[name]), source)
         if source == FeatureSource.INTERACTION:
             self._check_tokens(filepath, feat)
         return feat
+
+    def _add_field(
+        self, path: str, feat: pd.DataFrame, name: str, kind: FeatureType, source: FeatureSource | str
+    ) -> None:
+        """Notes a column's properties as RecBole does, and takes sequences apart."""
+        if source != "link":
+            self.field2source[name], self.field2type[name] = source, kind
+            if kind in (FeatureType.FLOAT, FeatureType.FLOAT_SEQ):
+                self.field2bucketnum[name] = 2
+        if kind in (FeatureType.TOKEN, FeatureType.FLOAT):
+            self.field2seqlen[name] = 1
+            return
+        longest = (self.config["seq_len"] or {}).get(name)
+        feat[name] = sequences(path, feat[name], kind, self.config["seq_separator"], longest)
+        self.field2seqlen[name] = int(feat[name].map(len).max()) if len(feat) else 0
 
     def _check_tokens(self, path: str, feat: pd.DataFrame) -> None:
         ids = feat[[self.uid_field, self.iid_field]]
@@ -118,12 +137,6 @@ class IncrementalDataset(Dataset):
                 f"{path}: {int(missing.sum())} interactions lack {self.uid_field} or {self.iid_field} "
                 f"(first in data row {int(np.argmax(missing)) + 1}; NA, null and the like are nothing); "
                 "remove them"
-            )
-        quoted = ids.apply(lambda column: column.str.contains("\n", regex=False)).any(axis=1)
-        if quoted.any():
-            raise DataError(
-                f"{path}: a quote mark in data row {int(np.argmax(quoted)) + 1} makes one field of several "
-                "rows; remove it"
             )
 
     def _load_inter_feat(self, token: str, dataset_path: str) -> None:
@@ -135,10 +148,15 @@ class IncrementalDataset(Dataset):
 
     def _check_times(self, path: str) -> None:
         field = self.time_field
+        if field not in self._columns:
+            raise DataError(
+                f"{path}: no column {shown(field)} among {named(self._columns)} to cut the stream by; set "
+                "TIME_FIELD, or name one file per block in benchmark_filename"
+            )
         if field not in self.inter_feat:
             raise DataError(
-                f"{path}: no column '{field}' to cut the stream by; set TIME_FIELD and load_col, or name one "
-                "file per block in benchmark_filename"
+                f"{path}: column '{field}' is not loaded, and the stream is cut by it; name it in "
+                "load_col.inter"
             )
         if self.field2type[field] != FeatureType.FLOAT:
             raise DataError(
