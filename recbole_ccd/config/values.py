@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -14,6 +15,8 @@ from recbole_ccd.config.conditions import check_value, choice, like
 from recbole_ccd.errors import ConfigError, one_line
 
 BLOCK_PARTS = ("train", "valid", "test")
+# what ends like a part of something larger, such as RecBole's train, valid and test of one data set
+_LIKE_A_PART = re.compile(r"(?:.*[._-])?(?:train|valid|test|val|dev|training|validation)", re.IGNORECASE)
 
 
 def check_settings(
@@ -114,14 +117,20 @@ def _check_replay(settings: Mapping[str, Any], role: str, source_of: Callable[[s
 
 def _check_block_files(settings: Mapping[str, Any], source_of: Callable[[str], str]) -> None:
     """A block comes as one file, or as one for each of train, valid and test."""
-    blocks: dict[str, list[str]] = {}
-    for name in settings.get("benchmark_filename") or ():
+    key, blocks = "benchmark_filename", dict[str, list[str]]()
+    for name in settings.get(key) or ():
         block, _, part = name.rpartition(".")
         named = (block, part) if block and part in BLOCK_PARTS else (name, "")
+        if not named[1] and _LIKE_A_PART.fullmatch(name):
+            shown = f"{one_line(repr(settings[key]))} ({source_of(key)})"
+            parts = ", ".join(f"b0.{part}" for part in BLOCK_PARTS)
+            raise ConfigError(
+                f"{key} is {shown}, where {one_line(repr(name))} would be a block of its own to train on; "
+                f"name the three parts of each block, such as {parts}"
+            )
         blocks.setdefault(named[0], []).append(named[1])
     for block, parts in blocks.items():
         if sorted(parts) not in ([""], sorted(BLOCK_PARTS)):
-            key = "benchmark_filename"
             given = one_line(", ".join(f"{block}.{part}" if part else block for part in parts))
             whole = one_line(", ".join(f"{block}.{part}" for part in BLOCK_PARTS))
             start = f"{key} has {given} of block '{one_line(block)}' ({source_of(key)})"

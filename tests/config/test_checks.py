@@ -140,3 +140,25 @@ def test_the_teacher_ranks_as_many_items_as_are_asked_of_it():
 def test_model_settings_are_checked_by_the_type_of_their_default():
     refused("anneal_cap", "give a finite number", model="MultiVAE", config_dict={"anneal_cap": "big"})
     assert CCDConfig("MultiVAE", config_dict={"anneal_cap": 1})["anneal_cap"] == 1
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["train", "valid", "test"],
+        ["train", "test"],
+        ["Train"],
+        ["b0", "test"],
+        ["b0_train", "b0_valid", "b0_test"],
+        ["b0-train"],
+        ["b0.train", "b0.val", "b0.test"],
+    ],
+)
+def test_a_part_by_itself_is_no_block(names):
+    shown = f"benchmark_filename is {names} (config_dict), where '"
+    refused(shown, "b0.train, b0.valid, b0.test", config_dict={"benchmark_filename": names})
+
+
+@pytest.mark.parametrize("names", [["latest", "contest"], ["trainers", "b.test.1"], ["x.train.old"]])
+def test_a_block_may_be_called_much(names):
+    assert CCDConfig(config_dict={"benchmark_filename": names})["benchmark_filename"] == names
