@@ -26,7 +26,7 @@ from recbole_ccd.errors import ConfigError, one_line
 
 # arguments of the program that are no settings, and what each goes with
 _ARGUMENTS = {
-    **dict.fromkeys(("new_block", "cycle", "replace"), "update=RUN_DIR"),
+    **dict.fromkeys(("new_block", "cycle", "replace", "allow_repeated"), "update=RUN_DIR"),
     **dict.fromkeys(("users", "k", "output", "exclude_seen", "role"), "recommend=RUN_DIR"),
     **dict.fromkeys(("tune_algorithm", "tune_trials"), "tune=FILE"),
 }

@@ -22,6 +22,7 @@ from recbole_ccd.data.cut import (
     raw_time,
     split_parts,
 )
+from recbole_ccd.data.given import Given, moments, pair_codes, repeated
 from recbole_ccd.errors import DataError, one_line
 from recbole_ccd.seeding import numpy_generator
 
@@ -145,6 +146,7 @@ class IncrementalDataset(Dataset):
             raise DataError(f"{token}: there is a header but no interaction; add rows under it")
         if not self.benchmark_filename_list:
             self._check_times(os.path.join(dataset_path, f"{token}.inter"))
+        self._pairs = pair_codes(*(self.inter_feat[field] for field in (self.uid_field, self.iid_field)))
 
     def _check_times(self, path: str) -> None:
         field = self.time_field
@@ -169,6 +171,15 @@ class IncrementalDataset(Dataset):
                 f"{path}: {field} of data row {int(np.argmin(finite)) + 1} is missing or not finite; correct "
                 "or remove that row"
             )
+
+    def _remove_duplication(self) -> None:
+        keep = self.config["rm_dup_inter"]
+        if keep is not None:
+            # RecBole leaves it to chance which of the rows of one moment comes first
+            order = np.argsort(self._arrival_times(), kind="stable")
+            self.inter_feat = self.inter_feat.iloc[order]
+            pairs = [self.uid_field, self.iid_field]
+            self.inter_feat.drop_duplicates(subset=pairs, keep=keep, inplace=True)
 
     def _remap_ID_all(self) -> None:
         # RecBole numbers tokens in the order of inter_feat, so that order of arrival is all it takes
@@ -200,6 +211,9 @@ class IncrementalDataset(Dataset):
             ratios = self.config["block_ratios"]
             blocks, n_blocks, key = blocks_by_ratio(times, ratios), len(ratios), "block_ratios"
         self.n_blocks = n_blocks
+        # which block a row would be in that has been filtered away cannot be told
+        pairs = [self._pairs, *(self._pairs[:0] for _ in range(n_blocks - 1))]
+        self._given = [Given.of(codes, times[blocks == block]) for block, codes in enumerate(pairs)]
         counts = np.bincount(blocks, minlength=n_blocks)
         if (counts == 0).any():
             shown = f" (boundaries {[raw_time(b) for b in boundaries]})" if boundaries else ""
@@ -219,7 +233,27 @@ class IncrementalDataset(Dataset):
         blocks = np.repeat([index[name] for name in names], self.file_size_list)
         given = [PARTS.index(m["part"]) if m else DROPPED for m in matches]
         parts = np.repeat(np.array(given, dtype=np.int8), self.file_size_list)
-        return blocks, self._split(blocks, parts)
+        times = moments(self.inter_feat, self.time_field)
+        self._given = [
+            Given.of(self._pairs[rows], None if times is None else times[rows])
+            for rows in (blocks == block for block in range(self.n_blocks))
+        ]
+        kept = self._filter_block_files(blocks)
+        return blocks[kept], self._split(blocks[kept], parts[kept])
+
+    def _filter_block_files(self, blocks: np.ndarray) -> np.ndarray:
+        """Filters row by row as RecBole does of one file, and returns which rows are left."""
+        keep = self.config["rm_dup_inter"]
+        if keep is not None:
+            # the parts of a block need not stand together
+            order = np.argsort(blocks, kind="stable")
+            again = repeated(self._pairs[order], keep, blocks[order])
+            self.inter_feat = self.inter_feat.drop(index=order[again])
+        self._filter_by_field_value()
+        kept = self.inter_feat.index.to_numpy()
+        if len(kept) < len(blocks):
+            self._reset_index()
+        return kept
 
     def _split(self, blocks: np.ndarray, parts: np.ndarray) -> np.ndarray:
         """Splits the blocks whose rows come without a part."""
@@ -230,6 +264,10 @@ class IncrementalDataset(Dataset):
             rng = numpy_generator(self.config["seed"], "split", int(block))
             parts[rows] = split_parts(users[rows], items[rows], self.config["eval_args"]["split"]["RS"], rng)
         return parts
+
+    def given_in(self, block: int) -> Given:
+        """What the files held that a block came from; of one file for all blocks see block 0."""
+        return self._given[block]
 
     def num(self, field: str) -> int:
         """The number of ids of a field that this view knows, [PAD] included."""

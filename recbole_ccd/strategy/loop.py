@@ -233,8 +233,8 @@ class BlockLoop(ABC):
         if self.config["write_report"]:
             leave_report(self.run_directory, "result.json", document)
         for known in list(stream)[: block.index + 1]:
-            rows, vocabulary = partial(stream.rows_of, known), partial(stream.vocabulary, known)
-            self.journal.keep_rows(known.index, rows, vocabulary)
+            kept = (partial(of, known) for of in (stream.rows_of, stream.vocabulary, stream.given_in))
+            self.journal.keep_rows(known.index, *kept)
         models = self.models() if whole else {"student": self.student}
         states = {name: model.state_dict() for name, model in models.items()}
         if "student" in states:
