@@ -149,7 +149,16 @@ def test_rows_that_are_all_older_are_refused(early_copy, tmp_path):
     assert update(early_copy, tmp_path / "untimed.inter").n_blocks == 3
 
 
-def test_files_of_an_open_block_may_come_in_any_order():
+def test_files_of_an_open_block_may_come_in_any_order(tmp_path, caplog):
+    rows = [row for row in tiny_rows() if row[2] < 600]
+    run = timed_run(tmp_path / "data", rows, strategy="ccd", base="distilled", prepare_update=False)
+    for start in (700, 610):
+        write_inter(tmp_path / "new.inter", [(f"{u}-{start}", i, t) for u, i, t in newcomers(start)])
+        update(run, tmp_path / "new.inter", cycle="student")
+    assert "older than" not in caplog.text
+
+
+def test_what_was_given_together():
     first, second = Given.of(np.array([3, 1, 3]), np.array([5.0, 9.0, 1.0])), Given.of(np.array([2, 1]))
     assert first.pairs.tolist() == [1, 3] and first.newest.tolist() == [9.0]
     both = Given.joined([first, second])
