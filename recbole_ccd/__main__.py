@@ -35,7 +35,8 @@ USAGE = """usage: run_ccd.py [--key=value ...]
                          go on with a finished run on a new block, which is read from an atomic file, or from
                          three: A.train.inter,A.valid.inter,A.test.inter; --cycle=student updates the student
                          alone, and without --new_block the teacher follows; --replace=True lets go of what
-                         has arrived and the teacher has not learned
+                         has arrived and the teacher has not learned; --allow_repeated=True takes a block of
+                         which most pairs of user and item were given before
   --report=DIR           make report.html anew, of the results in this run directory
   --run_dir=DIR          where the run is kept (default saved/<dataset>-<model>-<strategy>-<seed>-<time>);
                          of several runs each has a folder in it, and the comparison lies at the top

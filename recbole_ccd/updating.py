@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from logging import getLogger
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +13,10 @@ from recbole_ccd.config import CCDConfig
 from recbole_ccd.data.arrival import (
     Arrival,
     Files,
+    check_later,
     check_unlearned,
     divided,
+    filtered,
     new_files,
     numbered,
     read_arrival,
@@ -23,6 +27,7 @@ from recbole_ccd.errors import ConfigError, DataError, RunError, one_line
 from recbole_ccd.evaluation.result import StreamResult
 from recbole_ccd.faults import told_in_one_line
 from recbole_ccd.files import given_path
+from recbole_ccd.report.log import RunLog
 from recbole_ccd.runs import (
     begun,
     execute,
@@ -39,11 +44,13 @@ from recbole_ccd.state.arriving import begin_cycle, let_go, take_in
 from recbole_ccd.state.entries import RowsEntry
 from recbole_ccd.state.healing import recorded_config, sound_manifest
 from recbole_ccd.state.manifest import FINISHED, FULL, RUN, STUDENT
-from recbole_ccd.state.rows import read_rows, read_vocabulary
+from recbole_ccd.state.rows import read_given, read_rows, read_vocabulary
 from recbole_ccd.stopping import resumable
 from recbole_ccd.strategy import strategy_class
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from recbole_ccd.stopping import Stop
 
 CYCLES = (FULL, STUDENT)
@@ -60,6 +67,7 @@ def update(
     config_dict: Mapping[str, Any] | None = None,
     argv: Sequence[str] | None = None,
     stop: Stop | None = None,
+    allow_repeated: bool = False,
 ) -> StreamResult:
     """Goes on with a finished run on a block that was not there yet when it was begun.
 
@@ -80,6 +88,8 @@ def update(
         config_dict: keys laid over the files.
         argv: ``--key=value`` arguments laid over all.
         stop: who may want it to end early; None for nobody.
+        allow_repeated: says that most pairs of user and item in the new block were given before because they
+            have met again, and not because the file, or a part of it, was given before.
 
     Returns:
         The measurements, a row longer than before.
@@ -108,7 +118,7 @@ def update(
         if _is_done(folder, manifest, arrival, cycle, replace) and result is not None:
             show_finished(folder, result, config)
             return result
-        return _update(folder, manifest, config, arrival, cycle, replace, stop)
+        return _update(folder, manifest, config, arrival, cycle, replace, allow_repeated, stop)
 
 
 def kept_stream(folder: Path, manifest: Manifest, config: CCDConfig) -> KeptStream:
@@ -160,7 +170,7 @@ def _possible(config: CCDConfig, cycle: str) -> str:
 
 def _open_rows(manifest: Manifest) -> list[RowsEntry]:
     """What has arrived and the teacher has not learned."""
-    return [entry for entry in manifest.rows if entry.block > manifest.last_whole]
+    return [entry for entry in manifest.rows if entry.block > manifest.last_learned]
 
 
 def _known(manifest: Manifest, arrival: Arrival) -> RowsEntry | None:
@@ -187,17 +197,38 @@ def _is_done(folder: Path, manifest: Manifest, arrival: Arrival | None, cycle: s
     found = _known(manifest, arrival)
     if found is None:
         if under_way and not replace:
-            last = manifest.rows[-1].source["files"][0]
-            raise RunError(
-                f"an update of {folder} with {one_line(last)} is under way; go on with it first by "
-                f"--resume={folder}, or let go of it by --replace=True"
-            )
+            raise _under_way(folder, manifest, let_go=bool(waiting))
+        if under_way and not waiting:
+            raise _under_way(folder, manifest, let_go=False)
         return False
     if found.block < manifest.rows[-1].block or (under_way and found is not manifest.rows[-1]):
         raise DataError(
             f"{arrival.label}: these interactions are in block {found.block} already; give the next ones"
         )
     return not under_way and (cycle == STUDENT or not waiting)
+
+
+def _under_way(folder: Path, manifest: Manifest, let_go: bool) -> RunError:
+    """The error of a block that has to wait; one that has been learned is not let go of."""
+    source = manifest.rows[-1].source
+    what = "block" if source is None else one_line(source["files"][0])
+    remedy = f"go on with it first by --resume={folder}"
+    if let_go:
+        return RunError(
+            f"an update of {folder} with {what} is under way; {remedy}, or let go of it by --replace=True"
+        )
+    again = f"block {manifest.last_learned} of {folder} is being learned again"
+    return RunError(f"{again}, as its checkpoint was damaged, and is not let go of; {remedy}")
+
+
+@dataclass(frozen=True)
+class _TakenIn:
+    """A new block that can be learned, with what is known then."""
+
+    arrival: Arrival
+    rows: dict[str, Tensor]
+    vocabulary: dict[str, list[str]]
+    remark: str | None
 
 
 def _update(
@@ -207,19 +238,18 @@ def _update(
     arrival: Arrival | None,
     cycle: str,
     replace: bool,
+    allow_repeated: bool,
     stop: Stop | None,
 ) -> StreamResult:
     if arrival is not None and _known(manifest, arrival) is not None:
         arrival = None
-    kept = _kept_rows(manifest, without_open=replace and arrival is not None)
+    kept, block = _kept_rows(manifest, replace and arrival is not None), manifest.last_learned + 1
     interactions, vocabulary = read_rows(folder, kept), read_vocabulary(folder, kept[-1])
     new = None
     if arrival is not None:
-        block = manifest.last_whole + 1
-        number = sum(entry.block == block for entry in kept)
-        new, vocabulary = numbered(divided(arrival, config, block, number), vocabulary)
-        check_unlearned(arrival, new, interactions)
-        interactions = interactions.with_more(block, new)
+        new = _looked_at(folder, config, arrival, kept, block, vocabulary, allow_repeated)
+        interactions = interactions.with_more(block, new.rows)
+        vocabulary = new.vocabulary
     stream = KeptStream(config, interactions, vocabulary, manifest.data)
     strategy = strategy_in(folder, config)
     strategy.check_new_block(stream)
@@ -228,16 +258,43 @@ def _update(
         RunDirectory.prepare(folder)
         with told_in_one_line(folder, lambda: "taking in the new block"):
             if new is not None:
-                if len(kept) < len(manifest.rows):
-                    let_go(folder, manifest)
-                source = {"files": arrival.names, "sha256": arrival.sha256}
-                take_in(folder, manifest, new, vocabulary, source)
+                _take_in(folder, manifest, new, config, replaced=len(kept) < len(manifest.rows))
             begin_cycle(folder, manifest, cycle if _open_rows(manifest) else FULL)
         return execute(strategy, stream, stop, manifest.cycle)
 
 
+def _looked_at(
+    folder: Path,
+    config: CCDConfig,
+    arrival: Arrival,
+    kept: Sequence[RowsEntry],
+    block: int,
+    vocabulary: Mapping[str, Sequence[str]],
+    allow_repeated: bool,
+) -> _TakenIn:
+    """A new block filtered, checked, divided and numbered."""
+    given, before = read_given(folder, kept), [entry for entry in kept if entry.block < block]
+    left = filtered(arrival, config, given)
+    if not allow_repeated:
+        check_unlearned(left, given)
+    # files of a block that is open may come in any order
+    remark = check_later(left, (given if len(before) == len(kept) else read_given(folder, before)).newest)
+    rows = divided(left, config, block, len(kept) - len(before))
+    return _TakenIn(arrival, *numbered(rows, vocabulary), remark)
+
+
+def _take_in(folder: Path, manifest: Manifest, new: _TakenIn, config: CCDConfig, replaced: bool) -> None:
+    if replaced:
+        let_go(folder, manifest)
+    source = {"files": new.arrival.names, "sha256": new.arrival.sha256}
+    take_in(folder, manifest, new.rows, new.vocabulary, new.arrival.contents.tensors, source)
+    if new.remark is not None:
+        with RunLog(RunDirectory(folder).log, config["state"], config["show_epochs"]):
+            getLogger("recbole_ccd").warning(new.remark)
+
+
 def _kept_rows(manifest: Manifest, without_open: bool) -> list[RowsEntry]:
-    return [entry for entry in manifest.rows if not without_open or entry.block <= manifest.last_whole]
+    return [entry for entry in manifest.rows if not without_open or entry.block <= manifest.last_learned]
 
 
 def is_update(argv: Sequence[str]) -> bool:
@@ -249,8 +306,8 @@ def update_by(argv: Sequence[str], stop: Stop | None = None) -> StreamResult:
     """Updates a run as the arguments of a command line say.
 
     Args:
-        argv: ``--update=RUN_DIR`` and, if wanted, ``--new_block``, ``--cycle`` and ``--replace``; the others
-            are laid over the run's configuration.
+        argv: ``--update=RUN_DIR`` and, if wanted, ``--new_block``, ``--cycle``, ``--replace`` and
+            ``--allow_repeated``; the others are laid over the run's configuration.
         stop: who may want it to end early.
 
     Raises:
@@ -259,12 +316,19 @@ def update_by(argv: Sequence[str], stop: Stop | None = None) -> StreamResult:
     rest, folder = split_folder("update", argv)
     rest, new_block = split_key("new_block", rest)
     rest, cycle = split_key("cycle", rest)
-    rest, replace = split_key("replace", rest)
+    rest, replace = _split_truth("replace", rest)
+    rest, allow_repeated = _split_truth("allow_repeated", rest)
     if folder is None:
         raise ConfigError(
             "the argument '--update' (command line) cannot be read; write it as --update=RUN_DIR"
         )
-    if replace is not None and replace.lower() not in ("true", "false"):
-        raise ConfigError(f"replace is {one_line(repr(replace))} (command line); give True or False")
-    replacing = replace is not None and replace.lower() == "true"
-    return update(folder, new_block, cycle or FULL, replacing, argv=rest, stop=stop)
+    how = {"stop": stop, "allow_repeated": allow_repeated}
+    return update(folder, new_block, cycle or FULL, replace, argv=rest, **how)
+
+
+def _split_truth(key: str, argv: Sequence[str]) -> tuple[list[str], bool]:
+    """The arguments without ``--key=VALUE``, and whether VALUE is True."""
+    rest, value = split_key(key, argv)
+    if value is not None and value.lower() not in ("true", "false"):
+        raise ConfigError(f"{key} is {one_line(repr(value))} (command line); give True or False")
+    return rest, value is not None and value.lower() == "true"

@@ -27,7 +27,7 @@ from recbole_ccd.registry import Modules, of_user, user_keys
 
 # arguments of the program that are no settings, and what each goes with
 _ARGUMENTS = {
-    **dict.fromkeys(("new_block", "cycle", "replace"), "update=RUN_DIR"),
+    **dict.fromkeys(("new_block", "cycle", "replace", "allow_repeated"), "update=RUN_DIR"),
     **dict.fromkeys(("users", "k", "output", "exclude_seen", "role"), "recommend=RUN_DIR"),
     **dict.fromkeys(("tune_algorithm", "tune_trials"), "tune=FILE"),
 }

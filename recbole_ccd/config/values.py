@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -21,6 +22,8 @@ _LARGEST_INTEGER, _LARGEST_NUMBER = 2**63 - 1, 3.4e38
 _OF_THE_DATA = frozenset({"block_boundaries", "threshold", "val_interval", "discretization"})
 
 BLOCK_PARTS = ("train", "valid", "test")
+# what ends like a part of something larger, such as RecBole's train, valid and test of one data set
+_LIKE_A_PART = re.compile(r"(?:.*[._-])?(?:train|valid|test|val|dev|training|validation)", re.IGNORECASE)
 
 
 def check_each(
@@ -194,14 +197,20 @@ def _check_block_files(settings: Mapping[str, Any], source_of: Callable[[str], s
             f"block_ratios is None ({source_of('block_ratios')}), and nothing else cuts the stream; give it "
             "shares, or set block_boundaries or benchmark_filename"
         )
-    blocks: dict[str, list[str]] = {}
-    for name in settings.get("benchmark_filename") or ():
+    key, blocks = "benchmark_filename", dict[str, list[str]]()
+    for name in settings.get(key) or ():
         block, _, part = name.rpartition(".")
         named = (block, part) if block and part in BLOCK_PARTS else (name, "")
+        if not named[1] and _LIKE_A_PART.fullmatch(name):
+            shown = f"{one_line(repr(settings[key]))} ({source_of(key)})"
+            parts = ", ".join(f"b0.{part}" for part in BLOCK_PARTS)
+            raise ConfigError(
+                f"{key} is {shown}, where {one_line(repr(name))} would be a block of its own to train on; "
+                f"name the three parts of each block, such as {parts}"
+            )
         blocks.setdefault(named[0], []).append(named[1])
     for block, parts in blocks.items():
         if sorted(parts) not in ([""], sorted(BLOCK_PARTS)):
-            key = "benchmark_filename"
             given = one_line(", ".join(f"{block}.{part}" if part else block for part in parts))
             whole = one_line(", ".join(f"{block}.{part}" for part in BLOCK_PARTS))
             start = f"{key} has {given} of block '{one_line(block)}' ({source_of(key)})"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,9 +15,11 @@ import torch
 from recbole.utils import FeatureSource
 from torch import Tensor
 
+from recbole_ccd.data.atomic import named, shown
 from recbole_ccd.data.cut import DROPPED, PARTS, TEST, TRAIN, VALID, split_parts
 from recbole_ccd.data.dataset import IncrementalDataset
-from recbole_ccd.data.interactions import ROWS, Interactions
+from recbole_ccd.data.given import Given, moments, pair_codes, repeated
+from recbole_ccd.data.interactions import ROWS
 from recbole_ccd.errors import ConfigError, DataError, one_line
 from recbole_ccd.seeding import numpy_generator
 
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 Files = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 _KEY = "new_block"
+# of the pairs of a new block; more of them have been given before only if it, or much of it, was
+_MOST_REPEATED = 0.5
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,8 @@ class Arrival:
             shape ``(n,)``, int8.
         times: when each row happened, where the stream is cut by time and the file tells, shape ``(n,)``.
         sha256: a digest of all that.
+        wanted: whether each row passes ``val_interval``, shape ``(n,)`` bool.
+        moments: when each row happened, where the file tells, whatever the stream is cut by, shape ``(n,)``.
     """
 
     names: list[str]
@@ -49,6 +55,13 @@ class Arrival:
     given: np.ndarray
     times: np.ndarray | None
     sha256: str
+    wanted: np.ndarray
+    moments: np.ndarray | None = None
+
+    @property
+    def contents(self) -> Given:
+        """All that the files hold, whatever becomes of it."""
+        return Given.of(pair_codes(self.users, self.items), self.moments)
 
     @property
     def label(self) -> str:
@@ -97,7 +110,7 @@ class _Rows(IncrementalDataset):
     def _from_scratch(self) -> None:
         self._get_preset()
         self._get_field_from_config()
-        self.feat_name_list = []
+        self.feat_name_list, self.user_feat, self.item_feat = [], None, None
         frames = [self._frame(str(file)) for file in self._files]
         self.sizes = [len(frame) for frame in frames]
         self.inter_feat = pd.concat(frames, ignore_index=True)
@@ -105,16 +118,28 @@ class _Rows(IncrementalDataset):
         if not self.benchmark_filename_list and all(self.time_field in frame for frame in frames):
             self._check_times(str(self._files[0]))
             self.times = self._arrival_times()
+        self.moments = moments(self.inter_feat, self.time_field)
+        whole = self.inter_feat
+        self.inter_feat = whole.copy()
+        self._filter_by_field_value()
+        self.wanted = np.isin(whole.index, self.inter_feat.index)
+        self.inter_feat = whole
 
     def _frame(self, path: str) -> pd.DataFrame:
         frame = self._load_feat(path, FeatureSource.INTERACTION)
         if not len(frame):
             raise DataError(f"{path}: there is a header but no interaction; add rows under it")
+        for field in self.config["val_interval"] or ():
+            if field not in frame:
+                raise DataError(
+                    f"{path}: no column {shown(field)} among {named(frame)}, and val_interval filters by it; "
+                    "add it"
+                )
         return frame
 
 
 def read_arrival(config: CCDConfig, files: Sequence[Path]) -> Arrival:
-    """Reads the files of a new block. No row is filtered, as with the files of ``benchmark_filename``.
+    """Reads the files of a new block; :func:`filtered` takes away what the run's settings do.
 
     Args:
         config: the run's configuration, for columns and separators.
@@ -132,7 +157,41 @@ def read_arrival(config: CCDConfig, files: Sequence[Path]) -> Arrival:
         digest.update("\0".join(column).encode("utf-8", "surrogatepass") + b"\1")
     if rows.times is not None:
         digest.update(rows.times.tobytes())
-    return Arrival([str(file) for file in files], *tokens, given, rows.times, digest.hexdigest())
+    if not rows.wanted.all():
+        digest.update(rows.wanted.tobytes())
+    names, sha256 = [str(file) for file in files], digest.hexdigest()
+    return Arrival(names, *tokens, given, rows.times, sha256, rows.wanted, rows.moments)
+
+
+def filtered(arrival: Arrival, config: CCDConfig, earlier: Given) -> Arrival:
+    """The rows that are left by ``rm_dup_inter`` and ``val_interval``, in the order that RecBole leaves.
+
+    Args:
+        arrival: what the files hold.
+        config: the run's configuration.
+        earlier: what the run has been given before; the first of a pair may have been in that.
+
+    Raises:
+        DataError: none is left.
+    """
+    keep, rows = config["rm_dup_inter"], np.arange(len(arrival.users))
+    if keep is not None:
+        if arrival.times is not None:
+            rows = np.argsort(arrival.times, kind="stable")
+        codes = pair_codes(arrival.users, arrival.items)[rows]
+        again = repeated(codes, keep)
+        if keep == "first":
+            again |= np.isin(codes, earlier.pairs.numpy())
+        rows = rows[~again]
+    rows = rows[arrival.wanted[rows]]
+    if not len(rows):
+        raise DataError(
+            f"{arrival.label}: rm_dup_inter and val_interval leave none of its {len(arrival.users)} "
+            "interactions; give others"
+        )
+    columns = ("users", "items", "given", "times", "wanted", "moments")
+    values = {name: getattr(arrival, name) for name in columns}
+    return replace(arrival, **{name: v if v is None else v[rows] for name, v in values.items()})
 
 
 def divided(
@@ -172,24 +231,52 @@ def divided(
     return arrival.users[order], arrival.items[order], parts[order]
 
 
-def check_unlearned(arrival: Arrival, rows: Mapping[str, Tensor], earlier: Interactions) -> None:
-    """Refuses rows that have all been there before, such as a file that the run was begun with.
+def check_unlearned(arrival: Arrival, earlier: Given) -> None:
+    """Refuses rows most of which have been there before, such as a file that the run was begun with.
 
     Args:
-        arrival: where they come from.
-        rows: what :func:`numbered` gave.
-        earlier: all that has arrived.
+        arrival: what is to be learned.
+        earlier: all that the run has been given, what it has dropped included.
 
     Raises:
-        DataError: each user and item of the rows have met already, so that there is nothing to learn and
-            what is measured has been trained on.
+        DataError: most pairs of user and item have been given, so that what is measured has been trained on,
+            and what was measured is trained on.
     """
-    n_items = int(max(rows["items"].max(), earlier.items.max())) + 1
-    new, old = rows["users"].long() * n_items + rows["items"], earlier.users.long() * n_items + earlier.items
-    if torch.isin(new, old).all():
+    pairs = arrival.contents.pairs
+    n_repeated = int(torch.isin(pairs, earlier.pairs).sum())
+    if n_repeated > _MOST_REPEATED * len(pairs):
         raise DataError(
-            f"{arrival.label}: all its interactions are in earlier blocks already; give later ones"
+            f"{arrival.label}: {n_repeated} of its {len(pairs)} pairs of user and item have been given "
+            "before; give what has happened since, or say by --allow_repeated=True that they have met again"
         )
+
+
+def check_later(arrival: Arrival, newest: Tensor) -> str | None:
+    """Holds times against those of the blocks before.
+
+    Args:
+        arrival: what is to be learned.
+        newest: the moment of the last interaction before its block, see :class:`Given`.
+
+    Returns:
+        What is odd, for the log: that some rows are older.
+
+    Raises:
+        DataError: all are older.
+    """
+    times = arrival.moments
+    if times is None or not len(newest):
+        return None
+    n_older, last = int((times < newest.item()).sum()), f"the last interaction so far ({newest.item():.0f})"
+    if n_older == len(times):
+        raise DataError(
+            f"{arrival.label}: all its interactions are older than {last}; give later ones, or leave the "
+            "times out for them to be learned nevertheless"
+        )
+    if n_older:
+        shares = f"{n_older} of its {len(times)} interactions are older than {last}"
+        return f"{arrival.label}: {shares}, and are learned as part of the new block"
+    return None
 
 
 def numbered(

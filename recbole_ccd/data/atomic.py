@@ -1,11 +1,11 @@
-"""Atomic files: what RecBole's reader would stumble over, told by file, column and row."""
+"""Atomic files: each token as it stands there, and what cannot be read told by file, column and row."""
 
 from __future__ import annotations
 
-import contextlib
 import csv
+import io
 from collections.abc import Collection, Mapping
-from io import TextIOWrapper
+from typing import TextIO
 
 import numpy as np
 import pandas as pd
@@ -15,10 +15,11 @@ from recbole_ccd.errors import DataError, one_line
 from recbole_ccd.files import open_input
 
 _TYPES = tuple(kind.value for kind in FeatureType)
+_FLOAT, _TOKEN = FeatureType.FLOAT.value, FeatureType.TOKEN.value
 
 
 def read_header(path: str, separator: str) -> dict[str, str]:
-    """The columns of an atomic file, of which no row is longer than its header.
+    """The columns of an atomic file, of which every row can be read as it stands.
 
     Args:
         path: the file.
@@ -29,18 +30,12 @@ def read_header(path: str, separator: str) -> dict[str, str]:
 
     Raises:
         DataError: the file cannot be opened, is empty or not UTF-8, its first line is no header of different
-            ``name:type`` columns, or a row is longer than that.
+            ``name:type`` columns, a row is longer than that, or holds a character that no token can.
     """
     try:
-        with TextIOWrapper(open_input(path), encoding="utf-8") as file:
+        with io.TextIOWrapper(open_input(path), encoding="utf-8", newline="\n") as file:
             header = _columns(path, file.readline(), separator)
-            # pandas drops what is too much in a row, or takes it for a label and shifts all columns
-            for number, line in enumerate(file, 2):
-                if line.count(separator) >= len(header) < _n_fields(line, separator):
-                    raise DataError(
-                        f"{path}: line {number} has {_n_fields(line, separator)} fields under {len(header)} "
-                        "columns; give each row one per column"
-                    )
+            _check_rows(path, file, separator, len(header))
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}; make it a file that can be read") from None
     except UnicodeDecodeError:
@@ -48,14 +43,118 @@ def read_header(path: str, separator: str) -> dict[str, str]:
     return header
 
 
-def _n_fields(line: str, separator: str) -> int:
-    """Fields of a row as pandas counts them; 0 where it cannot be told."""
-    if len(separator) != 1:
-        return 0
+def _check_rows(path: str, rows: TextIO, separator: str, n_columns: int) -> None:
+    for number, line in enumerate(rows, 2):
+        # pandas drops what is too much in a row, or takes it for a label and shifts all columns
+        if line.count(separator) >= n_columns:
+            n_fields = line.count(separator) + 1
+            raise DataError(
+                f"{path}: line {number} has {n_fields} fields under {n_columns} columns; give each row one "
+                "per column"
+            )
+        if "\0" in line or "\r" in line:
+            _check_characters(path, number, line)
+
+
+def _check_characters(path: str, number: int, line: str) -> None:
+    """Refuses what ends a token for some readers and not for others."""
+    text = line.removesuffix("\n").removesuffix("\r")
+    found = next((name for mark, name in (("\0", "NUL"), ("\r", "carriage return")) if mark in text), None)
+    if found is not None:
+        raise DataError(f"{path}: line {number} has a {found} within it; remove it")
+
+
+def read_columns(
+    path: str, header: Mapping[str, str], loaded: Collection[str], separator: str
+) -> pd.DataFrame:
+    """Columns of an atomic file that :func:`read_header` has looked at. Quote marks are part of their token.
+
+    Args:
+        path: the file.
+        header: its columns, type by name.
+        loaded: those to load.
+        separator: what stands between columns.
+
+    Returns:
+        The columns in the file's order: numbers for the type float, else text. Empty fields and what pandas
+        takes for nothing (NA, null and the like) are missing.
+
+    Raises:
+        DataError: a number cannot be read.
+    """
+    numbers = [name for name in loaded if header[name] == _FLOAT]
+    kinds = {name: np.float64 if name in numbers else str for name in loaded}
     try:
-        return len(next(csv.reader([line], delimiter=separator), []))
-    except csv.Error:
-        return 0
+        return _table(path, header, kinds, separator)
+    except ValueError as error:
+        texts = _table(path, header, dict.fromkeys(numbers, str), separator)
+        for name in numbers:
+            wrong = texts[name].notna() & pd.to_numeric(texts[name], errors="coerce").isna()
+            if wrong.any():
+                row = int(np.argmax(wrong))
+                start = f"{path}: {name} of data row {row + 1} is {shown(texts[name][row])}"
+                raise DataError(f"{start}, which is no number; correct that row") from error
+        raise DataError(f"{path}: {one_line(error)}; correct that file") from error
+
+
+def sequences(
+    path: str, column: pd.Series, kind: FeatureType, separator: str, longest: int | None
+) -> list[np.ndarray]:
+    """The entries of a column of sequences, taken apart as RecBole does.
+
+    Args:
+        path: the file, for messages.
+        column: its text, missing where there is nothing.
+        kind: ``TOKEN_SEQ`` or ``FLOAT_SEQ``.
+        separator: what stands between the entries.
+        longest: how many of them are kept; None for all.
+
+    Raises:
+        DataError: an entry is to be a number, and is none.
+    """
+    convert = float if kind == FeatureType.FLOAT_SEQ else str
+    parts: list[np.ndarray] = []
+    for row, text in enumerate(column.fillna(""), 1):
+        entries = [entry for entry in text.split(separator) if entry]
+        try:
+            parts.append(np.array([convert(entry) for entry in entries])[:longest])
+        except ValueError as error:
+            start = f"{path}: {column.name} of data row {row} is {shown(text)}"
+            raise DataError(f"{start}, which are no numbers; correct that row") from error
+    return parts
+
+
+def _table(path: str, header: Mapping[str, str], kinds: Mapping[str, type], separator: str) -> pd.DataFrame:
+    source: str | io.StringIO = path
+    if len(separator) > 1 or not separator.isascii():
+        # pandas' fast reader takes one byte, and takes more than one character for a regular expression
+        with open(path, encoding="utf-8", newline="") as file:
+            text = file.read()
+        mark = next((chr(code) for code in range(1, 32) if chr(code) not in f"{text}\r\n"), None)
+        if mark is None:
+            raise DataError(f"{path}: it holds every control character; give field_separator one character")
+        source, separator = io.StringIO(text.replace(separator, mark), newline=""), mark
+    return pd.read_csv(
+        source,
+        sep=separator,
+        header=0,
+        names=list(header),
+        index_col=False,
+        usecols=list(kinds),
+        dtype=dict(kinds),
+        quoting=csv.QUOTE_NONE,
+    )
+
+
+def shown(text: str) -> str:
+    """Text in quotes, so that blanks at its ends and characters without a shape can be seen."""
+    return one_line(repr(text))
+
+
+def named(columns: Collection[str]) -> str:
+    """Names of columns in a row; in quotes those in which there is something that cannot be seen."""
+    plain = (name if name.isprintable() and name == name.strip() else repr(name) for name in columns)
+    return one_line(", ".join(plain))
 
 
 def _columns(path: str, line: str, separator: str) -> dict[str, str]:
@@ -65,19 +164,20 @@ def _columns(path: str, line: str, separator: str) -> dict[str, str]:
         raise DataError(f"{path}: it begins with a byte order mark; save it as UTF-8 without one")
     if not line.endswith("\n"):
         raise DataError(f"{path}: the header has no line end; end it with one, and let rows follow")
+    _check_characters(path, 1, line)
     header: dict[str, str] = {}
-    for entry in line[:-1].split(separator):
+    for entry in line[:-1].removesuffix("\r").split(separator):
         name, _, kind = entry.partition(":")
         if not name or not kind or ":" in kind:
             raise DataError(
-                f"{path}: '{one_line(entry)}' in the header is no name:type; write columns such as "
+                f"{path}: {shown(entry)} in the header is no name:type; write columns such as "
                 f"user_id:token with {separator!r} (field_separator) between them"
             )
         if kind not in _TYPES:
-            start = f"{path}: column '{one_line(name)}' is of type '{one_line(kind)}'"
+            start = f"{path}: column {shown(name)} is of type {shown(kind)}"
             raise DataError(f"{start}; give one of: {', '.join(_TYPES)}")
         if name in header:
-            raise DataError(f"{path}: column '{one_line(name)}' occurs twice; rename or remove one")
+            raise DataError(f"{path}: column {shown(name)} occurs twice; rename or remove one")
         header[name] = kind
     return header
 
@@ -96,11 +196,12 @@ def check_ids(path: str, header: Mapping[str, str], loaded: Collection[str], key
     """
     for key, field in keys.items():
         if field not in header:
-            given = one_line(", ".join(header))
-            raise DataError(f"{path}: no column '{field}' among {given}; correct the header or {key}")
+            raise DataError(
+                f"{path}: no column {shown(field)} among {named(header)}; correct the header or {key}"
+            )
         if field not in loaded:
             raise DataError(f"{path}: column '{field}' is not loaded; name it in load_col.inter")
-        if header[field] != FeatureType.TOKEN.value:
+        if header[field] != _TOKEN:
             start = f"{path}: column '{field}' is of type {header[field]}, and ids are tokens"
             raise DataError(f"{start}; write {field}:token")
 
@@ -125,58 +226,7 @@ def check_label(path: str, label: str, loaded: Collection[str], seen_to: Collect
         )
 
 
-def unreadable(path: str, separator: str, numbers: Collection[str], error: Exception) -> DataError:
-    """Why a file could not be read, with the row where that is known.
-
-    Args:
-        path: the file.
-        separator: what stands between columns.
-        numbers: names of the columns of type float that were to be loaded.
-        error: what reading it has raised.
-    """
-    if isinstance(error, UnicodeDecodeError):
-        return _not_utf8(path)
-    if "Unable to convert" in str(error):
-        for name in numbers:
-            wrong = _first_wrong(path, separator, f"{name}:{FeatureType.FLOAT.value}")
-            if wrong is not None:
-                row, value = wrong
-                start = f"{path}: {name} of data row {row} is '{one_line(value)}', which is no number"
-                return DataError(f"{start}; correct that row")
-    if "field larger than field limit" in str(error):
-        start = f"{path}: line {_first_too_long(path, separator)} has a field of more than"
-        return DataError(
-            f"{start} {csv.field_size_limit():,} characters; shorten it, or close its quote mark"
-        )
-    if "unexpected end of data" in str(error):
-        with open(path, encoding="utf-8") as file:
-            line = next((number for number, text in enumerate(file, 1) if text.count('"') % 2), 1)
-        return DataError(f"{path}: line {line} has a quote mark that is never closed; remove it")
-    return DataError(f"{path}: {one_line(error)}; correct that line, each needs one field per column")
-
-
-def _first_too_long(path: str, separator: str) -> int:
-    """The line in which the first field begins that is longer than can be read."""
-    line = 1
-    with open(path, encoding="utf-8", newline="") as file:
-        # a separator of several characters divides what no quote mark can hold together
-        rows = csv.reader(file, delimiter=separator if len(separator) == 1 else "\0")
-        with contextlib.suppress(csv.Error):
-            for _ in rows:
-                line = rows.line_num + 1
-    return line
-
-
-def _first_wrong(path: str, separator: str, column: str) -> tuple[int, str] | None:
-    """Row and value of the first entry of a column that is no number."""
-    table = pd.read_csv(path, delimiter=separator, usecols=[column], dtype=str, engine="python")
-    values = table[column]
-    wrong = values.notna() & pd.to_numeric(values, errors="coerce").isna()
-    row = int(np.argmax(wrong))
-    return (row + 1, values[row]) if wrong.any() else None
-
-
 def _not_utf8(path: str) -> DataError:
-    with open(path, encoding="utf-8", errors="replace") as file:
+    with open(path, encoding="utf-8", errors="replace", newline="\n") as file:
         line = next((number for number, text in enumerate(file, 1) if "\ufffd" in text), 1)
     return DataError(f"{path}: line {line} is not UTF-8; save the file as UTF-8")

@@ -14,7 +14,7 @@ from recbole.data.interaction import Interaction
 from recbole.utils import FeatureSource, FeatureType
 
 from recbole_ccd.config import given_config
-from recbole_ccd.data.atomic import check_ids, check_label, read_header, unreadable
+from recbole_ccd.data.atomic import check_ids, check_label, named, read_columns, read_header, sequences, shown
 from recbole_ccd.data.cut import (
     DROPPED,
     PARTS,
@@ -23,6 +23,7 @@ from recbole_ccd.data.cut import (
     raw_time,
     split_parts,
 )
+from recbole_ccd.data.given import Given, moments, pair_codes, repeated
 from recbole_ccd.errors import DataError, one_line
 from recbole_ccd.seeding import numpy_generator
 
@@ -95,25 +96,44 @@ class IncrementalDataset(Dataset):
                 )
 
     def _load_feat(self, filepath: str, source: FeatureSource | str) -> pd.DataFrame | None:
-        separator, (load, unload) = self.config["field_separator"], self._get_load_and_unload_col(source)
+        # RecBole's own reader takes quote marks for quoting, which atomic files do not have
+        load, unload = self._get_load_and_unload_col(source)
         if load == set():
-            return super()._load_feat(filepath, source)
+            return None
+        separator = self.config["field_separator"]
         header = read_header(filepath, separator)
         loaded = [name for name in header if name in (load or header) and name not in (unload or ())]
         if source == FeatureSource.INTERACTION:
+            self._columns = list(header)
             ids = {"USER_ID_FIELD": self.uid_field, "ITEM_ID_FIELD": self.iid_field}
             check_ids(filepath, header, loaded, ids)
             unused = (self.config["unused_col"] or {}).get(source.value) or ()
             seen_to = {*(self.config["val_interval"] or ()), *unused}
             check_label(filepath, self.config["LABEL_FIELD"], loaded, seen_to)
-        try:
-            feat = super()._load_feat(filepath, source)
-        except (ValueError, OSError) as error:
-            numbers = [name for name in loaded if header[name] == FeatureType.FLOAT.value]
-            raise unreadable(filepath, separator, numbers, error) from error
+        if not loaded:
+            self.logger.warning(f"No columns has been loaded from [{source}]")
+            return None
+        feat = read_columns(filepath, header, loaded, separator)
+        for name in loaded:
+            self._add_field(filepath, feat, name, FeatureType(header[name]), source)
         if source == FeatureSource.INTERACTION:
             self._check_tokens(filepath, feat)
         return feat
+
+    def _add_field(
+        self, path: str, feat: pd.DataFrame, name: str, kind: FeatureType, source: FeatureSource | str
+    ) -> None:
+        """Notes a column's properties as RecBole does, and takes sequences apart."""
+        if source != "link":
+            self.field2source[name], self.field2type[name] = source, kind
+            if kind in (FeatureType.FLOAT, FeatureType.FLOAT_SEQ):
+                self.field2bucketnum[name] = 2
+        if kind in (FeatureType.TOKEN, FeatureType.FLOAT):
+            self.field2seqlen[name] = 1
+            return
+        longest = (self.config["seq_len"] or {}).get(name)
+        feat[name] = sequences(path, feat[name], kind, self.config["seq_separator"], longest)
+        self.field2seqlen[name] = int(feat[name].map(len).max()) if len(feat) else 0
 
     def _check_tokens(self, path: str, feat: pd.DataFrame) -> None:
         ids = feat[[self.uid_field, self.iid_field]]
@@ -124,12 +144,6 @@ class IncrementalDataset(Dataset):
                 f"(first in data row {int(np.argmax(missing)) + 1}; NA, null and the like are nothing); "
                 "remove them"
             )
-        quoted = ids.apply(lambda column: column.str.contains("\n", regex=False)).any(axis=1)
-        if quoted.any():
-            raise DataError(
-                f"{path}: a quote mark in data row {int(np.argmax(quoted)) + 1} makes one field of several "
-                "rows; remove it"
-            )
 
     def _load_inter_feat(self, token: str, dataset_path: str) -> None:
         super()._load_inter_feat(token, dataset_path)
@@ -137,13 +151,19 @@ class IncrementalDataset(Dataset):
             raise DataError(f"{token}: there is a header but no interaction; add rows under it")
         if not self.benchmark_filename_list:
             self._check_times(os.path.join(dataset_path, f"{token}.inter"))
+        self._pairs = pair_codes(*(self.inter_feat[field] for field in (self.uid_field, self.iid_field)))
 
     def _check_times(self, path: str) -> None:
         field = self.time_field
+        if field not in self._columns:
+            raise DataError(
+                f"{path}: no column {shown(field)} among {named(self._columns)} to cut the stream by; set "
+                "TIME_FIELD, or name one file per block in benchmark_filename"
+            )
         if field not in self.inter_feat:
             raise DataError(
-                f"{path}: no column '{field}' to cut the stream by; set TIME_FIELD and load_col, or name one "
-                "file per block in benchmark_filename"
+                f"{path}: column '{field}' is not loaded, and the stream is cut by it; name it in "
+                "load_col.inter"
             )
         if self.field2type[field] != FeatureType.FLOAT:
             raise DataError(
@@ -156,6 +176,15 @@ class IncrementalDataset(Dataset):
                 f"{path}: {field} of data row {int(np.argmin(finite)) + 1} is missing or not finite; correct "
                 "or remove that row"
             )
+
+    def _remove_duplication(self) -> None:
+        keep = self.config["rm_dup_inter"]
+        if keep is not None:
+            # RecBole leaves it to chance which of the rows of one moment comes first
+            order = np.argsort(self._arrival_times(), kind="stable")
+            self.inter_feat = self.inter_feat.iloc[order]
+            pairs = [self.uid_field, self.iid_field]
+            self.inter_feat.drop_duplicates(subset=pairs, keep=keep, inplace=True)
 
     def _remap_ID_all(self) -> None:
         # RecBole numbers tokens in the order of inter_feat, so that order of arrival is all it takes
@@ -187,6 +216,9 @@ class IncrementalDataset(Dataset):
             ratios = self.config["block_ratios"]
             blocks, n_blocks, key = blocks_by_ratio(times, ratios), len(ratios), "block_ratios"
         self.n_blocks = n_blocks
+        # which block a row would be in that has been filtered away cannot be told
+        pairs = [self._pairs, *(self._pairs[:0] for _ in range(n_blocks - 1))]
+        self._given = [Given.of(codes, times[blocks == block]) for block, codes in enumerate(pairs)]
         counts = np.bincount(blocks, minlength=n_blocks)
         if (counts == 0).any():
             shown = f" (boundaries {[raw_time(b) for b in boundaries]})" if boundaries else ""
@@ -206,7 +238,27 @@ class IncrementalDataset(Dataset):
         blocks = np.repeat([index[name] for name in names], self.file_size_list)
         given = [PARTS.index(m["part"]) if m else DROPPED for m in matches]
         parts = np.repeat(np.array(given, dtype=np.int8), self.file_size_list)
-        return blocks, self._split(blocks, parts)
+        times = moments(self.inter_feat, self.time_field)
+        self._given = [
+            Given.of(self._pairs[rows], None if times is None else times[rows])
+            for rows in (blocks == block for block in range(self.n_blocks))
+        ]
+        kept = self._filter_block_files(blocks)
+        return blocks[kept], self._split(blocks[kept], parts[kept])
+
+    def _filter_block_files(self, blocks: np.ndarray) -> np.ndarray:
+        """Filters row by row as RecBole does of one file, and returns which rows are left."""
+        keep = self.config["rm_dup_inter"]
+        if keep is not None:
+            # the parts of a block need not stand together
+            order = np.argsort(blocks, kind="stable")
+            again = repeated(self._pairs[order], keep, blocks[order])
+            self.inter_feat = self.inter_feat.drop(index=order[again])
+        self._filter_by_field_value()
+        kept = self.inter_feat.index.to_numpy()
+        if len(kept) < len(blocks):
+            self._reset_index()
+        return kept
 
     def _split(self, blocks: np.ndarray, parts: np.ndarray) -> np.ndarray:
         """Splits the blocks whose rows come without a part."""
@@ -217,6 +269,10 @@ class IncrementalDataset(Dataset):
             rng = numpy_generator(self.config["seed"], "split", int(block))
             parts[rows] = split_parts(users[rows], items[rows], self.config["eval_args"]["split"]["RS"], rng)
         return parts
+
+    def given_in(self, block: int) -> Given:
+        """What the files held that a block came from; of one file for all blocks see block 0."""
+        return self._given[block]
 
     def num(self, field: str) -> int:
         """The number of ids of a field that this view knows, [PAD] included."""

@@ -11,6 +11,7 @@ import pandas as pd
 from recbole.utils import FeatureSource, FeatureType
 
 from recbole_ccd.data.dataset import IncrementalDataset
+from recbole_ccd.data.given import Given, pair_codes
 from recbole_ccd.data.interactions import Interactions
 from recbole_ccd.data.stream import BlockStream
 
@@ -57,6 +58,12 @@ class KeptDataset(IncrementalDataset):
         self.feat_name_list = ["inter_feat"]
         self.block_of_row, self.part_of_row = kept.blocks_of_rows(), kept.parts.numpy()
         self.arrival_of_row, self.n_blocks = kept.arrivals_of_rows(), kept.n_blocks
+
+    def given_in(self, block: int) -> Given:
+        """The pairs of a block that were kept, which are all that is known here."""
+        rows, fields = self.block_of_row == block, (self.uid_field, self.iid_field)
+        tokens = (self.field2id_token[field][self.inter_feat[field].numpy()[rows]] for field in fields)
+        return Given.of(pair_codes(*tokens))
 
 
 class KeptStream(BlockStream):

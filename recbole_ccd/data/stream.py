@@ -90,6 +90,10 @@ class BlockStream:
         }
         return {name: rows[name][start:end].to(kind) for name, kind in ROWS.items()}
 
+    def given_in(self, block: Block) -> dict[str, torch.Tensor]:
+        """What the files of a block held, as :class:`~recbole_ccd.data.given.Given` is saved."""
+        return self.dataset.given_in(block.index).tensors
+
     @cached_property
     def fingerprint(self) -> dict[str, Any]:
         """What tells the data apart, see :func:`~recbole_ccd.data.fingerprint.fingerprint_of`."""

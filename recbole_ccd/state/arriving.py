@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from recbole_ccd.state.directory import RunDirectory
-from recbole_ccd.state.manifest import FINISHED, RUNNING, Manifest
+from recbole_ccd.state.manifest import FINISHED, INTERRUPTED, RUNNING, Manifest
 from recbole_ccd.state.rows import VOCABULARY, write_rows
 from recbole_ccd.state.store import Store
 
@@ -19,6 +19,7 @@ def take_in(
     manifest: Manifest,
     rows: Mapping[str, Tensor],
     vocabulary: Mapping[str, Sequence[str]],
+    given: Mapping[str, Tensor],
     source: dict[str, Any],
 ) -> None:
     """Keeps interactions of the block after the last one that student and teacher have learned.
@@ -30,17 +31,18 @@ def take_in(
         manifest: its manifest; it is changed, and written by :func:`begin_cycle`.
         rows: the interactions.
         vocabulary: tokens known with them, beginning with those known before.
+        given: what the files held that they came from, see :class:`~recbole_ccd.data.given.Given`.
         source: where they came from.
 
     Raises:
         RunError: they cannot be written; the run is as it was then.
         OSError: likewise of the tokens.
     """
-    block = manifest.last_whole + 1
+    block = manifest.last_learned + 1
     number = sum(entry.block == block for entry in manifest.rows)
     # the first tokens stay those that earlier blocks are checked against
     RunDirectory(folder).write_json(VOCABULARY, vocabulary)
-    manifest.rows.append(write_rows(Store(folder), rows, vocabulary, block, number, source))
+    manifest.rows.append(write_rows(Store(folder), rows, vocabulary, given, block, number, source))
 
 
 def begin_cycle(folder: Path, manifest: Manifest, cycle: str) -> None:
@@ -61,6 +63,8 @@ def begin_cycle(folder: Path, manifest: Manifest, cycle: str) -> None:
 def let_go(folder: Path, manifest: Manifest) -> None:
     """Forgets what has arrived since the last block that student and teacher have learned.
 
+    A block that is being learned again, as its checkpoint was damaged, is none of that.
+
     Args:
         folder: the run directory.
         manifest: its manifest; it is changed and written.
@@ -68,13 +72,15 @@ def let_go(folder: Path, manifest: Manifest) -> None:
     Raises:
         RunError: the manifest cannot be written.
     """
-    whole, store = manifest.last_whole, Store(folder)
-    manifest.rows = [entry for entry in manifest.rows if entry.block <= whole]
-    manifest.stages = [entry for entry in manifest.stages if entry.block <= whole]
+    learned, store = manifest.last_learned, Store(folder)
+    whole = manifest.last_whole == learned
+    manifest.rows = [entry for entry in manifest.rows if entry.block <= learned]
+    manifest.stages = [entry for entry in manifest.stages if entry.block <= learned]
     manifest.epochs = manifest.open = manifest.cycle = None
-    manifest.status = FINISHED
+    manifest.status = FINISHED if whole else INTERRUPTED
     store.write(manifest)
     store.prune(manifest)
-    document = store.load_document(manifest.blocks[-1].result, "result.json stays ahead of it")
-    if document is not None:
-        RunDirectory(folder).write_json("result.json", document)
+    if whole:
+        document = store.load_document(manifest.blocks[-1].result, "result.json stays ahead of it")
+        if document is not None:
+            RunDirectory(folder).write_json("result.json", document)

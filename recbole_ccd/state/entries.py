@@ -173,6 +173,8 @@ class RowsEntry:
         file: the interactions.
         source: of those that arrived by an update the ``files`` they came from and the ``sha256`` of what
             these held; None of those that the run was begun with.
+        given: what these files held, see :class:`~recbole_ccd.data.given.Given`; None of runs of an earlier
+            version.
     """
 
     block: int
@@ -180,6 +182,7 @@ class RowsEntry:
     vocabulary: str
     file: KeptFile
     source: dict[str, Any] | None = None
+    given: KeptFile | None = None
 
     @classmethod
     def from_dict(cls, document: Any) -> RowsEntry:
@@ -188,4 +191,12 @@ class RowsEntry:
         file, source = KeptFile.from_dict(document["file"]), document["source"]
         if source is not None:
             source = {"files": list(map(str, source["files"])), "sha256": str(source["sha256"])}
-        return cls(int(document["block"]), (users, items), str(document["vocabulary"]), file, source)
+        given = document.get("given")
+        given = None if given is None else KeptFile.from_dict(given)
+        return cls(int(document["block"]), (users, items), str(document["vocabulary"]), file, source, given)
+
+    def all_files(self) -> Iterator[KeptFile]:
+        """The files of the entry."""
+        yield self.file
+        if self.given is not None:
+            yield self.given

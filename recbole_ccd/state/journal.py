@@ -228,6 +228,7 @@ class Journal:
             manifest = self.manifest
             earlier = [entry for entry in manifest.blocks if entry.block < block]
             manifest.blocks = [*earlier, entry][-_KEPT_BLOCKS:]
+            manifest.learned = max(manifest.learned, block)
             manifest.stages = [entry for entry in manifest.stages if entry.block > block]
             manifest.epochs, manifest.open = None, None
             self._store.write(self.manifest)
@@ -260,7 +261,11 @@ class Journal:
         return files, self._store.save(f"{folder}/result.json", partial(atomic_write, data=text))
 
     def keep_rows(
-        self, block: int, rows: Callable[[], State], vocabulary: Callable[[], Mapping[str, Sequence[str]]]
+        self,
+        block: int,
+        rows: Callable[[], State],
+        vocabulary: Callable[[], Mapping[str, Sequence[str]]],
+        given: Callable[[], State],
     ) -> None:
         """Keep the interactions of a block, unless they are there; the next manifest names them.
 
@@ -268,6 +273,7 @@ class Journal:
             block: its index; those before have been kept.
             rows: gives them, see :func:`~recbole_ccd.state.rows.write_rows`.
             vocabulary: gives the tokens known at the block.
+            given: gives what the files of the block held.
 
         Raises:
             RunError: If they cannot be saved.
@@ -278,9 +284,10 @@ class Journal:
         found = next((n for n, entry in enumerate(entries) if entry.block == block), len(entries))
         # what has arrived by itself is read before anything is learned of it
         if found == len(entries) or (
-            entries[found].source is None and entries[found].file.problem(self.folder) is not None
+            entries[found].source is None
+            and any(file.problem(self.folder) is not None for file in entries[found].all_files())
         ):
-            entries[found : found + 1] = [write_rows(self._store, rows(), vocabulary(), block)]
+            entries[found : found + 1] = [write_rows(self._store, rows(), vocabulary(), given(), block)]
         self._kept_rows.add(block)
 
     def finish(self) -> None:

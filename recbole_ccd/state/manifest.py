@@ -48,6 +48,8 @@ class Manifest:
         rows: the interactions of every block so far, in order; only ever added to.
         open: the block that the student alone has learned, if there is one.
         cycle: of an update that is under way: ``full`` or ``student``.
+        learned: the last block that student and teacher have ever learned, whatever has become of its
+            checkpoint; -1 if there is none.
     """
 
     kind: str
@@ -63,11 +65,17 @@ class Manifest:
     rows: list[RowsEntry] = field(default_factory=list)
     open: OpenEntry | None = None
     cycle: str | None = None
+    learned: int = -1
 
     @property
     def last_whole(self) -> int:
-        """The last block that student and teacher have learned; -1 if there is none."""
+        """The last block of which there is a checkpoint of student and teacher; -1 if there is none."""
         return self.blocks[-1].block if self.blocks else -1
+
+    @property
+    def last_learned(self) -> int:
+        """The last block that student and teacher have learned, its checkpoint being intact or not."""
+        return max(self.learned, self.last_whole)
 
     @property
     def is_updated(self) -> bool:
@@ -80,7 +88,8 @@ class Manifest:
             yield from block.all_files()
         if self.open is not None:
             yield from self.open.all_files()
-        yield from (entry.file for entry in self.rows)
+        for rows in self.rows:
+            yield from rows.all_files()
         yield from (stage.file for stage in self.stages)
         if self.epochs is not None:
             yield self.epochs.file

@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
+from recbole_ccd.data.given import Given
 from recbole_ccd.data.interactions import Interactions
 from recbole_ccd.errors import RunError, one_line
 from recbole_ccd.files import load_tensors, save_tensors
@@ -27,16 +28,18 @@ def write_rows(
     store: Store,
     rows: Mapping[str, Tensor],
     vocabulary: Mapping[str, Sequence[str]],
+    given: Mapping[str, Tensor],
     block: int,
     number: int = 0,
     source: dict[str, Any] | None = None,
 ) -> RowsEntry:
-    """Writes a file of interactions, which is not written again.
+    """Writes a file of interactions and one of what was given, which are not written again.
 
     Args:
         store: the files of the run directory.
         rows: ``users``, ``items`` and ``parts``, see :class:`~recbole_ccd.data.interactions.Interactions`.
         vocabulary: tokens of the ``users`` and ``items`` known with them.
+        given: what the files held that they came from, see :class:`~recbole_ccd.data.given.Given`.
         block: the block they belong to.
         number: how many files of the block have come before.
         source: see :class:`~recbole_ccd.state.manifest.RowsEntry`.
@@ -49,8 +52,9 @@ def write_rows(
     """
     name = f"block-{block}" if not number else f"block-{block}-{number + 1}"
     file = store.save(f"{ROWS_FOLDER}/{name}.pt", partial(save_tensors, tensors=rows))
+    held = store.save(f"{ROWS_FOLDER}/{name}-given.pt", partial(save_tensors, tensors=given))
     known = (len(vocabulary["users"]), len(vocabulary["items"]))
-    return RowsEntry(block, known, digest_of(vocabulary), file, source)
+    return RowsEntry(block, known, digest_of(vocabulary), file, source, held)
 
 
 def read_rows(folder: Path, entries: Sequence[RowsEntry]) -> Interactions:
@@ -80,6 +84,29 @@ def _remedy(folder: Path, entry: RowsEntry) -> str:
 def restored_by(folder: Path) -> str:
     """What to do about a damaged file that can be made anew of others, or of the data."""
     return f"restore it by --resume={folder}, or from a copy"
+
+
+def read_given(folder: Path, entries: Sequence[RowsEntry]) -> Given:
+    """What a run has been given.
+
+    Args:
+        folder: the run directory.
+        entries: with which interactions.
+
+    Raises:
+        RunError: a file is missing, damaged or not what it should be, or the run is of an earlier version.
+    """
+    if any(entry.given is None for entry in entries):
+        raise RunError(
+            f"{folder} is of an earlier version, which kept no record of what the run was given; start the "
+            "run anew"
+        )
+    try:
+        parts = [read_tensors(folder, entry.given, _remedy(folder, entry)) for entry in entries]
+        return Given.joined([Given.from_tensors(part) for part in parts])
+    except KeyError as error:
+        where = folder / "checkpoints" / ROWS_FOLDER
+        raise RunError(f"{where} holds no record of what the run was given; {REMEDY}") from error
 
 
 def read_tensors(folder: Path, file: KeptFile, remedy: str | None = None) -> dict[str, Tensor]:

@@ -198,8 +198,8 @@ class BlockLoop(ABC):
         """Keeps the tokens known at a block, and the interactions up to it."""
         self.run_directory.write_json(VOCABULARY, stream.vocabulary(block))
         for known in list(stream)[: block.index + 1]:
-            rows, vocabulary = partial(stream.rows_of, known), partial(stream.vocabulary, known)
-            self.journal.keep_rows(known.index, rows, vocabulary)
+            kept = (partial(of, known) for of in (stream.rows_of, stream.vocabulary, stream.given_in))
+            self.journal.keep_rows(known.index, *kept)
 
     def _announce(self, stream: BlockStream, block: Block) -> None:
         self.logger.info(set_color(f"block {block.index} of {len(stream) - 1}", "green") + f": {block}")

@@ -90,6 +90,7 @@ TOGETHER = {
     "rank-depth": ["--ensemble_rank_depth=3"],
     "replay-draws": ["--student_replay_stability=11"],
     "block-file-twice": ["--benchmark_filename=[b0,b0]"],
+    "block-parts-alone": ["--benchmark_filename=[train,valid,test]"],
     "block-parts": ["--benchmark_filename=[b0.train,b0.test]"],
     "same-field": ["--ITEM_ID_FIELD=user_id"],
     "load-and-unload": ["--unload_col.inter=[timestamp]"],

@@ -98,6 +98,9 @@ HEADERS = {
     "column-not-loaded": one(TIMED, LINES, "--load_col.inter=[item_id,timestamp]"),
     "time-not-loaded": one(TIMED, LINES, "--load_col.inter=[user_id,item_id]"),
     "ids-as-numbers": one("user_id:float\titem_id:token\ttimestamp:float"),
+    "blank-after-a-type": one("user_id:token \titem_id:token\ttimestamp:float"),
+    "blank-after-a-name": one("user_id\N{NO-BREAK SPACE}:token\titem_id:token\ttimestamp:float"),
+    "blank-after-the-times": one("user_id:token\titem_id:token\ttimestamp :float"),
     "times-as-tokens": one("user_id:token\titem_id:token\ttimestamp:token"),
 }
 ROWS = {
@@ -114,8 +117,8 @@ ROWS = {
     "id-that-reads-as-nothing": with_line("NA\ti1\t3.0"),
     "field-too-long": one(TIMED, [*LINES[:5], f"{'u' * 200_000}\ti1\t6", *LINES[5:]]),
     "row-too-long": with_line("u1\ti1\t3.0\t4.0"),
-    "quote-never-closed": one(TIMED, [*LINES[:5], f'"{LINES[5]}', *LINES[6:]]),
-    "quote-mark": one(TIMED, [*LINES[:5], f'"{LINES[5]}', *LINES[6:9], 'u1"\ti1\t3.0', *LINES[10:]]),
+    "nul-in-a-token": with_line("u1\ti1\0\t3.0"),
+    "carriage-return-in-a-token": with_line("u1\ti\r1\t3.0"),
     "rows-longer-than-header": one(TIMED, [f"{line}\t1" for line in LINES]),
     "not-utf8": written({"inter": text(TIMED, LINES).encode().replace(b"u1\t", b"\xfc1\t")}),
     "header-not-utf8": written({"inter": b"\xff" + text(TIMED, LINES).encode()}),

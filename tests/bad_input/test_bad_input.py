@@ -113,7 +113,7 @@ def test_bad_input_ends_with_two_and_one_line(case, arguments_of, tmp_path, monk
 APART = [
     "row-too-long",
     *("argument-not-utf8", "unknown-metric", "interval-backwards", "load-and-unload", "settings-not-yaml"),
-    *("no-time-column", "quote-mark", "not-utf8", "filtered-away", "features-without-ids", "one-moment"),
+    *("no-time-column", "nul-in-a-token", "not-utf8", "filtered-away", "features-without-ids", "one-moment"),
     *("student-settings", "no-negatives", "one-of-several-runs", "run-directory-name"),
 ]
 
@@ -174,6 +174,7 @@ def rows_of(stream):
     [
         pytest.param(one(f"{TIMED}\r", [f"{line}\r" for line in ORDERED]), id="line ends of Windows"),
         pytest.param(one(TIMED, ["", *ORDERED, "", ""]), id="blank lines"),
+        pytest.param(one(f"{TIMED}\tnote:token", [f'{line}\t"' for line in ORDERED]), id="quote marks"),
         pytest.param(one(f"{TIMED}\tnote:token", [f"{line}\t" for line in ORDERED]), id="another column"),
     ],
 )

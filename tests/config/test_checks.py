@@ -135,3 +135,25 @@ def test_the_teacher_ranks_as_many_items_as_are_asked_of_it():
     refused("distill_top_k with 40", config_dict=keys)
     refused("exclusion_top_k with 31", config_dict={**keys, "distill_top_k": 30, "exclusion_top_k": 31})
     CCDConfig(config_dict={**keys, "distill_top_k": 30, "exclusion_top_k": 30})
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["train", "valid", "test"],
+        ["train", "test"],
+        ["Train"],
+        ["b0", "test"],
+        ["b0_train", "b0_valid", "b0_test"],
+        ["b0-train"],
+        ["b0.train", "b0.val", "b0.test"],
+    ],
+)
+def test_a_part_by_itself_is_no_block(names):
+    shown = f"benchmark_filename is {names} (config_dict), where '"
+    refused(shown, "b0.train, b0.valid, b0.test", config_dict={"benchmark_filename": names})
+
+
+@pytest.mark.parametrize("names", [["latest", "contest"], ["trainers", "b.test.1"], ["x.train.old"]])
+def test_a_block_may_be_called_much(names):
+    assert CCDConfig(config_dict={"benchmark_filename": names})["benchmark_filename"] == names

@@ -16,7 +16,7 @@ HEADER = "user_id:token\titem_id:token"
 def arrival_of(rows, given=None, times=None):
     users, items = (np.array(column, dtype=object) for column in zip(*rows, strict=True))
     parts = np.full(len(rows), DROPPED, dtype=np.int8) if given is None else np.array(given, dtype=np.int8)
-    return Arrival(["new.inter"], users, items, parts, times, "")
+    return Arrival(["new.inter"], users, items, parts, times, "", np.ones(len(rows), dtype=bool))
 
 
 @pytest.fixture

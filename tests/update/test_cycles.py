@@ -27,7 +27,7 @@ def halves(tmp_path_factory):
     rows, folder = block_rows()[2], tmp_path_factory.mktemp("halves")
     files = [folder / "first.inter", folder / "second.inter"]
     for file, part in zip(
-        files, (rows[:300], [*rows[300:], *[("late", f"i{i}") for i in range(9)]]), strict=True
+        files, (rows[:300], [*rows[300:], *[("late", f"i{i}") for i in range(40)]]), strict=True
     ):
         write_inter(file, part, HEADER)
     return files

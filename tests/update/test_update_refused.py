@@ -106,12 +106,13 @@ CASES = {
         "new.inter: line 2 is not UTF-8; save the file as UTF-8",
     ),
     "too little to divide": (
-        files(new=[("u1", "i1"), ("u2", "i2")]),
+        files(new=[("new1", "i1"), ("new2", "i2")]),
         "new.inter: block 3 would have no test interactions; give more rows, or three files that divide them",
     ),
     "a file that the run was begun with": (
         files(new=block_rows()[1]),
-        "new.inter: all its interactions are in earlier blocks already; give later ones",
+        "new.inter: 488 of its 488 pairs of user and item have been given before; give what has happened "
+        "since, or say by --allow_repeated=True that they have met again",
     ),
     "a user without negatives": (
         files(a_train=ALL_ITEMS, a_valid=ROWS, a_test=ROWS),
@@ -122,6 +123,10 @@ CASES = {
     "no truth value": (
         given("--replace=perhaps"),
         "replace is 'perhaps' (command line); give True or False",
+    ),
+    "no other truth value": (
+        given("--allow_repeated=1"),
+        "allow_repeated is '1' (command line); give True or False",
     ),
     "a key twice": (
         given("--new_block=other.inter"),
