@@ -10,7 +10,7 @@ from recbole_ccd import run_ccd
 from recbole_ccd.compat import SilentWriter, curves_in
 from recbole_ccd.config import DERIVED_KEYS
 from recbole_ccd.errors import RunError
-from recbole_ccd.trainer import StageTrainer, make_trainer
+from recbole_ccd.trainer import make_trainer
 from tests.powers import permissions_count, skip_if_writable
 
 
@@ -21,9 +21,9 @@ def built(make_config, tiny_stream, tmp_path, monkeypatch):
     folder.mkdir()
     monkeypatch.chdir(folder)
 
-    def build(kind=StageTrainer, model=BPR):
+    def build(model=BPR):
         config = make_config(model.__name__, checkpoint_dir="saved").for_stage("base")
-        return make_trainer(kind, config, model(config, tiny_stream[0].train))
+        return make_trainer(config, model(config, tiny_stream[0].train))
 
     return folder, build
 

@@ -57,7 +57,7 @@ def arguments(tiny_folder, tmp_path, monkeypatch):
 
 # what is broken, what else is given, and what the line begins with
 PLACES = {
-    "settings": ((recbole_ccd.config.loading, "check_settings"), [], "a setting"),
+    "settings": ((recbole_ccd.config.loading, "check_each"), [], "a setting"),
     "lists": ((recbole_ccd.config, "has_lists"), [], "what was given"),
     "data": ((IncrementalDataset, "_remap_ID_all"), [], "tiny: RecBole cannot prepare the data"),
     "blocks": ((recbole_ccd.quick_start, "BlockStream"), [], "the data of tiny"),

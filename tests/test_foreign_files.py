@@ -110,7 +110,7 @@ def test_this_package_unpickles_nothing():
 
 
 def test_torch_is_new_enough_to_load_weights_alone():
-    text = (Path(__file__).parents[1] / "setup.py").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8")
     assert tuple(map(int, re.search(r'"torch>=(\d+)\.(\d+)"', text).groups())) >= (2, 6)
 
 
@@ -140,7 +140,12 @@ def run_of(blocks, tmp_path_factory):
             size = {"embedding_size": 64 if model == "ConvNCF" else 8}
             sizes |= size if "embedding_size" in model_keys(model) else {}
             made[model] = folder = tmp_path_factory.mktemp("runs") / "run"
-            data = {"data_path": str(blocks), "benchmark_filename": ["b0", "b1"], "run_dir": str(folder)}
+            data = {
+                "data_path": str(blocks),
+                "benchmark_filename": ["b0", "b1"],
+                "block_ratios": None,
+                "run_dir": str(folder),
+            }
             run_ccd(model, "own", config_dict={**SMALL, **QUICK, **sizes, **data})
         return made[model]
 
@@ -212,7 +217,12 @@ def test_settings_of_a_run_open_no_file(blocks, tmp_path, model, strategy):
     data, mark = shutil.copytree(blocks, tmp_path / "data"), tmp_path / MARK
     poisoned(data / "own", mark)
     shutil.copy(data / "own" / "poison.pth", tmp_path)
-    keys = {"data_path": str(data), "benchmark_filename": ["b0", "b1"], "run_dir": str(tmp_path / "run")}
+    keys = {
+        "data_path": str(data),
+        "benchmark_filename": ["b0", "b1"],
+        "block_ratios": None,
+        "run_dir": str(tmp_path / "run"),
+    }
     files = READERS[model]
     roles = {
         "full_batch": {"model": model, **files},

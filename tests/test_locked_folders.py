@@ -25,7 +25,7 @@ COMMANDS = {
     ),
     "output below": (
         ["--export=run", "--output=locked/in/o.npz"],
-        "locked/in is no folder; make it, or give",
+        "'locked/in/o.npz' cannot be written (Permission denied); give another --output",
     ),
     "tune": (["--tune=locked/my.hyper"], "locked/my.hyper: Permission denied; give tune a file"),
     "settings": (

@@ -81,7 +81,7 @@ def test_a_run_has_the_result_of_its_seed_whatever_is_begun_beside_it(keys, monk
             thread.join()
         return growth.build(*given)
 
-    monkeypatch.setattr(base, "build", build)
+    monkeypatch.setattr(base, "fitted", build)
     assert result(run_dir="first") == expected
     assert refused
 

@@ -1,17 +1,14 @@
 """What a message says is to be done is what helps."""
 
-import csv
 import errno
 
 import pytest
 
-from recbole_ccd import compare, create_stream, resume
-from recbole_ccd.errors import DataError, RunError, TrainingError
+from recbole_ccd import compare, resume
+from recbole_ccd.errors import RunError, TrainingError
 from recbole_ccd.faults import told_in_one_line
-from recbole_ccd.state import Manifest, RunDirectory, RunLock
-from recbole_ccd.state.lock import LOCK
-from tests.conftest import SMALL, SMALL_CCD, tiny_rows, write_inter
-from tests.powers import permissions_count
+from recbole_ccd.state import Manifest, RunDirectory
+from tests.conftest import SMALL, SMALL_CCD
 
 NO_ROOM = OSError(errno.ENOSPC, "No space left on device", "top/run/x.pt")
 
@@ -68,30 +65,3 @@ def test_a_comparison_on_a_full_disk_is_gone_on_with_as_a_whole(keys, tmp_path, 
     assert str(caught.value).endswith(remedy)
     monkeypatch.undo()
     assert len(resume(tmp_path / "top").to_dict()["runs"]) == 2
-
-
-def test_a_lock_of_somebody_elses_is_to_be_removed(tmp_path):
-    path = tmp_path / LOCK
-    path.write_text("")
-    path.chmod(0o444)
-    remedy = "another user's; remove it if nobody is at the run"
-    with permissions_count(), pytest.raises(RunError, match=remedy), RunLock(tmp_path):
-        pass
-    path.unlink()
-    tmp_path.chmod(0o555)
-    remedy = "make the folder writable"
-    try:
-        with permissions_count(), pytest.raises(RunError, match=remedy), RunLock(tmp_path):
-            pass
-    finally:
-        tmp_path.chmod(0o755)
-
-
-def test_a_field_that_is_too_long_is_found(make_config, tmp_path):
-    rows = [(*row, "x") for row in tiny_rows()]
-    rows[40] = (*rows[40][:3], "x" * (csv.field_size_limit() + 1))
-    (tmp_path / "own").mkdir()
-    header = "user_id:token\titem_id:token\ttimestamp:float\tnote:token"
-    write_inter(tmp_path / "own" / "own.inter", rows, header)
-    with pytest.raises(DataError, match="line 42 has a field of more than 131,072 characters; shorten it"):
-        create_stream(make_config(dataset="own", data_path=tmp_path, load_col={"inter": "*"}))

@@ -38,7 +38,7 @@ def alone(tmp_path_factory):
     folder = tmp_path_factory.mktemp("alone")
     rows = block_rows()
     write_files(folder, "whole", {f"b{k}": block for k, block in enumerate(rows)})
-    settings = {**KEYS, "data_path": str(folder), "benchmark_filename": ["b0", "b1"]}
+    settings = {**KEYS, "data_path": str(folder), "benchmark_filename": ["b0", "b1"], "block_ratios": None}
     (folder / "mine.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
     lines = ["\t".join(row) for row in rows[2]]
     (folder / "new.inter").write_text("\n".join([HEADER, *lines]) + "\n", encoding="utf-8")

@@ -180,6 +180,7 @@ def test_other_learners_train_as_ever(make_trainer_of, learner, kind):
 
 
 def test_nothing_is_written_outside_the_run_directory(make_trainer_of, tmp_path, tensorboard):
+    (tmp_path / "run").mkdir()
     trainer = make_trainer_of("BPR", epochs=2)
     trainer.run(show_progress=False)
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
@@ -189,6 +190,7 @@ def test_nothing_is_written_outside_the_run_directory(make_trainer_of, tmp_path,
 
 
 def test_two_stages_have_curves_of_their_own(make_trainer_of, tmp_path, tensorboard):
+    (tmp_path / "run").mkdir()
     make_trainer_of("BPR").run(show_progress=False)
     make_trainer_of("BPR", block=1).run(show_progress=False)
     folders = {path.name for path in (tmp_path / "run" / "tensorboard").iterdir()}

@@ -149,7 +149,7 @@ def test_the_state_is_that_of_the_moment(make_config, tiny_stream):
 def test_models_that_may_keep_more_are_told_apart(make_config, tiny_stream):
     trainer = make(make_config, tiny_stream, "BPR")
     assert trainer.is_resumable
-    trainer.config["model"] = "LINE"
+    trainer.config.final_config_dict["model"] = "LINE"
     assert not trainer.is_resumable
 
 

@@ -43,7 +43,7 @@ def run_on_all(folder, blocks, by_time, **keys):
         names = [f"b{k}" for k in range(len(blocks))]
         for name, rows in zip(names, blocks, strict=True):
             write_inter(folder / "own" / f"own.{name}.inter", rows, RATED)
-        data["benchmark_filename"] = names
+        data |= {"benchmark_filename": names, "block_ratios": None}
     run_ccd(config_dict={**KEYS, "strategy": "fine_tune", "base": "plain", **data, **keys})
     return folder / "run"
 

@@ -34,7 +34,7 @@ def run_on_files(folder, blocks, run="run", header=HEADER, **keys):
     for name, rows in zip(names, blocks, strict=True):
         write_inter(folder / "own" / f"own.{name}.inter", rows, header)
     data = {"dataset": "own", "data_path": str(folder), "run_dir": str(folder / run)}
-    run_ccd(config_dict={**PLAIN, **keys, **data, "benchmark_filename": names})
+    run_ccd(config_dict={**PLAIN, **keys, **data, "benchmark_filename": names, "block_ratios": None})
     return folder / run
 
 
