@@ -78,7 +78,6 @@ VALUES = {
     "weights-to-unpickle": ["--model=NAIS", "--pretrain_path=fism.pth"],
     "digits": ["--metric_decimal_place=400"],
     "more-digits": ["--loss_decimal_place=99999999999"],
-    "separator-pattern": ["--field_separator=**"],
     "separator-line-end": ["--field_separator=\n"],
     "tag-without-fit": ["--use_gpu=!!bool x"],
     "surrogate": ['--val_interval={"\\ud800": "[1,2]"}'],

@@ -77,7 +77,7 @@ def test_the_run_directory_holds_what_was_promised(run_dir):
     documents = {"config.yaml", "result.json", "run.log", "vocabulary.json"}
     documents |= {"manifest.json", "manifest.previous.json"}
     blocks = {f"checkpoints/block-{k}/{name}.pt" for name in [*models, "serving"] for k in (1, 2)}
-    rows = {f"checkpoints/interactions/block-{k}.pt" for k in (0, 1, 2)}
+    rows = {f"checkpoints/interactions/block-{k}{part}.pt" for k in (0, 1, 2) for part in ("", "-given")}
     assert files == documents | blocks | rows | {f"checkpoints/block-{k}/result.json" for k in (1, 2)}
 
 

@@ -38,7 +38,7 @@ def run_on_all(folder, blocks, by_time, **keys):
     if by_time:
         write_inter(folder / "own" / "own.inter", [row for rows in blocks for row in rows], RATED)
         boundaries = [min(row[3] for row in rows) for rows in blocks[1:]]
-        data["block_boundaries"] = boundaries
+        data |= {"block_ratios": None, "block_boundaries": boundaries}
     else:
         names = [f"b{k}" for k in range(len(blocks))]
         for name, rows in zip(names, blocks, strict=True):

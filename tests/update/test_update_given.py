@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from recbole_ccd.trainer.base import StageTrainer
+from recbole_ccd.trainer import StageTrainer
 
 from recbole_ccd import resume, run_ccd, update
 from recbole_ccd.data.given import Given, pair_codes, repeated
