@@ -92,7 +92,7 @@ def timed_run(folder, rows, **keys):
     (folder / "tiny").mkdir(parents=True)
     write_inter(folder / "tiny" / "tiny.inter", rows)
     data = {"dataset": "tiny", "data_path": str(folder), "run_dir": str(folder / "run")}
-    run_ccd(config_dict={**TIMED, **data, "block_boundaries": [300], **keys})
+    run_ccd(config_dict={**TIMED, **data, "block_ratios": None, "block_boundaries": [300], **keys})
     return folder / "run"
 
 
