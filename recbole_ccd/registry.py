@@ -94,8 +94,11 @@ def _ours(kind: str) -> Mapping[str, type]:
     package = importlib.import_module(KINDS[kind].package)
     names = [entry.name for entry in pkgutil.iter_modules(package.__path__, f"{package.__name__}.")]
     modules = [package, *map(importlib.import_module, names)]
-    found = (entry for module in modules for entry in _in_module(module, kind, ours=True))
-    return MappingProxyType({entry.registered_as: entry for entry in sorted(found, key=lambda e: e.name)})
+    found = {entry for module in modules for entry in _in_module(module, kind, ours=True)}
+    by_name = {entry.registered_as: entry for entry in sorted(found, key=lambda entry: entry.registered_as)}
+    if len(by_name) < len(found):
+        raise ValueError(f"two of our classes are registered as {kind} under one name")
+    return MappingProxyType(by_name)
 
 
 def _in_module(module: ModuleType, kind: str, *, ours: bool = False) -> list[type]:
@@ -104,11 +107,12 @@ def _in_module(module: ModuleType, kind: str, *, ours: bool = False) -> list[typ
     return [
         found
         for found in classes
-        if "registered_as" in vars(found) and getattr(found, "kind", None) == kind and _is_ours(found) == ours
+        if "registered_as" in vars(found) and getattr(found, "kind", None) == kind and is_ours(found) == ours
     ]
 
 
-def _is_ours(found: type) -> bool:
+def is_ours(found: type) -> bool:
+    """Whether a class is of this package."""
     return found.__module__.partition(".")[0] == __name__.partition(".")[0]
 
 
@@ -137,13 +141,14 @@ def module_names(value: Any) -> list[str]:
     return list(value) if isinstance(value, list) else []
 
 
-def check_modules(value: Any, source: str, fixed: Collection[str]) -> None:
+def check_modules(value: Any, source: str, ours: Collection[str], fixed: Collection[str]) -> None:
     """Imports a user's modules and looks at what they register.
 
     Args:
         value: what the key holds.
         source: where it was given.
-        fixed: keys of ours in which strategies cannot differ, and losses do not decide.
+        ours: keys of ours, of which a strategy may change the value and nobody else.
+        fixed: those in which strategies cannot differ.
 
     Raises:
         ConfigError: it names no module, one that cannot be imported, or one without usable classes.
@@ -152,21 +157,37 @@ def check_modules(value: Any, source: str, fixed: Collection[str]) -> None:
     if not all(isinstance(name, str) and all(p.isidentifier() for p in name.split(".")) for name in names):
         shown = one_line(repr(value))
         raise ConfigError(f"{KEY} is {shown} ({source}), which cannot be used; give names of modules")
+    taken: dict[tuple[str, str], type] = {}
     for name in names:
         start = f"{KEY}: {one_line(name)} ({source})"
         module = _imported(name, start)
         classes = [c for c in vars(module).values() if inspect.isclass(c) and "registered_as" in vars(c)]
-        classes = [c for c in classes if not _is_ours(c)]
+        classes = [c for c in classes if not is_ours(c)]
         if not classes:
             raise ConfigError(f"{start} registers nothing; put @register(NAME) above a class of yours")
         for found in classes:
             _check_class(found, start)
-            unfit = next((key for key in own_settings(found) if key in fixed), None)
-            if unfit is not None:
+            _check_own_settings(found, start, fixed if found.kind == "strategy" else ours)
+            other = taken.setdefault((found.kind, found.registered_as), found)
+            if other is not found:
                 raise ConfigError(
-                    f"{start}: {found.registered_as} has settings with {unfit}, in which strategies cannot "
-                    "differ; leave it out"
+                    f"{start} registers {found.registered_as!r} for {found.__qualname__}, and "
+                    f"{other.__module__} for {other.__qualname__}; give one of them another name"
                 )
+
+
+def _check_own_settings(found: type, start: str, refused: Collection[str]) -> None:
+    unfit = next((key for key in own_settings(found) if key in refused), None)
+    if unfit is None:
+        return
+    name = found.registered_as
+    if found.kind == "strategy":
+        raise ConfigError(
+            f"{start}: {name} has settings with {unfit}, in which strategies cannot differ; leave it out"
+        )
+    raise ConfigError(
+        f"{start}: {name} has settings with {unfit}, which is a key of ours; give its own another name"
+    )
 
 
 def _check_class(found: type, start: str) -> None:

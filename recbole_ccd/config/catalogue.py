@@ -20,6 +20,7 @@ from recbole_ccd.config.checks import STAGE_KEYS
 from recbole_ccd.config.names import suggestion
 from recbole_ccd.config.reading import merged, read_yaml
 from recbole_ccd.errors import ConfigError, one_line
+from recbole_ccd.registry import KINDS, own_settings, registered
 
 DEFAULT_MODEL = "LightGCN"
 DEFAULT_DATASET = "ml-100k"
@@ -118,7 +119,8 @@ def strategy_keys() -> frozenset[str]:
     """The keys of all strategies, so that one file can serve several that are compared."""
     ours = properties_dir()
     files = [ours / "learning.yaml", *(ours / "strategy" / f"{name}.yaml" for name in names_of("strategy"))]
-    return frozenset().union(*map(yaml_keys, files)) - all_model_keys()
+    classes = [found for kind in KINDS for found in registered(kind).values()]
+    return frozenset().union(*map(yaml_keys, files), *map(own_settings, classes)) - all_model_keys()
 
 
 @functools.cache
@@ -192,7 +194,7 @@ def choose(key: str, value: object, source: str, more: Iterable[str] = ()) -> st
     Raises:
         ConfigError: If there is no such file.
     """
-    known = [*names_of(key), *more]
+    known = sorted({*names_of(key), *more})
     if isinstance(value, str) and value in known:
         return value
     remedy = f"choose one of: {', '.join(known)}" if known else "leave it out, as there is none to choose"

@@ -32,6 +32,7 @@ from recbole_ccd.config.catalogue import (
     yaml_keys,
 )
 from recbole_ccd.config.checks import STAGE_KEYS, STAGES
+from recbole_ccd.config.plugin_keys import check_plugin_keys
 from recbole_ccd.config.reading import ConfigLoader, merged, plain_keys
 from recbole_ccd.config.sources import Layer, read_layers
 from recbole_ccd.config.strict import (
@@ -45,7 +46,15 @@ from recbole_ccd.config.unused import check_effects
 from recbole_ccd.config.values import check_each, check_together
 from recbole_ccd.door import at_the_door
 from recbole_ccd.errors import ConfigError, one_line
-from recbole_ccd.registry import KEY, KINDS, check_modules, of_user, own_settings, registered, user_keys
+from recbole_ccd.registry import (
+    KEY,
+    KINDS,
+    check_modules,
+    is_ours,
+    own_settings,
+    registered,
+    user_keys,
+)
 
 # Keys without a default that RecBole's programs accept.
 _EXTRA_KEYS = frozenset(
@@ -178,22 +187,27 @@ class LoadedConfig(Config):
     def _chosen_file(self, key: str) -> str | None:
         name = self.external_config_dict.get(key, self.internal_config_dict[key])
         if key == "strategy":
-            return f"{key}/{choose(key, name, self._source(key), of_user('strategy', self._plugins))}"
+            return f"{key}/{choose(key, name, self._source(key), registered('strategy', self._plugins))}"
         return None if name is None else f"{key}/{choose(key, name, self._source(key))}"
 
     def _properties_of(self, file: str) -> Mapping[str, Any]:
-        """What a file of ours holds, or what a strategy of the user's has in its place."""
+        """What a file of ours holds; of a strategy also what its class has, and those it derives from."""
         kind, _, name = file.partition("/")
-        own = of_user("strategy", self._plugins).get(name) if kind == "strategy" else None
-        return own_settings(own) if own else properties(properties_dir() / f"{file}.yaml")
+        if kind != "strategy":
+            return properties(properties_dir() / f"{file}.yaml")
+        lineage = reversed(registered(kind, self._plugins)[name].__mro__)
+        known = [found for found in lineage if "registered_as" in vars(found)]
+        files = {found: properties_dir() / kind / f"{found.registered_as}.yaml" for found in known}
+        ours = {found: properties(file) if is_ours(found) else {} for found, file in files.items()}
+        return merged(*(merged(ours[found], own_settings(found)) for found in known))
 
     def _find_plugins(self) -> None:
-        """Lays the settings of the user's plugins over ours; those of a strategy of the user's come later."""
+        """Adds the keys of plugins that have them in their class; those of a strategy come later."""
         self._plugins = self.external_config_dict.get(KEY, self.internal_config_dict[KEY])
-        fixed = (general_keys() | all_model_keys() | strategy_keys()) - comparable_keys()
-        check_modules(self._plugins, self._source(KEY), fixed)
+        ours = general_keys() | all_model_keys() | strategy_keys()
+        check_modules(self._plugins, self._source(KEY), ours, ours - comparable_keys())
         for kind in KINDS.keys() - {"strategy"}:
-            for found in of_user(kind, self._plugins).values():
+            for found in registered(kind, self._plugins).values():
                 self._lay_over(own_settings(found))
 
     # Checks: the settings are complete here, and RecBole has not yet rewritten any
@@ -211,6 +225,8 @@ class LoadedConfig(Config):
         self._nullable = nullable
         check_each(settings, self.internal_config_dict, nullable, self._source, *self._what_is_there())
         self.check_fit(settings)
+        strategy = registered("strategy", self._plugins)[settings["strategy"]]
+        check_plugin_keys(settings, strategy, self._what_is_there()[0]["replay scheme"], self._source)
         if settings.get("teacher_models"):
             self._check_teacher(settings)
         if settings["strategy"] in ALWAYS_TAUGHT:

@@ -14,6 +14,7 @@ from recbole_ccd.data.block import Block
 from recbole_ccd.data.stream import BlockStream
 from recbole_ccd.door import at_the_door, training_begins
 from recbole_ccd.model.growth import fitted, learns_by_steps, rebuild
+from recbole_ccd.plugin.regularization import check_regularizers
 from recbole_ccd.seeding import alone, seed_stage
 from recbole_ccd.strategy.loop import BlockLoop
 from recbole_ccd.strategy.stage import (
@@ -81,6 +82,8 @@ class Strategy(BlockLoop):
             # models are built, whose weights are drawn
             with alone(), at_the_door(f"a model of strategy {self.config['strategy']}, or its settings,"):
                 self.check_models(stream)
+            if self.regularizes is not None:
+                check_regularizers(self.config, self.regularizes)
             self._checked = stream.config
 
     def check_new_block(self, stream: BlockStream) -> None:

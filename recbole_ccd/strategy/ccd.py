@@ -41,6 +41,8 @@ class CCD(DistillingStrategy):
 
     student_cycle = True
     keeps_teacher = True
+    replays = has_proxies = True
+    regularizes = "teacher"
 
     def prepare(self) -> None:
         """There are no proxies yet."""

@@ -21,6 +21,9 @@ class ContinualStrategy(DistillingStrategy):
     and ``replay``; a subclass may say otherwise (:meth:`learn`).
     """
 
+    replays = True
+    regularizes = "student"
+
     def check_models(self, stream: BlockStream) -> None:
         """Refuses models that cannot play their role, and users for whom no negative can be drawn.
 

@@ -6,6 +6,7 @@ from recbole.model.abstract_recommender import GeneralRecommender
 
 from recbole_ccd.data.block import Block
 from recbole_ccd.plugin.regularization import chosen_regularizers
+from recbole_ccd.plugin.replay import chosen_scheme
 from recbole_ccd.registry import register
 from recbole_ccd.strategy.distilling import DistillingStrategy
 from recbole_ccd.strategy.stage import Stage
@@ -20,6 +21,8 @@ class DistillEachBlock(DistillingStrategy):
     """
 
     keeps_teacher = True
+    replays = True
+    regularizes = "teacher"
 
     def train_block(self, block: Block) -> None:
         """The teacher learns the block, then a student learns from it."""
@@ -32,6 +35,8 @@ class DistillEachBlock(DistillingStrategy):
 
 
 def update_member(stage: Stage, member: GeneralRecommender, old: GeneralRecommender) -> None:
-    """A member learns the block under the regularizers."""
-    trainer = stage.trainer(member, previous=old).add(*chosen_regularizers(stage.config, member))
-    trainer.run(stage.config["show_progress"])
+    """A member learns the block under the regularizers, and what is replayed."""
+    trainer, scheme = stage.trainer(member, previous=old), chosen_scheme(stage.config)
+    if scheme is not None:
+        trainer.add(scheme("teacher"))
+    trainer.add(*chosen_regularizers(stage.config, member)).run(stage.config["show_progress"])

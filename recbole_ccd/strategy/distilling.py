@@ -20,12 +20,11 @@ from recbole_ccd.model.initialization import embedding_tables
 from recbole_ccd.model.scoring import score_rows
 from recbole_ccd.model.teacher import TeacherEnsemble
 from recbole_ccd.plugin.distillation import TeacherDistillation, wants_item_lists
-from recbole_ccd.plugin.replay import ReplayScheme
+from recbole_ccd.plugin.replay import ReplayScheme, chosen_scheme
 from recbole_ccd.ranking.lists import top_lists
 from recbole_ccd.ranking.store import RankingStore
 from recbole_ccd.ranking.teacher_rankings import TeacherRankings
 from recbole_ccd.ranking.topk import users_at_a_time
-from recbole_ccd.registry import registered
 from recbole_ccd.strategy.base import Strategy, learn_plainly
 from recbole_ccd.strategy.stage import Stage
 
@@ -135,8 +134,7 @@ class DistillingStrategy(Strategy):
     @property
     def replay_scheme(self) -> type[ReplayScheme] | None:
         """The configured replay scheme; None for none."""
-        name = self.config["replay"]
-        return None if name is None else registered(ReplayScheme.kind, self.config["plugins"])[name]
+        return chosen_scheme(self.config)
 
     def extended(self, block: Block, config: CCDConfig) -> tuple[Block, Block]:
         """A block as its stages learn it under the replay scheme, and the block that models are built on.

@@ -52,6 +52,12 @@ class BlockLoop(ABC):
     """Whether there is a teacher after the base block, which follows the stream too."""
     student_cycle: ClassVar[bool] = False
     """Whether the student can learn a block before the teacher does."""
+    replays: ClassVar[bool] = False
+    """Whether an update visits the past by the configured ``replay``."""
+    has_proxies: ClassVar[bool] = False
+    """Whether there are proxies that can be replayed from."""
+    regularizes: ClassVar[str | None] = None
+    """Whose updates are under the configured ``regularizer``: ``student``, ``teacher``, or nobody's."""
 
     student: GeneralRecommender | None
     teacher: GeneralRecommender | None

@@ -17,6 +17,9 @@ class Static(ContinualStrategy):
     predictions`` keeps that.
     """
 
+    replays = False
+    regularizes = None
+
     def learn(self, stage: Stage, student: GeneralRecommender, old: GeneralRecommender) -> None:
         """Nothing is learned."""
         student.eval()

@@ -5,12 +5,12 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from recbole_ccd.trainer import StageTrainer
 
 from recbole_ccd import resume, run_ccd, update
 from recbole_ccd.data.given import Given, pair_codes, repeated
 from recbole_ccd.errors import DataError, RunError
 from recbole_ccd.state.manifest import Manifest
+from recbole_ccd.trainer import StageTrainer
 from tests.conftest import tiny_rows, write_inter
 from tests.resume.cases import Killed, killed_after
 from tests.strategy.runs import HEADER

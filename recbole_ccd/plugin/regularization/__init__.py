@@ -1,6 +1,6 @@
 """Regularizers: loss terms that keep a model near what it was before the block."""
 
-from recbole_ccd.plugin.regularization.base import Regularizer, chosen_regularizers
+from recbole_ccd.plugin.regularization.base import Regularizer, check_regularizers, chosen_regularizers
 from recbole_ccd.plugin.regularization.graphsail import GraphSAILRegularizer
 from recbole_ccd.plugin.regularization.lwc_kd_piw import LWCKDRegularizer
 from recbole_ccd.plugin.regularization.output_kl import OutputKLRegularizer, PairKLRegularizer
@@ -11,5 +11,6 @@ __all__ = [
     "OutputKLRegularizer",
     "PairKLRegularizer",
     "Regularizer",
+    "check_regularizers",
     "chosen_regularizers",
 ]

@@ -14,6 +14,7 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from recbole_ccd.data.pairs import csr_rows
+from recbole_ccd.errors import ModelError
 from recbole_ccd.model.scoring import clear_cache
 from recbole_ccd.plugin.base import PluginContext, TrainerPlugin
 from recbole_ccd.registry import one_or_more, registered
@@ -28,7 +29,7 @@ class Regularizer(TrainerPlugin):
 
     kind: ClassVar[str] = "regularizer"
     settings: ClassVar[Mapping[str, Any]] = {}
-    """Keys of a regularizer outside the package with their defaults; ours are in ``learning.yaml``."""
+    """Keys of the regularizer with their defaults; those of ours are in ``learning.yaml`` instead."""
 
     def bind(self, context: PluginContext) -> None:
         """Freezes the model before the block.
@@ -50,8 +51,8 @@ class Regularizer(TrainerPlugin):
         return True
 
     @staticmethod
-    def fits(model: GeneralRecommender) -> bool:
-        """Whether the terms are defined for a model; of several regularizers each is given those it fits."""
+    def fits(model: type[GeneralRecommender]) -> bool:
+        """Whether the terms are defined for models of a class; of several each is given those it fits."""
         return True
 
     def earlier_users(self, interaction: Interaction) -> Tensor:
@@ -119,4 +120,32 @@ def chosen_regularizers(config: CCDConfig, model: GeneralRecommender) -> list[Re
     """
     known = registered(Regularizer.kind, config["plugins"])
     kinds = [known[name] for name in one_or_more(config["regularizer"])]
-    return [kind() for kind in kinds if kind.fits(model) and kind.is_active(config)]
+    return [kind() for kind in kinds if kind.fits(type(model)) and kind.is_active(config)]
+
+
+def check_regularizers(config: CCDConfig, role: str) -> None:
+    """Refuses regularizers of which none fits a model that is trained under them.
+
+    Args:
+        config: the run's configuration.
+        role: ``student`` or ``teacher``, whose updates are regularized.
+
+    Raises:
+        ModelError: there are some, and each would be left out.
+    """
+    known, names = registered(Regularizer.kind, config["plugins"]), one_or_more(config["regularizer"])
+    models = [config.model_class]
+    if role == "teacher":
+        models = [config.for_member(m).model_class for m in range(len(config["teacher_models"]))]
+
+    def fits(name: str) -> bool:
+        return any(known[name].fits(model) for model in models)
+
+    if names and not any(map(fits, names)):
+        shown = ", ".join(dict.fromkeys(model.__name__ for model in models))
+        whom = f"the student ({shown})" if role == "student" else f"a member of the teacher ({shown})"
+        fitting = ", ".join(filter(fits, known)) or "none of those there are"
+        raise ModelError(
+            f"regularizer: {', '.join(names)} does not fit {whom}; what does is {fitting}; choose that, or "
+            "leave regularizer out"
+        )

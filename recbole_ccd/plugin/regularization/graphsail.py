@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from recbole.data.interaction import Interaction
-from recbole.model.abstract_recommender import GeneralRecommender
+from recbole.model.abstract_recommender import AutoEncoderMixin, GeneralRecommender
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
@@ -17,7 +17,7 @@ from recbole_ccd.loss.graphsail import (
     self_embedding_loss,
     share_of_past,
 )
-from recbole_ccd.model.scoring import factors, has_factors, is_autoencoder
+from recbole_ccd.model.scoring import factors, has_factors
 from recbole_ccd.plugin.base import PluginContext
 from recbole_ccd.plugin.regularization.base import Regularizer, cluster_centers
 from recbole_ccd.registry import register
@@ -54,9 +54,9 @@ class GraphSAILRegularizer(Regularizer):
         return any(config[f"graphsail_{name}_weight"] for name in ("local", "global", "self"))
 
     @staticmethod
-    def fits(model: GeneralRecommender) -> bool:
-        """Whether a model scores by an inner product."""
-        return has_factors(type(model)) and not is_autoencoder(model)
+    def fits(model: type[GeneralRecommender]) -> bool:
+        """Whether models of a class score by an inner product."""
+        return has_factors(model) and not issubclass(model, AutoEncoderMixin)
 
     @cached_property
     def _neighbours(self) -> tuple[csr_matrix, csr_matrix]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from recbole.data.interaction import Interaction
-from recbole.model.abstract_recommender import GeneralRecommender
+from recbole.model.abstract_recommender import AutoEncoderMixin, GeneralRecommender
 from recbole.model.general_recommender import LightGCN as RecBoleLightGCN
 from scipy.sparse import csr_matrix
 from torch import Tensor, nn
@@ -17,7 +17,7 @@ from recbole_ccd.data.similarity import similarity_graph
 from recbole_ccd.loss.lwc_kd import contrastive_terms
 from recbole_ccd.loss.piw import ImitationWeight, cluster_loss, soft_assignment
 from recbole_ccd.model.lightgcn import LightGCN
-from recbole_ccd.model.scoring import factors, has_factors, is_autoencoder
+from recbole_ccd.model.scoring import factors, has_factors
 from recbole_ccd.plugin.base import PluginContext
 from recbole_ccd.plugin.regularization.base import Regularizer, cluster_centers, drawn
 from recbole_ccd.registry import register
@@ -56,9 +56,9 @@ class LWCKDRegularizer(Regularizer):
         return bool(config["lwc_kd_weight"] or (config["piw"] and config["piw_weight"]))
 
     @staticmethod
-    def fits(model: GeneralRecommender) -> bool:
-        """Whether a model scores by an inner product."""
-        return has_factors(type(model)) and not is_autoencoder(model)
+    def fits(model: type[GeneralRecommender]) -> bool:
+        """Whether models of a class score by an inner product."""
+        return has_factors(model) and not issubclass(model, AutoEncoderMixin)
 
     def parameters(self) -> list[nn.Parameter]:
         """PIW's cluster centres and perceptron."""

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from recbole.data.interaction import Interaction
-from recbole.model.abstract_recommender import GeneralRecommender
+from recbole.model.abstract_recommender import AutoEncoderMixin, GeneralRecommender
 from recbole.model.general_recommender import CDAE
 from torch import Tensor
 
 from recbole_ccd.loss.output_kl import output_kl, pairwise_kl
 from recbole_ccd.model.growth import inference_rows
 from recbole_ccd.model.history import padded, reading
-from recbole_ccd.model.scoring import has_factors, is_autoencoder, score_pairs, score_rows
+from recbole_ccd.model.scoring import has_factors, score_pairs, score_rows
 from recbole_ccd.plugin.base import PluginContext
 from recbole_ccd.plugin.regularization.base import Regularizer, drawn
 from recbole_ccd.registry import register
@@ -46,9 +46,9 @@ class OutputKLRegularizer(Regularizer):
         return bool(config["output_kl_weight"])
 
     @staticmethod
-    def fits(model: GeneralRecommender) -> bool:
-        """Whether a model is an auto-encoder."""
-        return is_autoencoder(model)
+    def fits(model: type[GeneralRecommender]) -> bool:
+        """Whether models of a class are auto-encoders."""
+        return issubclass(model, AutoEncoderMixin)
 
     def batch_losses(self, interaction: Interaction) -> tuple[Tensor, ...]:
         """The weighted divergence of the batch's earlier users."""
@@ -96,9 +96,9 @@ class PairKLRegularizer(Regularizer):
         return bool(config["output_kl_weight"])
 
     @staticmethod
-    def fits(model: GeneralRecommender) -> bool:
-        """Whether a model is scored by pairs alone."""
-        return not is_autoencoder(model) and not has_factors(type(model))
+    def fits(model: type[GeneralRecommender]) -> bool:
+        """Whether models of a class are scored by pairs alone."""
+        return not issubclass(model, AutoEncoderMixin) and not has_factors(model)
 
     def batch_losses(self, interaction: Interaction) -> tuple[Tensor, ...]:
         """The weighted divergence on the earlier interactions of the batch's users."""

@@ -1,7 +1,7 @@
 """Experience replay: what of the past is visited again while a block is learned."""
 
-from recbole_ccd.plugin.replay.base import ReplayScheme, ReplaySource
+from recbole_ccd.plugin.replay.base import ReplayScheme, ReplaySource, chosen_scheme
 from recbole_ccd.plugin.replay.proxy_guided import ProxyGuidedReplay
 from recbole_ccd.plugin.replay.reservoir import ReservoirReplay
 
-__all__ = ["ProxyGuidedReplay", "ReplayScheme", "ReplaySource", "ReservoirReplay"]
+__all__ = ["ProxyGuidedReplay", "ReplayScheme", "ReplaySource", "ReservoirReplay", "chosen_scheme"]

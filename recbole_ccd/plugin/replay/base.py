@@ -11,6 +11,7 @@ from torch import Tensor
 
 from recbole_ccd.data.block import Block
 from recbole_ccd.plugin.base import TrainerPlugin
+from recbole_ccd.registry import registered
 
 if TYPE_CHECKING:
     from recbole_ccd.config import CCDConfig
@@ -44,7 +45,9 @@ class ReplayScheme(TrainerPlugin):
     kind: ClassVar[str] = "replay scheme"
     name = "replay"
     settings: ClassVar[Mapping[str, Any]] = {}
-    """Keys of a scheme outside the package with their defaults; those of ours are in ``strategy/``."""
+    """Keys of the scheme with their defaults; those of ours are in ``properties/`` instead."""
+    needs_proxies: ClassVar[bool] = False
+    """Whether it replays from proxies, so that a strategy without them cannot have it."""
 
     def __init__(
         self,
@@ -74,3 +77,13 @@ class ReplayScheme(TrainerPlugin):
             (:meth:`~recbole_ccd.data.block.Block.with_earlier`).
         """
         return block
+
+
+def chosen_scheme(config: CCDConfig) -> type[ReplayScheme] | None:
+    """The configured replay scheme; None for none.
+
+    Args:
+        config: the configuration of the run, or of one of its models.
+    """
+    name = config["replay"]
+    return None if name is None else registered(ReplayScheme.kind, config["plugins"])[name]

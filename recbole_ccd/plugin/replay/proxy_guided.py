@@ -210,6 +210,8 @@ class ProxyGuidedReplay(ReplayScheme):
     ``pseudo_interaction_value``, and visit every known user, since replay gives old users rows too.
     """
 
+    needs_proxies = True
+
     def bind(self, context: PluginContext) -> None:
         """Finds candidates, and the scale of the labels."""
         super().bind(context)
