@@ -85,23 +85,23 @@ def main(argv: Sequence[str] | None = None) -> None:
     given = parser.parse_args(argv)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     chosen = [None, *filter(None, given.spins.split(","))]
-    alone: dict[str | None, list[float]] = {spins: [] for spins in chosen}
+    exclusive: dict[str | None, list[float]] = {spins: [] for spins in chosen}
     beside: dict[str | None, list[float]] = {spins: [] for spins in chosen}
     seconds_of_run(None, given.program)  # what is read for the first time
     for _ in range(given.repeats):
         for spins in chosen:
-            alone[spins].append(seconds_of_run(spins, given.program))
+            exclusive[spins].append(seconds_of_run(spins, given.program))
         with other_programs(given.programs, cores):
             for spins in chosen:
                 beside[spins].append(seconds_of_run(spins, given.program))
-    first = median(alone[None])
+    first = median(exclusive[None])
     rows = [
         [
             "as the program sets it" if spins is None else spins,
-            median(alone[spins]),
+            median(exclusive[spins]),
             median(beside[spins]),
-            median(beside[spins]) / median(alone[spins]),
-            median(alone[spins]) / first,
+            median(beside[spins]) / median(exclusive[spins]),
+            median(exclusive[spins]) / first,
         ]
         for spins in chosen
     ]

@@ -24,7 +24,7 @@ from tabulate import tabulate
 
 sys.path.append(str(Path(__file__).resolve().parent.parent))
 
-from recbole_ccd.threads import yield_to_other_programs  # noqa: E402
+from recbole_ccd.utils.openmp import yield_to_other_programs  # noqa: E402
 
 # as the program does, and before torch is imported
 yield_to_other_programs()

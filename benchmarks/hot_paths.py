@@ -17,7 +17,7 @@ from hot_ranking import evaluation, negatives, rank_and_draw, similarity, teache
 from hot_training import distillation, teacher_update
 from package_side import Scene
 
-from recbole_ccd.memory import keep_freed_memory
+from recbole_ccd.utils.malloc import keep_freed_memory
 
 PATHS: dict[str, Callable[[Scene, machine.Limits, bool], Iterable[Comparison]]] = {
     "distill": distillation,

@@ -132,10 +132,10 @@ def teacher_update(scene: Scene, limits: Limits, quick: bool) -> Iterator[Compar
         work = _retention_work(Work(limits), dense, batches, n_anchors)
         _graph_work(work, dense, len(batches))
         yield Comparison(f"teacher update epoch, d = 128, {name}", ours, whole, checked, work)
-        alone = _timed(some, lambda batch, stage=stage: sum(stage.terms(batch)).backward(), len(batches))
+        exclusive = _timed(some, lambda batch, stage=stage: sum(stage.terms(batch)).backward(), len(batches))
         work = _retention_work(Work(limits), dense, batches, n_anchors)
         note = f"the reference's replay pass took {replay.seconds:.2g} s"
-        yield Comparison(f"  of that LWC-KD and PIW, {name}", alone, terms, note, work)
+        yield Comparison(f"  of that LWC-KD and PIW, {name}", exclusive, terms, note, work)
 
 
 class _DenseUpdate:

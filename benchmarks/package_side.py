@@ -16,9 +16,9 @@ from torch import Tensor
 
 from recbole_ccd.config import CCDConfig
 from recbole_ccd.data.block import Block
-from recbole_ccd.data.pairs import pairs_matrix
-from recbole_ccd.data.sampler import KnownItemSampler
+from recbole_ccd.data.negative_sampler import NegativeSampler
 from recbole_ccd.data.similarity import similarity_graph
+from recbole_ccd.data.sparse import pairs_matrix
 from recbole_ccd.evaluation.full_sort import FullSortEvaluator
 from recbole_ccd.model.growth import build, grow
 from recbole_ccd.model.lightgcn import LightGCN
@@ -33,8 +33,8 @@ from recbole_ccd.ranking.lists import top_lists
 from recbole_ccd.ranking.rank import ranks_of
 from recbole_ccd.ranking.teacher_rankings import TeacherRankings
 from recbole_ccd.ranking.topk import users_at_a_time
-from recbole_ccd.seeding import deterministic, seed_stage
 from recbole_ccd.trainer import StageTrainer, make_trainer
+from recbole_ccd.utils.seeding import deterministic, seed_stage
 
 __all__ = ["Scene", "Stage", "similarity_graph"]
 
@@ -253,9 +253,9 @@ class Scene:
         score, size = (lambda batch: score_rows(ensemble, batch)), users_at_a_time(block.n_items)
         return top_lists(score, users, block.n_items, k, k, block.train_matrix, size)
 
-    def sampler(self, excluded: csr_matrix) -> KnownItemSampler:
+    def sampler(self, excluded: csr_matrix) -> NegativeSampler:
         """Uniform negatives of block 0 outside the train part and an exclusion set."""
-        return KnownItemSampler(self.block(0).train_matrix, "uniform", 1.0, excluded, SEED)
+        return NegativeSampler(self.block(0).train_matrix, "uniform", 1.0, excluded, SEED)
 
     def evaluate(self, model: LightGCN) -> dict[str, float]:
         """Recall and NDCG on the test part of block 0, loader included."""

@@ -29,11 +29,11 @@ from recbole.trainer import Trainer
 from recbole_ccd import CCDConfig, create_stream
 from recbole_ccd.data.block import Block
 from recbole_ccd.evaluation.full_sort import FullSortEvaluator
-from recbole_ccd.memory import keep_freed_memory
 from recbole_ccd.model.growth import build
 from recbole_ccd.model.scoring import clear_cache
-from recbole_ccd.seeding import deterministic
 from recbole_ccd.trainer import StageTrainer
+from recbole_ccd.utils.malloc import keep_freed_memory
+from recbole_ccd.utils.seeding import deterministic
 
 NAME, PARTS = "yelp-block0", ("train", "valid", "test")
 SEED = 2020

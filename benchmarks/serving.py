@@ -25,15 +25,15 @@ from recbole.evaluator import Collector
 from recbole.trainer import Trainer
 
 from recbole_ccd import CCDConfig, create_stream, load_student
-from recbole_ccd.errors import CCDError, RunError
-from recbole_ccd.files import load_tensors
+from recbole_ccd.experiment.run import load_manifest
+from recbole_ccd.experiment.update import stored_stream
 from recbole_ccd.registry import registered
-from recbole_ccd.runs import begun
-from recbole_ccd.serving import ServedModel
-from recbole_ccd.updating import kept_stream
+from recbole_ccd.serving import Recommender
+from recbole_ccd.utils.atomic_files import load_tensors
+from recbole_ccd.utils.errors import CCDError, RunError
 
 
-def models_of(folder: Path) -> dict[str, ServedModel]:
+def models_of(folder: Path) -> dict[str, Recommender]:
     """What can be served of a run, by role."""
     served = {"student": load_student(folder)}
     try:
@@ -43,7 +43,7 @@ def models_of(folder: Path) -> dict[str, ServedModel]:
     return served
 
 
-def row(folder: Path, served: ServedModel, sizes: dict[str, Any], k: int) -> dict[str, Any]:
+def row(folder: Path, served: Recommender, sizes: dict[str, Any], k: int) -> dict[str, Any]:
     """Size and speed of a model."""
     users = served.user_tokens[1:].tolist()
     role = served.about.role
@@ -77,14 +77,14 @@ def recbole_lists(config: CCDConfig, model: Any, loader: Any, n_items: int) -> n
     return collector.get_data_struct()["rec.items"].numpy()
 
 
-def compare(folder: Path, served: ServedModel, data_path: str | None) -> str:
+def compare(folder: Path, served: Recommender, data_path: str | None) -> str:
     """Counts the users of each block whose list is RecBole's, items and order."""
     settings = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
     moved = {} if data_path is None else {"data_path": data_path}
     config = CCDConfig.from_dict({**settings, **moved, "use_gpu": False})
-    manifest, strategy = begun(folder), registered("strategy")[config["strategy"]](config)
+    manifest, strategy = load_manifest(folder), registered("strategy")[config["strategy"]](config)
     # blocks that have arrived since are in the run directory alone
-    stream = kept_stream(folder, manifest, config) if manifest.is_updated else create_stream(config)
+    stream = stored_stream(folder, manifest, config) if manifest.is_updated else create_stream(config)
     now = stream[served.block]
     files = (folder / "checkpoints" / f"block-{served.block}").glob("*.pt")
     strategy.restore(now, {file.stem: load_tensors(file) for file in files})

@@ -1,6 +1,6 @@
 """Continual Collaborative Distillation for RecBole: a teacher and a student that evolve together."""
 
-from recbole_ccd.errors import CCDError, ConfigError, DataError, ModelError, RunError
+from recbole_ccd.utils.errors import CCDError, ConfigError, DataError, ModelError, RunError
 
 __version__ = "0.2.0"
 
@@ -34,7 +34,7 @@ _HOMES = {
     "CCDConfig": "recbole_ccd.config",
     "Comparison": "recbole_ccd.evaluation.comparison",
     "IncrementalDataset": "recbole_ccd.data.dataset",
-    "SearchResult": "recbole_ccd.tuning",
+    "SearchResult": "recbole_ccd.experiment.search",
     "StreamResult": "recbole_ccd.evaluation.result",
     "TeacherEnsemble": "recbole_ccd.model.teacher",
     "compare": "recbole_ccd.quick_start",
@@ -46,7 +46,7 @@ _HOMES = {
     "run_ccd": "recbole_ccd.quick_start",
     "tune": "recbole_ccd.quick_start",
     "update": "recbole_ccd.quick_start",
-    "write_report": "recbole_ccd.reporting",
+    "write_report": "recbole_ccd.report.writing",
 }
 
 

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from recbole_ccd import __version__
-from recbole_ccd.console import CLOSED, ReaderGone, say, settle
-from recbole_ccd.errors import CCDError
-from recbole_ccd.stopping import Stop
-from recbole_ccd.threads import yield_to_other_programs
+from recbole_ccd.utils.console import CLOSED, ReaderGone, say, settle
+from recbole_ccd.utils.errors import CCDError
+from recbole_ccd.utils.openmp import yield_to_other_programs
+from recbole_ccd.utils.signals import InterruptHandler
 
 USAGE = """usage: run_ccd.py [--key=value ...]
 
@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         terminated, and 141 when nobody reads an output that goes to a pipe.
     """
     arguments = [_at_home(text) for text in (sys.argv[1:] if argv is None else argv)]
-    from recbole_ccd.door import shows_tracebacks
+    from recbole_ccd.utils.guard import shows_tracebacks
 
     try:
         return _answered(arguments)
@@ -93,9 +93,9 @@ def _answered(arguments: list[str]) -> int:
     if "--version" in arguments:
         say(f"recbole_ccd {__version__}")
         return 0
-    from recbole_ccd.door import at_the_door
+    from recbole_ccd.utils.guard import guarded
 
-    with Stop() as stop, at_the_door("what was given"):
+    with InterruptHandler() as stop, guarded("what was given"):
         _check_text(arguments)
         _run(arguments, stop)
     return 0
@@ -108,7 +108,7 @@ def _at_home(argument: str) -> str:
 
 def _check_text(arguments: Sequence[str]) -> None:
     """Refuses what is no text: it could be neither shown nor written down."""
-    from recbole_ccd.errors import ConfigError, is_text, one_line
+    from recbole_ccd.utils.errors import ConfigError, is_text, one_line
 
     for argument in arguments:
         if not is_text(argument):
@@ -117,17 +117,17 @@ def _check_text(arguments: Sequence[str]) -> None:
             )
 
 
-def _run(arguments: list[str], stop: Stop) -> None:
+def _run(arguments: list[str], stop: InterruptHandler) -> None:
     yield_to_other_programs()
     # torch and RecBole take seconds to import, which a request for help need not wait for
     from recbole_ccd.config import has_lists
-    from recbole_ccd.door import at_the_door
-    from recbole_ccd.memory import keep_freed_memory
+    from recbole_ccd.experiment.run import split_folder, split_resume
+    from recbole_ccd.experiment.search.command import is_tuning, split_tuning
+    from recbole_ccd.experiment.update import is_update, update_by
     from recbole_ccd.quick_start import compare, resume, run_ccd, tune
-    from recbole_ccd.runs import split_folder, split_resume
     from recbole_ccd.serving.command import is_serving, serve
-    from recbole_ccd.tuning.command import is_tuning, split_tuning
-    from recbole_ccd.updating import is_update, update_by
+    from recbole_ccd.utils.guard import guarded
+    from recbole_ccd.utils.malloc import keep_freed_memory
 
     rest, reported = split_folder("report", arguments)
     if reported is not None:
@@ -138,7 +138,7 @@ def _run(arguments: list[str], stop: Stop) -> None:
     warnings.filterwarnings("ignore", category=FutureWarning, module="recbole")
     warnings.filterwarnings("ignore", message="Sparse CSR tensor support")
     if is_serving(arguments):
-        with at_the_door("the run directory, or the file of users,"):
+        with guarded("the run directory, or the file of users,"):
             serve(arguments)
         return
     if is_update(arguments):
@@ -158,15 +158,15 @@ def _run(arguments: list[str], stop: Stop) -> None:
 
 def _report(folder: str, rest: Sequence[str]) -> None:
     """Makes a report anew; nothing is set for that."""
-    from recbole_ccd.door import at_the_door
-    from recbole_ccd.errors import ConfigError, one_line
-    from recbole_ccd.reporting import write_report
+    from recbole_ccd.report.writing import write_report
+    from recbole_ccd.utils.errors import ConfigError, one_line
+    from recbole_ccd.utils.guard import guarded
 
     if rest:
         raise ConfigError(
             f"--report stands by itself (command line), without {one_line(repr(rest[0]))}; remove that"
         )
-    with at_the_door(f"the run directory {folder}"):
+    with guarded(f"the run directory {folder}"):
         say(str(write_report(folder)))
 
 

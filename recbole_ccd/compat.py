@@ -15,8 +15,8 @@ from recbole.trainer import Trainer
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from recbole_ccd.errors import RunError
-from recbole_ccd.folder import OwnFolder
+from recbole_ccd.utils.errors import RunError
+from recbole_ccd.utils.owned_folder import OwnedFolder
 
 
 class SilentWriter:
@@ -77,7 +77,7 @@ def curves_in(run_dir: str | os.PathLike[str] | None, label: str) -> SummaryWrit
     # one that was moved away is not made again
     if run_dir is None or not os.path.isdir(run_dir):
         return SilentWriter()
-    return SummaryWriter(str(OwnFolder(run_dir).folder(f"tensorboard/{label.replace(' ', '-')}")))
+    return SummaryWriter(str(OwnedFolder(run_dir).folder(f"tensorboard/{label.replace(' ', '-')}")))
 
 
 class CandidateCollector(Collector):

@@ -7,41 +7,47 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recbole_ccd.comparing import begin_comparison, check_all, follow_all, resume_comparison, top_of
+from recbole_ccd.checkpoint import RunDirectory, RunLock, check_vacant, create_folder, default_run_directory
+from recbole_ccd.checkpoint.compatibility import check_data
+from recbole_ccd.checkpoint.manifest import COMPARISON, FULL, RUN, SEARCH
+from recbole_ccd.checkpoint.restoration import recorded_config
 from recbole_ccd.config import CCDConfig, expand, given_config, refuse_lists
 from recbole_ccd.data.dataset import IncrementalDataset
 from recbole_ccd.data.stream import BlockStream
-from recbole_ccd.door import at_the_door
-from recbole_ccd.errors import RunError
 from recbole_ccd.evaluation.comparison import Comparison
 from recbole_ccd.evaluation.result import StreamResult
-from recbole_ccd.faults import told_in_one_line
-from recbole_ccd.files import given_path
-from recbole_ccd.parallel import workers_of
-from recbole_ccd.runs import (
-    begun,
+from recbole_ccd.experiment.comparison import (
+    begin_comparison,
+    check_all,
+    resume_comparison,
+    run_all,
+    top_folder,
+)
+from recbole_ccd.experiment.run import (
     execute,
     finished_result,
-    reconfigured,
+    load_manifest,
+    rebuild_config,
     show_finished,
     split_resume,
     strategy_in,
     strategy_of,
 )
-from recbole_ccd.seeding import alone
-from recbole_ccd.state import RunDirectory, RunLock, check_vacant, create_folder, default_run_directory
-from recbole_ccd.state.healing import recorded_config
-from recbole_ccd.state.manifest import COMPARISON, FULL, RUN, SEARCH
-from recbole_ccd.state.sameness import check_data
-from recbole_ccd.stopping import resumable
+from recbole_ccd.experiment.search import SearchResult, read_space
+from recbole_ccd.experiment.search.folder import begin_search, resume_search
+from recbole_ccd.experiment.search.plan import plan
+from recbole_ccd.experiment.update import cycle_of, stored_stream, update
 from recbole_ccd.strategy import BaseModels, Strategy
-from recbole_ccd.tuning import SearchResult, read_space
-from recbole_ccd.tuning.folder import begin_search, resume_search
-from recbole_ccd.tuning.plan import plan
-from recbole_ccd.updating import cycle_of, kept_stream, update
+from recbole_ccd.utils.atomic_files import given_path
+from recbole_ccd.utils.errors import RunError
+from recbole_ccd.utils.guard import guarded
+from recbole_ccd.utils.parallel import workers_of
+from recbole_ccd.utils.resource_errors import translate_resource_errors
+from recbole_ccd.utils.seeding import exclusive
+from recbole_ccd.utils.signals import resumable
 
 if TYPE_CHECKING:
-    from recbole_ccd.stopping import Stop
+    from recbole_ccd.utils.signals import InterruptHandler
 
 _GIVEN = "what was given"
 
@@ -59,7 +65,7 @@ def create_stream(config: CCDConfig) -> BlockStream:
         DataError: the data cannot be used; the message names file and remedy.
     """
     config = given_config(config).check()
-    with at_the_door(f"the data of {config['dataset']}"):
+    with guarded(f"the data of {config['dataset']}"):
         return BlockStream(config, IncrementalDataset(config))
 
 
@@ -79,8 +85,8 @@ def create_strategy(
     return strategy_of(given_config(config).check(), run_directory, base_models)
 
 
-@at_the_door(_GIVEN)
-@alone()
+@guarded(_GIVEN)
+@exclusive()
 def run_ccd(
     model: str | None = None,
     dataset: str | None = None,
@@ -88,7 +94,7 @@ def run_ccd(
     config_dict: Mapping[str, Any] | None = None,
     argv: Sequence[str] | None = None,
     resume: str | os.PathLike[str] | None = None,
-    stop: Stop | None = None,
+    stop: InterruptHandler | None = None,
 ) -> StreamResult:
     """Runs a strategy over a stream and leaves a run directory; several are for :func:`compare`.
 
@@ -125,14 +131,14 @@ def run_ccd(
         return execute(strategy, stream, stop)
 
 
-@at_the_door(_GIVEN)
-@alone()
+@guarded(_GIVEN)
+@exclusive()
 def resume(
     run_dir: str | os.PathLike[str],
     config_file_list: Sequence[str] | None = None,
     config_dict: Mapping[str, Any] | None = None,
     argv: Sequence[str] | None = None,
-    stop: Stop | None = None,
+    stop: InterruptHandler | None = None,
 ) -> StreamResult | Comparison | SearchResult:
     """Goes on with a run, a comparison of runs or a search, from where it was interrupted.
 
@@ -155,8 +161,8 @@ def resume(
     return _resumed(run_dir, config_file_list, config_dict, argv, stop)
 
 
-@at_the_door(_GIVEN)
-@alone()
+@guarded(_GIVEN)
+@exclusive()
 def compare(
     model: str | None = None,
     dataset: str | None = None,
@@ -164,7 +170,7 @@ def compare(
     config_dict: Mapping[str, Any] | None = None,
     argv: Sequence[str] | None = None,
     resume: str | os.PathLike[str] | None = None,
-    stop: Stop | None = None,
+    stop: InterruptHandler | None = None,
 ) -> Comparison:
     """Runs several strategies, bases, ablations or seeds over the same blocks and compares them.
 
@@ -192,17 +198,17 @@ def compare(
         given = _with_names(config_dict, model, dataset)
         return _resumed(folder, config_file_list, given, argv, stop, COMPARISON)
     runs = expand(model, dataset, config_file_list, config_dict, argv)
-    top = top_of(runs)
+    top = top_folder(runs)
     check_vacant(top)
     checked = check_all(runs, top, create_stream)
-    told = told_in_one_line(top, lambda: "the comparison")
+    told = translate_resource_errors(top, lambda: "the comparison")
     with workers_of(runs[0].config), RunLock(create_folder(top)), told:
         manifest = begin_comparison(runs, top, checked.data)
-        return follow_all(runs, top, manifest, checked, {}, create_stream, stop)
+        return run_all(runs, top, manifest, checked, {}, create_stream, stop)
 
 
-@at_the_door(_GIVEN)
-@alone()
+@guarded(_GIVEN)
+@exclusive()
 def tune(
     params_file: str | os.PathLike[str],
     model: str | None = None,
@@ -212,7 +218,7 @@ def tune(
     argv: Sequence[str] | None = None,
     algorithm: str = "exhaustive",
     n_trials: int | None = None,
-    stop: Stop | None = None,
+    stop: InterruptHandler | None = None,
 ) -> SearchResult:
     """Searches for the settings with the highest H-mean of the student on the validation parts.
 
@@ -255,19 +261,19 @@ def _resumed(
     config_file_list: Sequence[str] | None,
     config_dict: Mapping[str, Any] | None,
     argv: Sequence[str] | None,
-    stop: Stop | None,
+    stop: InterruptHandler | None,
     kind: str | None = None,
 ) -> StreamResult | Comparison | SearchResult:
     """Goes on with what a folder holds; where a kind is given, with nothing else."""
     folder, sources = given_path("run_dir", run_dir), (config_file_list, config_dict, argv)
-    with at_the_door(f"the run directory {folder}"):
+    with guarded(f"the run directory {folder}"):
         return _gone_on_with(folder, sources, stop, kind)
 
 
 def _gone_on_with(
-    folder: Path, sources: tuple[Any, ...], stop: Stop | None, kind: str | None
+    folder: Path, sources: tuple[Any, ...], stop: InterruptHandler | None, kind: str | None
 ) -> StreamResult | Comparison | SearchResult:
-    manifest = begun(folder)
+    manifest = load_manifest(folder)
     found = RUN if manifest is None else manifest.kind
     if found not in (RUN, COMPARISON, SEARCH):
         raise RunError(f"{folder} holds {found} that runs share; give the folder above it")
@@ -277,14 +283,14 @@ def _gone_on_with(
         follow = resume_comparison if found == COMPARISON else resume_search
         return follow(folder, manifest, sources, create_stream, stop)
     recorded = recorded_config(folder, manifest)
-    config = reconfigured(folder, recorded, *sources, settings=manifest and manifest.settings)
+    config = rebuild_config(folder, recorded, *sources, settings=manifest and manifest.settings)
     result = finished_result(folder, config)
     if result is not None:
         show_finished(folder, result, config)
         return result
     with resumable(folder), RunLock(folder):
         strategy, updated = strategy_in(folder, config), manifest is not None and manifest.is_updated
-        stream = kept_stream(folder, manifest, config) if updated else create_stream(config)
+        stream = stored_stream(folder, manifest, config) if updated else create_stream(config)
         if manifest is not None:
             check_data(folder, manifest.data, stream.fingerprint)
         if updated:

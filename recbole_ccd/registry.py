@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from types import MappingProxyType, ModuleType
 from typing import Any, TypeVar
 
-from recbole_ccd.errors import ConfigError, one_line
+from recbole_ccd.utils.errors import ConfigError, one_line
 
 KEY = "plugins"
 """The key that names a user's modules. No file that a run has left may: whoever resumes it says it again."""

@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from recbole_ccd.checkpoint.compatibility import settings_of
 from recbole_ccd.evaluation.comparison import Comparison
 from recbole_ccd.evaluation.result import StreamResult
 from recbole_ccd.report.comparison import MARKDOWN, comparison_tables, cost_table, pipe_table
-from recbole_ccd.state.sameness import settings_of
 
 HERE = Path(__file__).parent
 RUNS = HERE / "runs"

@@ -12,7 +12,7 @@ import recbole_ccd.compat
 from recbole_ccd.compat import SilentWriter
 from recbole_ccd.config import CCDConfig
 from recbole_ccd.quick_start import create_stream
-from recbole_ccd.threads import yield_to_other_programs
+from recbole_ccd.utils.openmp import yield_to_other_programs
 
 N_USERS, N_ITEMS = 70, 60
 
@@ -29,7 +29,7 @@ SMALL = {
     "show_progress": False,
     "gpu_id": "",
     "block_ratios": [0.4, 0.3, 0.3],
-    # a stage for a block that never comes; tests/update has its own
+    # a stage for a block that never comes; tests/experiment/update has its own
     "prepare_update": False,
     # 5 MB each; tests/report has its own
     "write_report": False,
@@ -167,4 +167,4 @@ def tiny_stream(make_config):
 
 def pytest_collection_modifyitems(items):
     """Puts files of long tests first, lest one worker be left with them when the others are done."""
-    items.sort(key=lambda item: item.path.parent.name not in {"update", "resume", "strategy"})
+    items.sort(key=lambda item: item.path.parent.name not in {"update", "checkpoint", "strategy"})

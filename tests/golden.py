@@ -170,13 +170,13 @@ def run_whole(case: str, folder: Path, run_dir: Path) -> None:
 
 def run_in_parts(case: str, folder: Path, run_dir: Path) -> None:
     """Runs a case, interrupted again and again."""
-    begun = False
+    load_manifest = False
     while True:
         try:
-            if begun:
+            if load_manifest:
                 resume(run_dir, stop=_Countdown(4))
             else:
-                begun = True
+                load_manifest = True
                 run_ccd(config_dict=settings_of(case, folder, run_dir), stop=_Countdown(4))
             return
         except KeyboardInterrupt:

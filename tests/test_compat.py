@@ -9,8 +9,8 @@ from recbole.trainer import Trainer
 from recbole_ccd import run_ccd
 from recbole_ccd.compat import SilentWriter, curves_in
 from recbole_ccd.config import DERIVED_KEYS
-from recbole_ccd.errors import RunError
 from recbole_ccd.trainer import make_trainer
+from recbole_ccd.utils.errors import RunError
 from tests.powers import permissions_count, skip_if_writable
 
 

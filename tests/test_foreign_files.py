@@ -19,11 +19,11 @@ from recbole.utils import get_model
 import recbole_ccd
 from recbole_ccd import load_student, run_ccd, update
 from recbole_ccd.__main__ import main
+from recbole_ccd.checkpoint import Manifest
+from recbole_ccd.checkpoint.manifest import FileRecord
 from recbole_ccd.config.catalogue import general_models, model_defaults, model_keys
-from recbole_ccd.errors import CCDError, RunError
-from recbole_ccd.files import digest_of, load_tensors, save_tensors
-from recbole_ccd.state import Manifest
-from recbole_ccd.state.manifest import KeptFile
+from recbole_ccd.utils.atomic_files import digest_of, load_tensors, save_tensors
+from recbole_ccd.utils.errors import CCDError, RunError
 from tests.conftest import SMALL, few
 from tests.strategy.runs import block_rows, write_files
 
@@ -301,7 +301,7 @@ def test_checkpoints_are_weights_or_nothing(run_of, blocks, tmp_path, write):
     for name, kept in manifest.blocks[-1].files.items():
         write(kept.in_folder(folder), mark)
         digest = digest_of(kept.in_folder(folder))
-        manifest.blocks[-1].files[name] = KeptFile.at(kept.in_folder(folder), folder, digest)
+        manifest.blocks[-1].files[name] = FileRecord.at(kept.in_folder(folder), folder, digest)
     manifest.write(folder)
     for how in ("recommend", "update"):
         assert main(use(how, folder, blocks)) == 2 or how == "update"

@@ -4,7 +4,7 @@ import pytest
 
 import recbole_ccd
 from recbole_ccd import CCDConfig, CCDError, create_strategy, create_stream, run_ccd
-from recbole_ccd.errors import ModelError, RunError
+from recbole_ccd.utils.errors import ModelError, RunError
 from tests.conftest import SMALL, SMALL_CCD
 
 QUICK = {**SMALL, **SMALL_CCD, "teacher_models": ["BPR"], "teacher_args": {}, "block_ratios": [0.6, 0.4]}
@@ -42,7 +42,7 @@ def test_run_ccd_returns_what_it_wrote(tiny_folder, tmp_path):
     file.write_text("seed: 1\nembedding_size: 4\n", encoding="utf-8")
     keys = {**QUICK, "data_path": str(tiny_folder), "run_dir": str(tmp_path / "run"), "seed": 2}
     result = run_ccd("BPR", "tiny", [str(file)], keys, ["--seed=3"])
-    document = recbole_ccd.state.RunDirectory(tmp_path / "run").read_json("result.json")
+    document = recbole_ccd.checkpoint.RunDirectory(tmp_path / "run").read_json("result.json")
     assert document == result.to_dict()
     assert (document["seed"], document["config"]["embedding_size"]) == (3, 4)
 

@@ -6,10 +6,10 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from recbole_ccd.data.pairs import contains
-from recbole_ccd.errors import DataError
+from recbole_ccd.data.sparse import contains
 from recbole_ccd.model.growth import build, grow
 from recbole_ccd.quick_start import create_strategy, create_stream
+from recbole_ccd.utils.errors import DataError
 from tests.conftest import write_inter
 
 PATIENT = settings(

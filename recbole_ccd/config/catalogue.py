@@ -17,10 +17,10 @@ from recbole.model.abstract_recommender import AbstractRecommender
 from recbole.utils import ModelType, dataset_arguments, get_model
 
 from recbole_ccd.config.checks import STAGE_KEYS
-from recbole_ccd.config.names import suggestion
-from recbole_ccd.config.reading import merged, read_yaml
-from recbole_ccd.errors import ConfigError, one_line
+from recbole_ccd.config.suggestions import suggestion
+from recbole_ccd.config.yaml_reader import merged, read_yaml
 from recbole_ccd.registry import KINDS, own_settings, registered
+from recbole_ccd.utils.errors import ConfigError, one_line
 
 DEFAULT_MODEL = "LightGCN"
 DEFAULT_DATASET = "ml-100k"

@@ -9,8 +9,8 @@ from typing import Any
 
 import yaml
 
-from recbole_ccd.config.reading import read_text
-from recbole_ccd.errors import ConfigError, one_line
+from recbole_ccd.config.yaml_reader import read_text
+from recbole_ccd.utils.errors import ConfigError, one_line
 
 _TOO_LARGE = 10**308
 
@@ -30,7 +30,7 @@ class Check:
     allowed: str
     accepts: Callable[[Any], bool]
     is_text: bool = False
-    alone: bool = False
+    exclusive: bool = False
 
 
 def is_int(value: Any) -> bool:
@@ -71,7 +71,7 @@ def choice(*values: Any, any_case: bool = False) -> Check:
 
 def text() -> Check:
     """Text that is not empty."""
-    return Check("text", lambda v: isinstance(v, str) and bool(v.strip()), is_text=True, alone=True)
+    return Check("text", lambda v: isinstance(v, str) and bool(v.strip()), is_text=True, exclusive=True)
 
 
 def optional(check: Check) -> Check:

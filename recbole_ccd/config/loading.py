@@ -33,7 +33,6 @@ from recbole_ccd.config.catalogue import (
 )
 from recbole_ccd.config.checks import STAGE_KEYS, STAGES
 from recbole_ccd.config.plugin_keys import check_plugin_keys
-from recbole_ccd.config.reading import ConfigLoader, merged, plain_keys
 from recbole_ccd.config.sources import Layer, read_layers
 from recbole_ccd.config.strict import (
     check_ablated,
@@ -44,8 +43,7 @@ from recbole_ccd.config.strict import (
 )
 from recbole_ccd.config.unused import check_effects
 from recbole_ccd.config.values import check_each, check_together
-from recbole_ccd.door import at_the_door
-from recbole_ccd.errors import ConfigError, one_line
+from recbole_ccd.config.yaml_reader import ConfigLoader, merged, plain_keys
 from recbole_ccd.registry import (
     KEY,
     KINDS,
@@ -55,6 +53,8 @@ from recbole_ccd.registry import (
     registered,
     user_keys,
 )
+from recbole_ccd.utils.errors import ConfigError, one_line
+from recbole_ccd.utils.guard import guarded
 
 # Keys without a default that RecBole's programs accept.
 _EXTRA_KEYS = frozenset(
@@ -101,7 +101,7 @@ class LoadedConfig(Config):
     ) -> None:
         # what strategy_args has for the chosen strategy
         self._own: dict[str, Any] = {}
-        with at_the_door("a setting"):
+        with guarded("a setting"):
             self._layers = read_layers(config_file_list, config_dict, argv)
             super().__init__(model, dataset, config_file_list, config_dict)
 

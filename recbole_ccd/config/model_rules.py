@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from recbole_ccd.errors import ConfigError, one_line
+from recbole_ccd.utils.errors import ConfigError, one_line
 
 
 @dataclass(frozen=True)

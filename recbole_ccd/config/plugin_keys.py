@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from recbole_ccd.errors import ConfigError, one_line
+from recbole_ccd.utils.errors import ConfigError, one_line
 
 
 def check_plugin_keys(

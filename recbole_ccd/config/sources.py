@@ -9,9 +9,9 @@ from typing import Any
 
 import yaml
 
-from recbole_ccd.config.kinds import stands_alone, takes_text
-from recbole_ccd.config.reading import merged, plain_keys, read_text, read_yaml
-from recbole_ccd.errors import ConfigError, is_text, one_line
+from recbole_ccd.config.text_keys import stands_alone, takes_text
+from recbole_ccd.config.yaml_reader import merged, plain_keys, read_text, read_yaml
+from recbole_ccd.utils.errors import ConfigError, is_text, one_line
 
 # what stands for ~ in keys that name a file of ours, as in a list of them
 NOTHING = "none"

@@ -20,10 +20,10 @@ from recbole_ccd.config.checks import CHECKS, NESTED_CHECKS, STAGE_KEYS
 from recbole_ccd.config.conditions import check_value, like
 from recbole_ccd.config.model_rules import check_together
 from recbole_ccd.config.model_settings import model_checks
-from recbole_ccd.config.names import COUNTERPARTS, nearest, suggestion
 from recbole_ccd.config.sources import Layer
-from recbole_ccd.errors import ConfigError, one_line
+from recbole_ccd.config.suggestions import COUNTERPARTS, nearest, suggestion
 from recbole_ccd.registry import Modules, of_user, user_keys
+from recbole_ccd.utils.errors import ConfigError, one_line
 
 # arguments of the program that are no settings, and what each goes with
 _ARGUMENTS = {

@@ -15,8 +15,8 @@ from recbole_ccd.config.checks import CHECKS, NESTED_CHECKS
 from recbole_ccd.config.conditions import Check, check_value, choice, like, list_of, optional
 from recbole_ccd.config.model_rules import check_together as check_model_together
 from recbole_ccd.config.model_settings import model_checks
-from recbole_ccd.errors import ConfigError, one_line
 from recbole_ccd.registry import one_or_more
+from recbole_ccd.utils.errors import ConfigError, one_line
 
 _LARGEST_INTEGER, _LARGEST_NUMBER = 2**63 - 1, 3.4e38
 _OF_THE_DATA = frozenset({"block_boundaries", "threshold", "val_interval", "discretization"})

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 from recbole.utils import FeatureType
 
-from recbole_ccd.errors import DataError, one_line
-from recbole_ccd.files import open_input
+from recbole_ccd.utils.atomic_files import open_input
+from recbole_ccd.utils.errors import DataError, one_line
 
 _TYPES = tuple(kind.value for kind in FeatureType)
 _FLOAT, _TOKEN = FeatureType.FLOAT.value, FeatureType.TOKEN.value

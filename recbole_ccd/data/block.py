@@ -12,13 +12,13 @@ from recbole.data.dataloader import UserDataLoader
 from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
 from scipy.sparse import csr_matrix
 
-from recbole_ccd.data.cut import TEST, TRAIN, VALID
+from recbole_ccd.data.block_index import BlockIndex
 from recbole_ccd.data.dataloader import ActiveUserDataLoader, BlockEvalDataLoader, BlockTrainDataLoader
 from recbole_ccd.data.dataset import IncrementalDataset
-from recbole_ccd.data.pairs import binary_matrix
-from recbole_ccd.data.rows import StreamRows
-from recbole_ccd.data.sampler import KnownItemSampler
-from recbole_ccd.errors import DataError
+from recbole_ccd.data.negative_sampler import NegativeSampler
+from recbole_ccd.data.sparse import binary_matrix
+from recbole_ccd.data.splitting import TEST, TRAIN, VALID
+from recbole_ccd.utils.errors import DataError
 
 if TYPE_CHECKING:
     from recbole_ccd.config import CCDConfig
@@ -47,7 +47,7 @@ class Block:
 
     def __init__(
         self,
-        source: StreamRows,
+        source: BlockIndex,
         index: int,
         rows: dict[int, np.ndarray],
         known: tuple[int, int],
@@ -159,7 +159,7 @@ class Block:
             args = config["train_neg_sample_args"]
             sampler = None
             if args["distribution"] != "none":
-                sampler = KnownItemSampler(
+                sampler = NegativeSampler(
                     self.train_matrix, args["distribution"], args["alpha"], exclude, seed
                 )
             loader = BlockTrainDataLoader(config, self.train, sampler, shuffle=config["shuffle"])
@@ -172,7 +172,7 @@ class Block:
         Raises:
             DataError: a user has interacted with every known item.
         """
-        full = KnownItemSampler.saturated_users(self.train_matrix)
+        full = NegativeSampler.saturated_users(self.train_matrix)
         if len(full):
             token = self._source.dataset.field2id_token[self.train.uid_field][full[0]]
             raise DataError(

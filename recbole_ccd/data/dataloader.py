@@ -14,7 +14,7 @@ from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import GeneralRecommender
 from scipy.sparse import csr_matrix
 
-from recbole_ccd.data.pairs import csr_rows
+from recbole_ccd.data.sparse import csr_rows
 
 if TYPE_CHECKING:
     from recbole_ccd.config import CCDConfig

@@ -15,7 +15,8 @@ from recbole.utils import FeatureSource, FeatureType
 
 from recbole_ccd.config import given_config
 from recbole_ccd.data.atomic import check_ids, check_label, named, read_columns, read_header, sequences, shown
-from recbole_ccd.data.cut import (
+from recbole_ccd.data.given_pairs import Given, moments, pair_codes, repeated
+from recbole_ccd.data.splitting import (
     DROPPED,
     PARTS,
     blocks_by_boundary,
@@ -23,9 +24,8 @@ from recbole_ccd.data.cut import (
     raw_time,
     split_parts,
 )
-from recbole_ccd.data.given import Given, moments, pair_codes, repeated
-from recbole_ccd.errors import DataError, one_line
-from recbole_ccd.seeding import numpy_generator
+from recbole_ccd.utils.errors import DataError, one_line
+from recbole_ccd.utils.seeding import numpy_generator
 
 if TYPE_CHECKING:
     from recbole_ccd.config import CCDConfig

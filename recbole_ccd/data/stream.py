@@ -10,12 +10,12 @@ import numpy as np
 import torch
 
 from recbole_ccd.data.block import Block
-from recbole_ccd.data.cut import PARTS, TEST, TRAIN, VALID
+from recbole_ccd.data.block_index import BlockIndex
 from recbole_ccd.data.dataset import IncrementalDataset
 from recbole_ccd.data.fingerprint import fingerprint_of
 from recbole_ccd.data.interactions import ROWS
-from recbole_ccd.data.rows import StreamRows
-from recbole_ccd.errors import DataError
+from recbole_ccd.data.splitting import PARTS, TEST, TRAIN, VALID
+from recbole_ccd.utils.errors import DataError
 
 if TYPE_CHECKING:
     from recbole_ccd.config import CCDConfig
@@ -39,7 +39,7 @@ class BlockStream:
             DataError: a block has no train row or none to measure on, or too few items to rank.
         """
         self.config, self.dataset = config, dataset
-        self._rows = StreamRows(dataset)
+        self._rows = BlockIndex(dataset)
         self._check_parts()
         self._blocks: list[Block] = []
         known, previous = (1, 1), None
@@ -91,7 +91,7 @@ class BlockStream:
         return {name: rows[name][start:end].to(kind) for name, kind in ROWS.items()}
 
     def given_in(self, block: Block) -> dict[str, torch.Tensor]:
-        """What the files of a block held, as :class:`~recbole_ccd.data.given.Given` is saved."""
+        """What the files of a block held, as :class:`~recbole_ccd.data.given_pairs.Given` is saved."""
         return self.dataset.given_in(block.index).tensors
 
     @cached_property

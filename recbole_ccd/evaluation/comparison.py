@@ -11,10 +11,10 @@ from statistics import fmean
 from typing import Any
 
 from recbole_ccd.config.catalogue import stream_keys
-from recbole_ccd.errors import RunError, one_line
 from recbole_ccd.evaluation.result import ROLES, StreamResult
 from recbole_ccd.evaluation.seeds import Gain, Spread, gain_over, spread_of, two_best
 from recbole_ccd.evaluation.settings import shared_settings
+from recbole_ccd.utils.errors import RunError, one_line
 
 FORMAT = 1
 METHOD = "ccd"

@@ -16,9 +16,9 @@ from tqdm import tqdm
 
 from recbole_ccd.compat import CandidateCollector, repaired_evaluator
 from recbole_ccd.data.dataloader import BlockEvalDataLoader
-from recbole_ccd.errors import RunError, TrainingError
 from recbole_ccd.model.scoring import score_rows
 from recbole_ccd.ranking.topk import highest_as_topk
+from recbole_ccd.utils.errors import RunError, TrainingError
 
 ScoreRows = Callable[[nn.Module, Tensor], Tensor]
 

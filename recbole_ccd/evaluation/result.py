@@ -8,9 +8,9 @@ from typing import Any, Protocol
 
 from torch import nn
 
-from recbole_ccd.errors import RunError
 from recbole_ccd.evaluation.summary import check_triangle, summarise
 from recbole_ccd.model.size import size_of
+from recbole_ccd.utils.errors import RunError
 
 FORMAT = 1
 ROLES = ("student", "teacher")

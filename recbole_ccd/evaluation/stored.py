@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from recbole_ccd.errors import RunError
 from recbole_ccd.evaluation.comparison import AT_END, FORMAT, Comparison
 from recbole_ccd.evaluation.result import ROLES
 from recbole_ccd.evaluation.seeds import Gain, Spread
+from recbole_ccd.utils.errors import RunError
 
 _KEYS = {
     "dataset": str,

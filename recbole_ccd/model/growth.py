@@ -13,12 +13,12 @@ from torch import Tensor
 
 from recbole_ccd.config import given_config
 from recbole_ccd.data.block import Block
-from recbole_ccd.errors import CCDError, ModelError, one_line
-from recbole_ccd.faults import is_out_of_memory
 from recbole_ccd.model.history import use_history
 from recbole_ccd.model.initialization import initialize_new_entities
 from recbole_ccd.model.lightgcn import LightGCN
 from recbole_ccd.model.scoring import is_autoencoder, score_pairs, scores_pairs_only
+from recbole_ccd.utils.errors import CCDError, ModelError, one_line
+from recbole_ccd.utils.resource_errors import is_out_of_memory
 
 if TYPE_CHECKING:
     from recbole_ccd.config import CCDConfig

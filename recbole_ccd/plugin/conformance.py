@@ -22,8 +22,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from recbole_ccd.files import load_tensors
 from recbole_ccd.quick_start import resume, run_ccd
+from recbole_ccd.utils.atomic_files import load_tensors
 
 SMALL: Mapping[str, Any] = {
     "model": "BPR",

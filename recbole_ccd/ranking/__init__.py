@@ -1,15 +1,15 @@
 """Who ranks where: batches of users × items are scored, reduced to ids or ranks, and dropped."""
 
+from recbole_ccd.ranking.gumbel import gumbel_top_k, merge_pairs
 from recbole_ccd.ranking.lists import top_lists
 from recbole_ccd.ranking.rank import ensemble_scores, ranks_of
-from recbole_ccd.ranking.replay import draw_replay, merge_pairs
 from recbole_ccd.ranking.topk import ScoreFn, mask_rows, top_k, users_at_a_time
 from recbole_ccd.ranking.uninteresting import UninterestingSampler
 
 __all__ = [
     "ScoreFn",
     "UninterestingSampler",
-    "draw_replay",
+    "gumbel_top_k",
     "ensemble_scores",
     "mask_rows",
     "merge_pairs",

@@ -11,15 +11,15 @@ import torch
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
-from recbole_ccd.parallel.workers import Sequential, Workers
 from recbole_ccd.ranking.topk import ScoreFn, candidates, check_k, highest, list_length
+from recbole_ccd.utils.parallel.workers import Sequential, Workers
 
 # batches per worker below which sending a model takes longer than scoring with it
 _WORTH = 32
 
 
 @dataclass(frozen=True)
-class Pass:
+class RankingPass:
     """What is ranked in one pass over users.
 
     Attributes:
@@ -49,7 +49,7 @@ class Pass:
         """Where the users of some batches are."""
         return slice(batches.start * self.batch_size, batches.stop * self.batch_size)
 
-    def take(self, number: int, best: BestRows) -> tuple[Tensor, Entries | None]:
+    def take(self, number: int, best: RunningTopK) -> tuple[Tensor, TopKUpdates | None]:
         """Scores a batch of users.
 
         Args:
@@ -108,8 +108,8 @@ def top_lists(
     """
     check_k(min(k_items, k_users))
     k_items, k_users = list_length(k_items, n_items), list_length(k_users, len(users))
-    whole = Pass(score, users, n_items, k_items, k_users, exclude, batch_size)
-    best, items = BestRows(n_items, k_users, users.device), users.new_zeros(len(users), k_items)
+    whole = RankingPass(score, users, n_items, k_items, k_users, exclude, batch_size)
+    best, items = RunningTopK(n_items, k_users, users.device), users.new_zeros(len(users), k_items)
     done, n = 0, whole.n_batches
     with workers or Sequential() as those:
         shared = those.at_once > 1 and n >= worth * those.at_once
@@ -122,7 +122,9 @@ def top_lists(
     return items, best.ids.masked_fill_(best.scores == -torch.inf, 0)
 
 
-def take_share(common: tuple[Pass, BestRows], batches: range) -> tuple[Tensor, list[Entries | None]]:
+def take_share(
+    common: tuple[RankingPass, RunningTopK], batches: range
+) -> tuple[Tensor, list[TopKUpdates | None]]:
     """Goes through some batches, knowing what was best in those before all shares.
 
     What gets among the best here is more than what does where all batches before are known.
@@ -141,17 +143,17 @@ def take_share(common: tuple[Pass, BestRows], batches: range) -> tuple[Tensor, l
 
 
 def _share_out(
-    whole: Pass,
+    whole: RankingPass,
     batches: range,
     items: Tensor,
-    best: BestRows,
+    best: RunningTopK,
     workers: Workers,
     waiting: Callable[[], None],
 ) -> None:
     """Lets workers go through batches; ``items`` and ``best`` become what they are after the last one."""
     n = min(workers.at_once, len(batches))
     shares = [batches[len(batches) * share // n : len(batches) * (share + 1) // n] for share in range(n)]
-    found: dict[int, list[Entries | None]] = {}
+    found: dict[int, list[TopKUpdates | None]] = {}
     with closing(workers.each(take_share, (whole, best.copy()), shares, waiting=waiting)) as results:
         for place, (lists, entries) in results:
             items[whole.part_of(shares[place])], found[place] = lists, entries
@@ -163,20 +165,20 @@ def _share_out(
                 best.add_few(entries.above(best.bounds))
 
 
-class Entries(NamedTuple):
+class TopKUpdates(NamedTuple):
     """Scores of a batch that may be among the best of their column, row by row, each (E,)."""
 
     scores: Tensor
     rows: Tensor
     columns: Tensor
 
-    def above(self, bounds: Tensor) -> Entries:
+    def above(self, bounds: Tensor) -> TopKUpdates:
         """Those above the bound of their column."""
         kept = self.scores > bounds[self.columns]
-        return Entries(*(part[kept] for part in self))
+        return TopKUpdates(*(part[kept] for part in self))
 
 
-class BestRows:
+class RunningTopK:
     """The k best rows of each column, while batches of rows come in.
 
     Attributes:
@@ -191,9 +193,9 @@ class BestRows:
         self.ids = torch.zeros(n_columns, k, dtype=torch.int64, device=device)
         self.is_choosy = not k
 
-    def copy(self) -> BestRows:
+    def copy(self) -> RunningTopK:
         """The same, apart."""
-        other = BestRows(0, 0, self.scores.device)
+        other = RunningTopK(0, 0, self.scores.device)
         other.scores, other.ids, other.is_choosy = self.scores.clone(), self.ids.clone(), self.is_choosy
         return other
 
@@ -207,7 +209,7 @@ class BestRows:
         """(n_columns,) what a score must be above to get among them, where k is not 0."""
         return self.scores[:, -1]
 
-    def add(self, scores: Tensor, rows: Tensor) -> Entries | None:
+    def add(self, scores: Tensor, rows: Tensor) -> TopKUpdates | None:
         """Takes (B, n_columns) scores of rows with the ids (B,) into account.
 
         Returns:
@@ -215,7 +217,7 @@ class BestRows:
         """
         if not self.k:
             none = rows[:0]
-            return Entries(scores.new_zeros(0), none, none)
+            return TopKUpdates(scores.new_zeros(0), none, none)
         enters = scores > self.bounds
         # After some batches hardly any score is among the best of its column.
         self.is_choosy = 4 * int(enters.sum()) <= enters.numel()
@@ -223,7 +225,7 @@ class BestRows:
             self._add_all(scores, rows)
             return None
         row, column = enters.nonzero(as_tuple=True)
-        entries = Entries(scores[row, column], rows[row], column)
+        entries = TopKUpdates(scores[row, column], rows[row], column)
         self.add_few(entries)
         return entries
 
@@ -232,7 +234,7 @@ class BestRows:
         self.scores, best = torch.topk(torch.cat([self.scores, scores.T], dim=1), self.k, dim=1)
         self.ids = ids.gather(1, best)
 
-    def add_few(self, entries: Entries) -> None:
+    def add_few(self, entries: TopKUpdates) -> None:
         """Takes those scores of a batch into account that are above the bounds."""
         order = entries.columns.argsort(stable=True)
         scores, rows, column = (part[order] for part in entries)

@@ -6,7 +6,7 @@ import torch
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
-from recbole_ccd.data.pairs import csr_rows
+from recbole_ccd.data.sparse import csr_rows
 
 ScoreFn = Callable[[Tensor], Tensor]
 """Users (B,) to fresh scores (B, n_items) that the receiver may overwrite; column 0 is [PAD]."""

@@ -6,7 +6,7 @@ import torch
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
-from recbole_ccd.data.pairs import csr_rows
+from recbole_ccd.data.sparse import csr_rows
 from recbole_ccd.loss.windowed import Windows
 
 # rows that share a window; in batches of a thousand rows enough of them come together for fast products

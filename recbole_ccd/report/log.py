@@ -14,8 +14,8 @@ import colorlog
 from recbole.utils.logger import log_colors_config
 from tqdm import tqdm
 
-from recbole_ccd.errors import ConfigError, RunError
-from recbole_ccd.folder import belonging, open_own, unshare
+from recbole_ccd.utils.errors import ConfigError, RunError
+from recbole_ccd.utils.owned_folder import belonging, open_owned, unshare
 
 EPOCH_LOGGER = "recbole_ccd.epoch"
 """Name of the logger of per-epoch lines."""
@@ -115,7 +115,7 @@ class _FileHandler(logging.FileHandler):
     """Says nothing where there is no room for the log: what must be saved says so in one line."""
 
     def _open(self) -> TextIOWrapper:
-        return open(self.baseFilename, self.mode, encoding=self.encoding, opener=open_own)
+        return open(self.baseFilename, self.mode, encoding=self.encoding, opener=open_owned)
 
     def handleError(self, record: logging.LogRecord) -> None:
         if not isinstance(sys.exc_info()[1], OSError):

@@ -2,6 +2,6 @@
 
 from recbole_ccd.serving.export import export_vectors
 from recbole_ccd.serving.loading import load_student
-from recbole_ccd.serving.served import ServedModel
+from recbole_ccd.serving.recommender import Recommender
 
-__all__ = ["ServedModel", "export_vectors", "load_student"]
+__all__ = ["Recommender", "export_vectors", "load_student"]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from recbole_ccd.errors import ConfigError, one_line
+from recbole_ccd.utils.errors import ConfigError, one_line
 
 EXCLUDED = ("all", "evaluation", "none")
 """What is not recommended: all that a user did, what the evaluation masks, or nothing."""

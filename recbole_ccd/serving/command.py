@@ -11,17 +11,17 @@ from time import perf_counter
 
 import pandas as pd
 
-from recbole_ccd.config.names import suggestion
-from recbole_ccd.console import say
-from recbole_ccd.errors import ConfigError, one_line
+from recbole_ccd.config.suggestions import suggestion
 from recbole_ccd.report.log import RunLog
 from recbole_ccd.serving.arguments import EXCLUDED
 from recbole_ccd.serving.csv_text import csv_text
 from recbole_ccd.serving.export import export_vectors
 from recbole_ccd.serving.loading import load_student
 from recbole_ccd.serving.output import check_output, is_standard_output, writing
-from recbole_ccd.serving.served import FOLDED_IN, POPULAR, ServedModel
+from recbole_ccd.serving.recommender import FOLDED_IN, POPULAR, Recommender
 from recbole_ccd.serving.users_file import read_users
+from recbole_ccd.utils.console import say
+from recbole_ccd.utils.errors import ConfigError, one_line
 
 _KEYS = {
     "recommend": ("recommend", "users", "k", "output", "exclude_seen", "role"),
@@ -119,7 +119,7 @@ def _recommend(given: dict[str, str]) -> list[str]:
     ]
 
 
-def _length(k: str, served: ServedModel) -> int:
+def _length(k: str, served: Recommender) -> int:
     """The length of lists that there can be."""
     n_items = len(served.item_tokens) - 1
     if int(k) > n_items:
@@ -188,7 +188,7 @@ class _Told:
             yield f"fewer than {self._k} rows are for users who have no more items left: {self._short}"
 
 
-def _write(served: ServedModel, users: list[str], k: int, exclude: str, path: str) -> _Told:
+def _write(served: Recommender, users: list[str], k: int, exclude: str, path: str) -> _Told:
     """Writes recommendations user by user."""
     told = _Told(served.about.role, k, all_items=k == len(served.item_tokens) - 1)
     left, header = iter(users), True

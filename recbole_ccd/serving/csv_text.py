@@ -23,7 +23,7 @@ def csv_text(table: pd.DataFrame, header: bool) -> str:
     """The rows of a table of recommendations, numbers with seven digits.
 
     Args:
-        table: as :meth:`~recbole_ccd.serving.ServedModel.recommend` gives it.
+        table: as :meth:`~recbole_ccd.serving.Recommender.recommend` gives it.
         header: whether the names of the columns come first.
     """
     lines = _Lines()

@@ -8,10 +8,10 @@ from typing import BinaryIO
 
 import numpy as np
 
-from recbole_ccd.errors import ConfigError, ModelError
 from recbole_ccd.serving.arguments import checked_path, shown
 from recbole_ccd.serving.output import writing
-from recbole_ccd.serving.served import ServedModel
+from recbole_ccd.serving.recommender import Recommender
+from recbole_ccd.utils.errors import ConfigError, ModelError
 
 # how many times the bytes of its tokens an array may take in which all are as long as the longest
 _ROOM = 16
@@ -19,7 +19,7 @@ _ROOM = 16
 _SMALL = 1 << 20
 
 
-def export_vectors(served: ServedModel, path: str | os.PathLike[str]) -> None:
+def export_vectors(served: Recommender, path: str | os.PathLike[str]) -> None:
     """Writes embeddings, tokens and ids to one ``.npz`` file; the inner product is the score.
 
     ``numpy.load(path, allow_pickle=False)`` reads it. It holds ``user_tokens``, ``user_ids`` and
@@ -37,7 +37,7 @@ def export_vectors(served: ServedModel, path: str | os.PathLike[str]) -> None:
         ModelError: the model does not score by an inner product.
         RunError: the file cannot be written.
     """
-    if not isinstance(served, ServedModel):
+    if not isinstance(served, Recommender):
         raise ConfigError(f"served is {shown(served)}; give what load_student returns")
     checked_path("path", path, "the file to write")
     if served.vectors is None:

@@ -12,23 +12,28 @@ import torch
 from recbole.model.abstract_recommender import GeneralRecommender
 from torch import Tensor
 
+from recbole_ccd.checkpoint import Manifest
+from recbole_ccd.checkpoint.manifest import RUN
+from recbole_ccd.checkpoint.manifest_schema import (
+    BlockRecord,
+    FileRecord,
+    InteractionsRecord,
+    OpenBlockRecord,
+)
+from recbole_ccd.checkpoint.serving_snapshot import RECORD, ServingSnapshot
+from recbole_ccd.checkpoint.stored_interactions import REMEDY, read_rows, read_tensors, read_vocabulary
 from recbole_ccd.config import CCDConfig
 from recbole_ccd.data.interactions import Interactions
-from recbole_ccd.data.kept import KeptStream
-from recbole_ccd.errors import CCDError, ConfigError, RunError, one_line
+from recbole_ccd.data.stored_stream import StoredStream
 from recbole_ccd.model.scoring import scores_pairs_only
 from recbole_ccd.model.teacher import ordering_rows
 from recbole_ccd.ranking.topk import ScoreFn
 from recbole_ccd.registry import KEY as PLUGINS
-from recbole_ccd.seeding import alone, derive_seed
 from recbole_ccd.serving.arguments import checked_path, shown
-from recbole_ccd.serving.served import About, ServedModel, steady
-from recbole_ccd.state import Manifest
-from recbole_ccd.state.entries import BlockEntry, KeptFile, OpenEntry, RowsEntry
-from recbole_ccd.state.manifest import RUN
-from recbole_ccd.state.record import RECORD, Record
-from recbole_ccd.state.rows import REMEDY, read_rows, read_tensors, read_vocabulary
+from recbole_ccd.serving.recommender import ModelInfo, Recommender, steady
 from recbole_ccd.strategy import strategy_class
+from recbole_ccd.utils.errors import CCDError, ConfigError, RunError, one_line
+from recbole_ccd.utils.seeding import derive_seed, exclusive
 
 _ROLES = ("student", "teacher")
 # a run that goes on may finish a block while its files are read, but hardly several
@@ -37,7 +42,7 @@ _ATTEMPTS = 5
 _PATIENCE = 30.0
 
 
-def load_student(run_dir: str | os.PathLike[str], role: str = "student") -> ServedModel:
+def load_student(run_dir: str | os.PathLike[str], role: str = "student") -> Recommender:
     """The deployed model of a run, ready to recommend on the CPU.
 
     The run directory is all that is needed. It may have been moved, the run need not be finished, and it
@@ -67,7 +72,7 @@ def load_student(run_dir: str | os.PathLike[str], role: str = "student") -> Serv
     return _loaded(folder, manifest, role)
 
 
-def _loaded(folder: Path, manifest: Manifest, role: str) -> ServedModel:
+def _loaded(folder: Path, manifest: Manifest, role: str) -> Recommender:
     """What a manifest tells of, as long as its files are there."""
     entry = _last_block(folder, manifest, role)
     rows = _rows_of(manifest, entry)
@@ -75,12 +80,12 @@ def _loaded(folder: Path, manifest: Manifest, role: str) -> ServedModel:
     vocabulary = read_vocabulary(folder, rows[-1])
     settings = manifest.settings
     if role == "student" and record.vectors is not None:
-        return ServedModel(About(settings["model"], role, settings), record, vocabulary)
+        return Recommender(ModelInfo(settings["model"], role, settings), record, vocabulary)
     # its weights are drawn before they are read
-    with alone(_PATIENCE):
+    with exclusive(_PATIENCE):
         model = _rebuilt(folder, settings, entry, role, record, vocabulary)
     name = "+".join(settings["teacher_models"]) if role == "teacher" else settings["model"]
-    return ServedModel(About(name, role, settings), record, vocabulary, _scores_of(model))
+    return Recommender(ModelInfo(name, role, settings), record, vocabulary, _scores_of(model))
 
 
 def _manifest(folder: Path) -> Manifest:
@@ -97,7 +102,7 @@ def _manifest(folder: Path) -> Manifest:
     return manifest
 
 
-def _last_block(folder: Path, manifest: Manifest, role: str) -> BlockEntry:
+def _last_block(folder: Path, manifest: Manifest, role: str) -> BlockRecord:
     if not manifest.blocks:
         raise RunError(f"{folder} has finished no block yet; go on with it by --resume={folder}")
     entry = manifest.blocks[-1]
@@ -116,16 +121,16 @@ def _last_block(folder: Path, manifest: Manifest, role: str) -> BlockEntry:
     return entry
 
 
-def _rows_of(manifest: Manifest, entry: BlockEntry) -> list[RowsEntry]:
+def _rows_of(manifest: Manifest, entry: BlockRecord) -> list[InteractionsRecord]:
     """The interactions up to a block; there may be more of it that have not been learned yet."""
     earlier = [rows for rows in manifest.rows if rows.block < entry.block]
     own = [rows for rows in manifest.rows if rows.block == entry.block]
-    return earlier + (own[: entry.arrivals] if isinstance(entry, OpenEntry) else own)
+    return earlier + (own[: entry.arrivals] if isinstance(entry, OpenBlockRecord) else own)
 
 
-def _record(folder: Path, file: KeptFile, rows: Interactions) -> Record:
+def _record(folder: Path, file: FileRecord, rows: Interactions) -> ServingSnapshot:
     try:
-        return Record.from_tensors(read_tensors(folder, file), rows)
+        return ServingSnapshot.from_tensors(read_tensors(folder, file), rows)
     except KeyError as error:
         raise RunError(f"{file.in_folder(folder)} holds no {error}; {REMEDY}") from error
 
@@ -133,9 +138,9 @@ def _record(folder: Path, file: KeptFile, rows: Interactions) -> Record:
 def _rebuilt(
     folder: Path,
     settings: Mapping[str, Any],
-    entry: BlockEntry,
+    entry: BlockRecord,
     role: str,
-    record: Record,
+    record: ServingSnapshot,
     vocabulary: Mapping[str, Sequence[str]],
 ) -> GeneralRecommender:
     """The model as its strategy restores it, on the interactions of the record."""
@@ -144,7 +149,7 @@ def _rebuilt(
         # no file names code that is imported
         config = CCDConfig.from_dict({**settings, "use_gpu": False, PLUGINS: None})
         strategy = strategy_class(config)(config)
-        strategy.restore(KeptStream(config, record.rows, vocabulary)[record.block], states)
+        strategy.restore(StoredStream(config, record.rows, vocabulary)[record.block], states)
     except CCDError:
         raise
     except Exception as error:  # whatever a model's own code raises without the columns of its data

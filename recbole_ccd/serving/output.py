@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from recbole_ccd.console import ReaderGone
-from recbole_ccd.errors import RunError
-from recbole_ccd.files import replacing
-from recbole_ccd.state.directory import belongs_to_runs
+from recbole_ccd.checkpoint.run_directory import belongs_to_runs
+from recbole_ccd.utils.atomic_files import replacing
+from recbole_ccd.utils.console import ReaderGone
+from recbole_ccd.utils.errors import RunError
 
 # what serving writes; of these kinds the folders of runs hold two files of their own
 _KINDS = (".csv", ".npz")

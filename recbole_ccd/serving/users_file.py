@@ -7,9 +7,9 @@ import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from recbole_ccd.errors import ConfigError, DataError, one_line
-from recbole_ccd.files import read_input
 from recbole_ccd.serving.arguments import checked_token, checked_tokens, shown
+from recbole_ccd.utils.atomic_files import read_input
+from recbole_ccd.utils.errors import ConfigError, DataError, one_line
 
 _USER, _ITEMS = "user", "items"
 # files in which every line is a JSON object

@@ -12,10 +12,8 @@ from recbole.utils import set_color
 
 from recbole_ccd.data.block import Block
 from recbole_ccd.data.stream import BlockStream
-from recbole_ccd.door import at_the_door, training_begins
 from recbole_ccd.model.growth import fitted, learns_by_steps, rebuild
 from recbole_ccd.plugin.regularization import check_regularizers
-from recbole_ccd.seeding import alone, seed_stage
 from recbole_ccd.strategy.loop import BlockLoop
 from recbole_ccd.strategy.stage import (
     BaseModels,
@@ -27,10 +25,12 @@ from recbole_ccd.strategy.stage import (
     run_stage,
 )
 from recbole_ccd.trainer import LossError
+from recbole_ccd.utils.guard import guarded, training_begins
+from recbole_ccd.utils.seeding import exclusive, seed_stage
 
 if TYPE_CHECKING:
+    from recbole_ccd.checkpoint import RunDirectory
     from recbole_ccd.config import CCDConfig
-    from recbole_ccd.state import RunDirectory
 
 
 class Strategy(BlockLoop):
@@ -80,7 +80,7 @@ class Strategy(BlockLoop):
         """
         if self._checked is not stream.config:
             # models are built, whose weights are drawn
-            with alone(), at_the_door(f"a model of strategy {self.config['strategy']}, or its settings,"):
+            with exclusive(), guarded(f"a model of strategy {self.config['strategy']}, or its settings,"):
                 self.check_models(stream)
             if self.regularizes is not None:
                 check_regularizers(self.config, self.regularizes)
@@ -163,7 +163,7 @@ class Strategy(BlockLoop):
         """One of several :meth:`stages`; arguments as of :meth:`stage`, and the model that is to be grown."""
         which = StageName(name, block.index, config["model"], member, piece)
         # what models without gradient steps have fitted is not in their state dict
-        return StageTask(which, config, old, self.journal if learns_by_steps(config) else None, self.stop)
+        return StageTask(which, config, old, self.checkpoints if learns_by_steps(config) else None, self.stop)
 
     def stages(
         self,
@@ -204,7 +204,7 @@ class Strategy(BlockLoop):
 
     def _found(self, task: StageTask) -> StageResult | None:
         """What an earlier process has left of a stage."""
-        outcome = task.journal.outcome(task.name.key) if task.journal is not None else None
+        outcome = task.checkpoints.load_stage(task.name.key) if task.checkpoints is not None else None
         return None if outcome is None else StageResult(outcome.record, outcome.state)
 
     def _trained(
@@ -230,15 +230,15 @@ class Strategy(BlockLoop):
                 for number, result in results:
                     yield left[number], result
         except LossError as error:
-            if self.journal is None:
+            if self.checkpoints is None:
                 raise
-            last = self.journal.last_good()
+            last = self.checkpoints.last_good()
             raise LossError(f"{error} and start anew (last good checkpoint: {last})") from None
 
     def _save_stage(self, task: StageTask, block: Block, result: StageResult) -> GeneralRecommender:
         """Saves what has come out of a stage, and logs it."""
-        if task.journal is not None:
-            task.journal.keep_outcome(task.name.key, task.name.block, result.record, result.state)
+        if task.checkpoints is not None:
+            task.checkpoints.save_stage(task.name.key, task.name.block, result.record, result.state)
         epochs, seconds = result.record["epochs"], result.record["seconds"]
         self.logger.info(f"{set_color(task.name.label, 'cyan')}: {epochs} epochs, {seconds:.1f}s")
         return self._model(task, block, result)

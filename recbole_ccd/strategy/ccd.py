@@ -8,7 +8,7 @@ import torch
 from recbole.model.abstract_recommender import GeneralRecommender
 
 from recbole_ccd.data.block import Block
-from recbole_ccd.data.pairs import pairs_matrix
+from recbole_ccd.data.sparse import pairs_matrix
 from recbole_ccd.model.growth import rebuild
 from recbole_ccd.model.proxy import update_proxy
 from recbole_ccd.model.scoring import has_factors
@@ -20,9 +20,9 @@ from recbole_ccd.plugin.replay.proxy_guided import top_candidates
 from recbole_ccd.ranking.teacher_rankings import TeacherRankings
 from recbole_ccd.ranking.topk import list_length
 from recbole_ccd.registry import register
-from recbole_ccd.seeding import seed_stage
 from recbole_ccd.strategy.distilling import GROWN_TEACHER, STUDENT_SIDE, DistillingStrategy
 from recbole_ccd.strategy.stage import Stage
+from recbole_ccd.utils.seeding import seed_stage
 
 ROLES = ("student", "teacher")
 

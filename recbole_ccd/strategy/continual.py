@@ -6,11 +6,11 @@ from recbole.model.abstract_recommender import GeneralRecommender
 
 from recbole_ccd.data.block import Block
 from recbole_ccd.data.stream import BlockStream
-from recbole_ccd.errors import ModelError
 from recbole_ccd.model.scoring import has_factors
 from recbole_ccd.plugin.regularization import chosen_regularizers
 from recbole_ccd.strategy.distilling import DistillingStrategy
 from recbole_ccd.strategy.stage import Stage
+from recbole_ccd.utils.errors import ModelError
 
 
 class ContinualStrategy(DistillingStrategy):

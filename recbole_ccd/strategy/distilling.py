@@ -12,9 +12,8 @@ from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from recbole_ccd.data.block import Block, learns_from_rows
-from recbole_ccd.data.pairs import pairs_matrix
+from recbole_ccd.data.sparse import pairs_matrix
 from recbole_ccd.data.stream import BlockStream
-from recbole_ccd.errors import ConfigError, ModelError
 from recbole_ccd.model.growth import build, check_buildable, check_growable, grow, rebuild
 from recbole_ccd.model.initialization import embedding_tables
 from recbole_ccd.model.scoring import score_rows
@@ -27,6 +26,7 @@ from recbole_ccd.ranking.teacher_rankings import TeacherRankings
 from recbole_ccd.ranking.topk import users_at_a_time
 from recbole_ccd.strategy.base import Strategy, learn_plainly
 from recbole_ccd.strategy.stage import Stage
+from recbole_ccd.utils.errors import ConfigError, ModelError
 
 if TYPE_CHECKING:
     from recbole_ccd.config import CCDConfig
@@ -247,7 +247,7 @@ class DistillingStrategy(Strategy):
         """The :meth:`top_lists` of the teacher after a block: made before, saved ahead, or made now."""
 
         def make() -> tuple[torch.Tensor, torch.Tensor]:
-            saved = None if self.journal is None else self.journal.outcome(_lists_of(block))
+            saved = None if self.checkpoints is None else self.checkpoints.load_stage(_lists_of(block))
             if saved is None:
                 return self.top_lists(self.teacher, block, wants_item_lists(self.config))
             items, users = (saved.state[side].to(self.config["device"]) for side in _SIDES)
@@ -261,9 +261,9 @@ class DistillingStrategy(Strategy):
         Raises:
             RunError: they cannot be saved.
         """
-        if self.journal is not None and self.journal.outcome(_lists_of(block)) is None:
+        if self.checkpoints is not None and self.checkpoints.load_stage(_lists_of(block)) is None:
             lists = dict(zip(_SIDES, self._teacher_lists(block), strict=True))
-            self.journal.keep_outcome(_lists_of(block), block.index, None, lists)
+            self.checkpoints.save_stage(_lists_of(block), block.index, None, lists)
 
     def top_lists(
         self, teacher: TeacherEnsemble, block: Block, item_lists: bool

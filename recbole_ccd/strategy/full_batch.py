@@ -12,10 +12,10 @@ from torch import Tensor
 
 from recbole_ccd.data.block import Block
 from recbole_ccd.data.stream import BlockStream
-from recbole_ccd.errors import ModelError
 from recbole_ccd.model.growth import check_buildable, learns_by_steps
 from recbole_ccd.registry import register
 from recbole_ccd.strategy.distilling import DistillingStrategy
+from recbole_ccd.utils.errors import ModelError
 
 if TYPE_CHECKING:
     from recbole_ccd.config import CCDConfig

@@ -12,24 +12,24 @@ from recbole.model.abstract_recommender import GeneralRecommender
 from recbole.utils import set_color
 from torch import Tensor
 
+from recbole_ccd.checkpoint import CheckpointManager
+from recbole_ccd.checkpoint.serving_snapshot import RECORD, ServingSnapshot
+from recbole_ccd.checkpoint.stored_interactions import VOCABULARY
 from recbole_ccd.data.block import Block
 from recbole_ccd.data.stream import BlockStream
 from recbole_ccd.evaluation.result import ROLES, StreamResult
 from recbole_ccd.model.growth import rebuild
 from recbole_ccd.model.scoring import clear_cache
-from recbole_ccd.parallel import workers_of
 from recbole_ccd.report.tables import block_table, final_table
-from recbole_ccd.reporting import leave_report
-from recbole_ccd.seeding import alone
-from recbole_ccd.state import Journal
-from recbole_ccd.state.record import RECORD, Record
-from recbole_ccd.state.rows import VOCABULARY
-from recbole_ccd.strategy.measuring import final_vectors, measure, seed_evaluation
+from recbole_ccd.report.writing import write_report_page
+from recbole_ccd.strategy.evaluation import final_vectors, measure, seed_evaluation
+from recbole_ccd.utils.parallel import workers_of
+from recbole_ccd.utils.seeding import exclusive
 
 if TYPE_CHECKING:
+    from recbole_ccd.checkpoint import RunDirectory
     from recbole_ccd.config import CCDConfig
-    from recbole_ccd.state import RunDirectory
-    from recbole_ccd.stopping import Stop
+    from recbole_ccd.utils.signals import InterruptHandler
 
 
 class BlockLoop(ABC):
@@ -38,7 +38,7 @@ class BlockLoop(ABC):
     Attributes:
         student: the deployed model after the last block followed.
         teacher: the teacher system, or None where there is none.
-        journal: where :meth:`run` keeps what it has finished; made from the run directory unless it is set.
+        checkpoints: where :meth:`run` keeps what it has finished; made from the run directory unless set.
         stop: who may want the run to end early; None for nobody.
         doing: what the run is at, in words.
     """
@@ -71,8 +71,8 @@ class BlockLoop(ABC):
         """
         self.config, self.run_directory = config, run_directory
         self.logger = getLogger("recbole_ccd")
-        self.journal: Journal | None = None
-        self.stop: Stop | None = None
+        self.checkpoints: CheckpointManager | None = None
+        self.stop: InterruptHandler | None = None
         self.workers = workers_of(config)
         self.doing = "at the start"
 
@@ -113,7 +113,7 @@ class BlockLoop(ABC):
         if "student" in states:
             self.student = rebuild(self.config, block, states["student"])
 
-    @alone()
+    @exclusive()
     def run(self, stream: BlockStream) -> StreamResult:
         """Follows the whole stream, or the rest of it where the run directory holds its beginning.
 
@@ -131,7 +131,7 @@ class BlockLoop(ABC):
                 self._run_block(stream, block)
             return self._end()
 
-    @alone()
+    @exclusive()
     def run_student(self, stream: BlockStream) -> StreamResult:
         """Follows the stream, the last block by the student alone; the teacher stays at the block before.
 
@@ -155,7 +155,7 @@ class BlockLoop(ABC):
         self.logger.info("\n%s", block_table(self.result, block.index))
         return self._end()
 
-    @alone()
+    @exclusive()
     def prepare_next(self, stream: BlockStream) -> None:
         """Does ahead what the next block begins with, as far as that needs nothing of it.
 
@@ -180,14 +180,14 @@ class BlockLoop(ABC):
             The blocks that are still to be followed.
         """
         self.check(stream)
-        if self.journal is None and self.run_directory is not None:
-            self.journal = Journal.of_run(self.run_directory.path, self.config, stream)
+        if self.checkpoints is None and self.run_directory is not None:
+            self.checkpoints = CheckpointManager.of_run(self.run_directory.path, self.config, stream)
         known = [{"users": block.n_users - 1, "items": block.n_items - 1} for block in stream]
         self.result = StreamResult(self.config, len(stream), known)
-        if self.journal is None:
+        if self.checkpoints is None:
             return list(stream)
-        self.journal.tell()
-        left = self.journal.last_block()
+        self.checkpoints.tell()
+        left = self.checkpoints.last_block()
         if left is None:
             return list(stream)
         self.logger.info(f"going on after block {left.block}")
@@ -205,7 +205,7 @@ class BlockLoop(ABC):
         self.run_directory.write_json(VOCABULARY, stream.vocabulary(block))
         for known in list(stream)[: block.index + 1]:
             kept = (partial(of, known) for of in (stream.rows_of, stream.vocabulary, stream.given_in))
-            self.journal.keep_rows(known.index, *kept)
+            self.checkpoints.save_interactions(known.index, *kept)
 
     def _announce(self, stream: BlockStream, block: Block) -> None:
         self.logger.info(set_color(f"block {block.index} of {len(stream) - 1}", "green") + f": {block}")
@@ -221,8 +221,8 @@ class BlockLoop(ABC):
         self._stop_if_asked()
 
     def _end(self) -> StreamResult:
-        if self.journal is not None:
-            self.journal.finish()
+        if self.checkpoints is not None:
+            self.checkpoints.finish()
         self.logger.info("\n%s", final_table(self.result))
         return self.result
 
@@ -252,14 +252,14 @@ class BlockLoop(ABC):
         document = self.result.to_dict()
         self.run_directory.write_json("result.json", document)
         if self.config["write_report"]:
-            leave_report(self.run_directory, "result.json", document)
+            write_report_page(self.run_directory, "result.json", document)
         self._keep_data(stream, block)
         models = self.models() if whole else {"student": self.student}
         states = {name: model.state_dict() for name, model in models.items()}
         if "student" in states:
             vectors = final_vectors(self.config, self.student, block)
-            states[RECORD] = Record.tensors((block.n_users, block.n_items), vectors)
-        keep = self.journal.keep_block if whole else self.journal.keep_open_block
+            states[RECORD] = ServingSnapshot.tensors((block.n_users, block.n_items), vectors)
+        keep = self.checkpoints.save_block if whole else self.checkpoints.save_open_block
         keep(block.index, states, document)
 
     def _stop_if_asked(self) -> None:

@@ -14,13 +14,13 @@ from torch import Tensor
 
 from recbole_ccd.data.block import Block
 from recbole_ccd.evaluation.stage_record import stage_record
-from recbole_ccd.seeding import derive_seed, deterministic, seed_stage
 from recbole_ccd.trainer import StageTrainer, make_trainer
+from recbole_ccd.utils.seeding import derive_seed, deterministic, seed_stage
 
 if TYPE_CHECKING:
+    from recbole_ccd.checkpoint import CheckpointManager
     from recbole_ccd.config import CCDConfig
-    from recbole_ccd.state import Journal
-    from recbole_ccd.stopping import Stop
+    from recbole_ccd.utils.signals import InterruptHandler
 
 # a stage elsewhere writes nothing that stays, and nobody watches it
 _ELSEWHERE = {"run_dir": None, "checkpoint_dir": "saved", "show_progress": False, "log_wandb": False}
@@ -81,8 +81,8 @@ class Stage:
         name: StageName,
         config: CCDConfig,
         block: Block,
-        journal: Journal | None = None,
-        stop: Stop | None = None,
+        checkpoints: CheckpointManager | None = None,
+        stop: InterruptHandler | None = None,
         old: GeneralRecommender | None = None,
     ) -> None:
         """Made by :func:`run_stage`.
@@ -91,14 +91,14 @@ class Stage:
             name: which one.
             config: the configuration of the model trained.
             block: the block learned.
-            journal: where it is saved every ``checkpoint_every`` epochs; None for nowhere.
+            checkpoints: where it is saved every ``checkpoint_every`` epochs; None for nowhere.
             stop: who may want it to end early.
             old: the model to be grown.
         """
         self.block, self.old = block, old
         self.name, self.config = name, config.for_stage(name.stage)
         self.seed = derive_seed(config["seed"], *name.purpose)
-        self._journal, self._stop = journal, stop
+        self._checkpoints, self._stop = checkpoints, stop
         self._trainers: list[StageTrainer] = []
         self._before, self._start = 0.0, perf_counter()
 
@@ -132,7 +132,7 @@ class Stage:
         return trainer
 
     def _saved(self) -> Any:
-        found = self._journal.epochs(self.name.key) if self._journal is not None else None
+        found = self._checkpoints.load_epochs(self.name.key) if self._checkpoints is not None else None
         if found is None:
             return None
         self._before = found["seconds"]
@@ -145,9 +145,9 @@ class Stage:
         stopping = self._stop is not None and self._stop.requested
         every = self.config["checkpoint_every"]
         due = stopping or (every is not None and trainer.epochs_run % every == 0)
-        if due and self._journal is not None and trainer.is_resumable:
+        if due and self._checkpoints is not None and trainer.is_resumable:
             state = {"seconds": self.seconds, "trainer": trainer.state_dict()}
-            self._journal.keep_epochs(self.name.key, trainer.epochs_run, state)
+            self._checkpoints.save_epochs(self.name.key, trainer.epochs_run, state)
         if stopping:
             self._stop.now()
 
@@ -178,21 +178,21 @@ class StageTask:
         name: which stage it is.
         config: the configuration of the model trained.
         old: the model to be grown, where one is updated.
-        journal: where it is saved while it is under way; None for nowhere.
+        checkpoints: where it is saved while it is under way; None for nowhere.
         stop: who may want it to end early.
     """
 
     name: StageName
     config: CCDConfig
     old: GeneralRecommender | None = None
-    journal: Journal | None = None
-    stop: Stop | None = None
+    checkpoints: CheckpointManager | None = None
+    stop: InterruptHandler | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """What is sent to another process: the run directory is written to by one process alone."""
         config = deepcopy(self.config)
         config.final_config_dict.update(_ELSEWHERE)
-        return {**vars(self), "config": config, "journal": None, "stop": None}
+        return {**vars(self), "config": config, "checkpoints": None, "stop": None}
 
 
 @dataclass
@@ -227,7 +227,7 @@ def run_stage(context: StageContext, task: StageTask) -> StageResult:
     """
     name = task.name
     seed_stage(context.seed, context.reproducibility, *name.purpose)
-    stage = Stage(name, task.config, context.block, task.journal, task.stop, task.old)
+    stage = Stage(name, task.config, context.block, task.checkpoints, task.stop, task.old)
     with deterministic(context.reproducibility):
         model = context.learn(stage)
     seconds = stage.seconds
@@ -244,17 +244,17 @@ class BaseModels:
     Attributes:
         states: weights by the model's part, such as ``teacher-0``.
         stages: what was recorded of the training of each.
-        journal: where they are kept for a later process; None for nowhere.
+        checkpoints: where they are kept for a later process; None for nowhere.
     """
 
     states: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     stages: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    journal: Journal | None = None
+    checkpoints: CheckpointManager | None = None
 
     def find(self, part: str) -> bool:
         """Whether a part is there, or has been left by an earlier process."""
-        if part not in self.states and self.journal is not None:
-            found = self.journal.outcome(part)
+        if part not in self.states and self.checkpoints is not None:
+            found = self.checkpoints.load_stage(part)
             if found is not None:
                 self.states[part], self.stages[part] = found.state, found.record
         return part in self.states
@@ -263,5 +263,5 @@ class BaseModels:
         """Shares a model and what was recorded of its training."""
         self.states[part] = {name: value.clone() for name, value in model.state_dict().items()}
         self.stages[part] = stages
-        if self.journal is not None:
-            self.journal.keep_outcome(part, 0, stages, self.states[part])
+        if self.checkpoints is not None:
+            self.checkpoints.save_stage(part, 0, stages, self.states[part])

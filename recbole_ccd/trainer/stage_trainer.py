@@ -22,14 +22,14 @@ from tqdm import tqdm
 
 from recbole_ccd.compat import CandidateCollector, ContainedTrainer, curves_in, repaired_evaluator
 from recbole_ccd.data.block import Block
-from recbole_ccd.errors import TrainingError
 from recbole_ccd.model.growth import set_inference_history
 from recbole_ccd.model.history import use_history
 from recbole_ccd.model.scoring import clear_cache, is_autoencoder, score_rows
 from recbole_ccd.plugin.base import PluginContext, TrainerPlugin
-from recbole_ccd.seeding import derive_seed
 from recbole_ccd.trainer.history import TrainingHistory
 from recbole_ccd.trainer.training_state import RESUMABLE, load_training_state, training_state
+from recbole_ccd.utils.errors import TrainingError
+from recbole_ccd.utils.seeding import derive_seed
 
 if TYPE_CHECKING:
     from recbole_ccd.config import CCDConfig

@@ -11,7 +11,7 @@ from recbole.trainer import Trainer
 from torch import Tensor
 from torch.optim import Optimizer
 
-from recbole_ccd.seeding import generator_states, set_generator_states
+from recbole_ccd.utils.seeding import generator_states, set_generator_states
 
 RESUMABLE = (
     *("BPR", "LightGCN", "NGCF", "SGL", "NeuMF", "DMF", "ENMF"),

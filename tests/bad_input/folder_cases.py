@@ -15,10 +15,10 @@ from recbole_ccd import (
     run_ccd,
     write_report,
 )
-from recbole_ccd.files import load_tensors
-from recbole_ccd.parallel import cluster
-from recbole_ccd.parallel.ray_workers import RayWorkers
-from recbole_ccd.state import RunDirectory
+from recbole_ccd.checkpoint import RunDirectory
+from recbole_ccd.utils.atomic_files import load_tensors
+from recbole_ccd.utils.parallel import cluster
+from recbole_ccd.utils.parallel.ray_workers import RayWorkers
 from tests.bad_input.resumed_cases import RESUMED, begun_in
 from tests.evaluation.results import make_run
 from tests.powers import skip_if_writable

@@ -10,10 +10,10 @@ import pytest
 import yaml
 
 from recbole_ccd import CCDConfig
-from recbole_ccd.config.reading import merged
-from recbole_ccd.state.lock import RunLock
-from recbole_ccd.state.manifest import BASE_MODELS, MANIFEST, PREVIOUS, RUN, Manifest, _checksum
-from recbole_ccd.state.sameness import settings_of
+from recbole_ccd.checkpoint.compatibility import settings_of
+from recbole_ccd.checkpoint.lock import RunLock
+from recbole_ccd.checkpoint.manifest import BASE_MODELS, MANIFEST, PREVIOUS, RUN, Manifest, _checksum
+from recbole_ccd.config.yaml_reader import merged
 from tests.conftest import SMALL, SMALL_CCD
 from tests.powers import skip_if_readable, skip_if_writable
 
@@ -40,7 +40,7 @@ def begun_in(folder, changed=None, kind=RUN, **settings):
     return run
 
 
-def begun(*arguments, spoil=None, **how):
+def load_manifest(*arguments, spoil=None, **how):
     """A case of going on with a run, with more arguments, after something has been done to it."""
 
     def write(folder):
@@ -135,22 +135,22 @@ RESUMED = {
     "resume-no-name": lambda folder: ["--resume="],
     "report-not-alone": lambda folder: ["--report=run"],
     "resume-twice": lambda folder: ["--resume=a", "--resume=b"],
-    "resume-old": begun(spoil=without_manifest),
-    "resume-format": begun(spoil=of_format_2),
-    "resume-damaged": begun(spoil=damaged),
-    "resume-settings-form": begun(spoil=with_settings_of_another_kind),
-    "resume-nested": begun(spoil=nested_deeply),
+    "resume-old": load_manifest(spoil=without_manifest),
+    "resume-format": load_manifest(spoil=of_format_2),
+    "resume-damaged": load_manifest(spoil=damaged),
+    "resume-settings-form": load_manifest(spoil=with_settings_of_another_kind),
+    "resume-nested": load_manifest(spoil=nested_deeply),
     "resume-name": lambda folder: [f"--resume={'x' * 300}"],
-    "resume-unreadable": begun(spoil=unreadable),
-    "resume-manifest-unreadable": begun(spoil=manifest_unreadable),
-    "resume-lock-of-another": begun(spoil=lock_of_another),
-    "resume-locked": begun(spoil=locked),
-    "resume-link": begun(spoil=with_link),
-    "resume-setting": begun("--embedding_size=4"),
-    "resume-setting-changed": begun(changed={"distill_temperature": 3.0}),
-    "resume-data": begun(),
-    "resume-code": begun(spoil=with_code),
-    "resume-base-models": begun(kind=BASE_MODELS),
+    "resume-unreadable": load_manifest(spoil=unreadable),
+    "resume-manifest-unreadable": load_manifest(spoil=manifest_unreadable),
+    "resume-lock-of-another": load_manifest(spoil=lock_of_another),
+    "resume-locked": load_manifest(spoil=locked),
+    "resume-link": load_manifest(spoil=with_link),
+    "resume-setting": load_manifest("--embedding_size=4"),
+    "resume-setting-changed": load_manifest(changed={"distill_temperature": 3.0}),
+    "resume-data": load_manifest(),
+    "resume-code": load_manifest(spoil=with_code),
+    "resume-base-models": load_manifest(kind=BASE_MODELS),
     "resume-in-use": in_use,
     "begin-in-a-run": in_a_run,
 }

@@ -3,7 +3,7 @@
 import pytest
 
 from recbole_ccd.config import CCDConfig
-from recbole_ccd.errors import ConfigError
+from recbole_ccd.utils.errors import ConfigError
 
 
 def write(path, text):

@@ -8,7 +8,7 @@ from recbole.config import Config
 
 import recbole_ccd
 from recbole_ccd import CCDConfig, IncrementalDataset, TeacherEnsemble
-from recbole_ccd.errors import CCDError, ConfigError
+from recbole_ccd.utils.errors import CCDError, ConfigError
 from tests.config.refused import refused
 
 

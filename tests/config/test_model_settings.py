@@ -7,9 +7,9 @@ import pytest
 from recbole_ccd.config import CCDConfig
 from recbole_ccd.config.catalogue import general_models, model_defaults, model_keys
 from recbole_ccd.config.model_settings import model_checks
-from recbole_ccd.errors import CCDError
 from recbole_ccd.quick_start import create_stream
 from recbole_ccd.strategy.full_batch import FullBatch
+from recbole_ccd.utils.errors import CCDError
 from tests.config.refused import refused
 from tests.conftest import tiny_rows, write_inter
 

@@ -4,8 +4,8 @@ import pytest
 
 from recbole_ccd import run_ccd
 from recbole_ccd.config import CCDConfig, expand, refuse_lists
-from recbole_ccd.errors import ConfigError
 from recbole_ccd.registry import registered
+from recbole_ccd.utils.errors import ConfigError
 
 SETTINGS = {"dataset": "ml-100k", "gpu_id": ""}
 ALWAYS_TAUGHT = {"ccd", "distill", "distill_each_block"}

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from recbole_ccd.checkpoint import RunDirectory
 from recbole_ccd.config import CCDConfig, expand
-from recbole_ccd.errors import ConfigError, RunError
-from recbole_ccd.state import RunDirectory
-from recbole_ccd.tuning.space_file import read_entries
+from recbole_ccd.experiment.search.space_file import read_entries
+from recbole_ccd.utils.errors import ConfigError, RunError
 from tests.config.refused import refused, write
 
 WORDS = [

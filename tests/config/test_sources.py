@@ -9,7 +9,7 @@ import yaml
 from recbole.utils import argument_list
 
 from recbole_ccd.config import CCDConfig
-from recbole_ccd.config.reading import ConfigLoader
+from recbole_ccd.config.yaml_reader import ConfigLoader
 from tests.config.refused import refused, write
 
 

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from recbole_ccd.config import CCDConfig
-from recbole_ccd.config.names import COUNTERPARTS
+from recbole_ccd.config.suggestions import COUNTERPARTS
 from recbole_ccd.config.unused import NEVER_READ
 from tests.config.refused import refused, write
 

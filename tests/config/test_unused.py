@@ -28,8 +28,8 @@ from recbole_ccd.config.catalogue import (
 )
 from recbole_ccd.config.loading import _EXTRA_KEYS
 from recbole_ccd.config.unused import CONDITIONS, NEVER_READ
-from recbole_ccd.errors import ConfigError, DataError
 from recbole_ccd.trainer import StageTrainer
+from recbole_ccd.utils.errors import ConfigError, DataError
 from tests.config.refused import refused, write
 from tests.conftest import SMALL, SMALL_CCD, tiny_rows, write_inter
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from recbole_ccd.config import STAGE_KEYS, STAGES, CCDConfig
-from recbole_ccd.errors import ConfigError
+from recbole_ccd.utils.errors import ConfigError
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -6,9 +6,9 @@ import pytest
 from recbole.data.dataset import Dataset
 from recbole.utils import FeatureSource
 
-from recbole_ccd.data.arrival import read_arrival
-from recbole_ccd.errors import DataError
+from recbole_ccd.data.new_block import read_new_block
 from recbole_ccd.quick_start import create_stream
+from recbole_ccd.utils.errors import DataError
 from tests.conftest import write_inter
 
 PAIRS = "user_id:token\titem_id:token"
@@ -57,7 +57,7 @@ def test_tokens_are_taken_literally_in_every_file(odd_folder, make_config):
 
 def test_tokens_of_a_new_block_are_too(tmp_path, make_config):
     write_inter(tmp_path / "new.inter", [(token, token) for token in ODD], PAIRS)
-    arrival = read_arrival(make_config(load_col=None), [tmp_path / "new.inter"])
+    arrival = read_new_block(make_config(load_col=None), [tmp_path / "new.inter"])
     assert arrival.users.tolist() == arrival.items.tolist() == ODD
 
 
@@ -68,7 +68,7 @@ def test_tokens_of_a_new_block_are_too(tmp_path, make_config):
 def test_what_would_end_a_token_is_refused(tmp_path, make_config, mark, line):
     (tmp_path / "new.inter").write_bytes(f"{PAIRS}\nu1\ti1\n{line.format(mark)}".encode())
     with pytest.raises(DataError, match=r"line 3 has a (NUL|carriage return) within it; remove it"):
-        read_arrival(make_config(load_col=None), [tmp_path / "new.inter"])
+        read_new_block(make_config(load_col=None), [tmp_path / "new.inter"])
 
 
 TEXT = "\n".join(
@@ -106,7 +106,7 @@ def test_a_separator_is_no_pattern(tmp_path, make_config, separator):
     rows = [("u1", 'a"b'), ("u+2", "(i)"), ("u1", "x\ty")]
     text = "\n".join(separator.join(row) for row in [PAIRS.split("\t"), *rows]) + "\n"
     (tmp_path / "new.inter").write_text(text, encoding="utf-8")
-    arrival = read_arrival(make_config(load_col=None, field_separator=separator), [tmp_path / "new.inter"])
+    arrival = read_new_block(make_config(load_col=None, field_separator=separator), [tmp_path / "new.inter"])
     assert list(zip(arrival.users, arrival.items, strict=True)) == rows
 
 
@@ -116,4 +116,4 @@ def test_a_sequence_that_is_to_be_numbers(tmp_path, make_config):
     with pytest.raises(
         DataError, match=r"v of data row 2 is '1 two', which are no numbers; correct that row"
     ):
-        read_arrival(make_config(load_col=None), [tmp_path / "new.inter"])
+        read_new_block(make_config(load_col=None), [tmp_path / "new.inter"])

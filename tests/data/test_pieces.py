@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 
-from recbole_ccd.data.cut import TRAIN, VALID
+from recbole_ccd.data.splitting import TRAIN, VALID
 from tests.data.test_stream import masked_and_wanted, of_users, pairs
 
 
@@ -16,9 +16,9 @@ def test_a_piece_masks_no_more_than_has_arrived(tiny_stream, make_config, number
     arrived = [piece.train for piece in pieces[: number + 1]]
     own, of_base = pieces[number].valid_loaders(make_config(mask_history=mask))
     everything = [base.train, *arrived]
-    for loader, alone, wanted in ((own, arrived, pieces[number]), (of_base, [base.train], base)):
+    for loader, exclusive, wanted in ((own, arrived, pieces[number]), (of_base, [base.train], base)):
         masked, positive = masked_and_wanted(loader)
-        assert masked == of_users(everything if mask == "all" else alone, loader)
+        assert masked == of_users(everything if mask == "all" else exclusive, loader)
         assert positive == set(pairs(wanted.valid))
         assert loader.dataset.item_num == pieces[number].n_items
 

@@ -3,8 +3,8 @@ import pytest
 import torch
 
 from recbole_ccd.data.stream import BlockStream
-from recbole_ccd.errors import DataError
 from recbole_ccd.quick_start import create_stream
+from recbole_ccd.utils.errors import DataError
 from tests.conftest import tiny_rows, write_inter
 
 

@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from recbole_ccd.data.cut import TRAIN
+from recbole_ccd.data.splitting import TRAIN
 from tests.data.test_stream import masked_and_wanted, pairs
 
 

@@ -7,9 +7,9 @@ from statistics import stdev
 import pytest
 
 from recbole_ccd.config.catalogue import comparable_keys, stream_keys
-from recbole_ccd.errors import RunError
 from recbole_ccd.evaluation import Comparison, StreamResult
 from recbole_ccd.evaluation.seeds import gain_over, spread_of, two_best
+from recbole_ccd.utils.errors import RunError
 from tests.evaluation.results import make_run, runs
 
 # R = [[a], [b, b]]: H_1 = 2 LA RA / (LA + RA) with LA = (a + b)/2 and RA = b

@@ -12,8 +12,8 @@ from recbole.config import Config
 from recbole.data.interaction import Interaction
 from torch import Tensor, nn
 
-from recbole_ccd.errors import RunError
 from recbole_ccd.evaluation import FullSortEvaluator
+from recbole_ccd.utils.errors import RunError
 
 USERS, ITEMS, TOPK = 9, 30, [3, 10]
 

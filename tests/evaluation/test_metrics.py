@@ -10,9 +10,9 @@ from recbole.data.interaction import Interaction
 from recbole.model.general_recommender import BPR
 
 from recbole_ccd.config.values import metric_names, supported_metrics
-from recbole_ccd.errors import RunError
 from recbole_ccd.evaluation import FullSortEvaluator
 from recbole_ccd.trainer import StageTrainer
+from recbole_ccd.utils.errors import RunError
 from tests.evaluation.test_full_sort import Loader, TableModel, look_up, make_config, no_arguments
 
 ITEMS, TOPK = 12, [1, 3, 5]

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from recbole_ccd.errors import RunError
 from recbole_ccd.evaluation import FullSortEvaluator
 from recbole_ccd.model.scoring import score_rows
 from recbole_ccd.model.teacher import TeacherEnsemble, ordering_rows
+from recbole_ccd.utils.errors import RunError
 from tests.model.small_models import small_model
 
 

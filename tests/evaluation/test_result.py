@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from torch import nn
 
-from recbole_ccd.errors import RunError
 from recbole_ccd.evaluation import StreamResult
 from recbole_ccd.evaluation.stage_record import stage_record
+from recbole_ccd.utils.errors import RunError
 
 NAMES = ["recall@20", "ndcg@20"]
 

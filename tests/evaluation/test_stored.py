@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from recbole_ccd.errors import RunError
 from recbole_ccd.evaluation import Comparison
 from recbole_ccd.evaluation.settings import shared_settings
 from recbole_ccd.evaluation.stored import StoredComparison
 from recbole_ccd.report import comparison_csv, comparison_markdown, comparison_table
+from recbole_ccd.utils.errors import RunError
 from tests.evaluation.results import runs
 
 LEVELS = [(0.2, 0.3), (0.3, 0.3), (0.4, 0.1)]

@@ -34,8 +34,8 @@ def test_one_of_the_gradients_alone(which):
     inputs = [rows.clone().requires_grad_(), columns.clone().requires_grad_()]
     both = gradients(windowed_ranking_loss(*inputs, interesting, windows), *inputs)
     inputs[1 - which] = inputs[1 - which].detach()
-    (alone,) = gradients(windowed_ranking_loss(*inputs, interesting, windows), inputs[which])
-    assert torch.equal(alone, both[which])
+    (exclusive,) = gradients(windowed_ranking_loss(*inputs, interesting, windows), inputs[which])
+    assert torch.equal(exclusive, both[which])
 
 
 def test_the_order_of_the_batch_does_not_matter():
@@ -70,10 +70,10 @@ def test_gradients_come_in_the_order_of_the_batch():
     lists = torch.tensor([[1], [3], [2]])
     (together,) = gradients(windowed_ranking_loss(rows, columns, lists, windows), rows)
     for row, (start, listed) in enumerate([(2, 1), (0, 3), (2, 2)]):
-        alone = rows[row : row + 1].detach().requires_grad_()
+        exclusive = rows[row : row + 1].detach().requires_grad_()
         window = make_windows(torch.arange(1, 5), [0], [start], [2])
-        loss = windowed_ranking_loss(alone, columns, torch.tensor([[listed]]), window)
-        torch.testing.assert_close(together[row : row + 1], gradients(loss, alone)[0])
+        loss = windowed_ranking_loss(exclusive, columns, torch.tensor([[listed]]), window)
+        torch.testing.assert_close(together[row : row + 1], gradients(loss, exclusive)[0])
 
 
 def test_repetition_is_bit_identical():

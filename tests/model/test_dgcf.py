@@ -4,8 +4,8 @@ from recbole.model.general_recommender import DGCF as RecBoleDGCF
 
 from recbole_ccd.model.dgcf import DGCF
 from recbole_ccd.model.growth import build
-from recbole_ccd.seeding import seed_stage
 from recbole_ccd.strategy.fine_tune import FineTune
+from recbole_ccd.utils.seeding import seed_stage
 from tests.strategy.runs import follow
 
 SIZES = {"embedding_size": 8, "n_factors": 2}

@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from recbole_ccd.errors import ModelError
 from recbole_ccd.model.growth import build, check_growable, copy_prefix, grow
 from recbole_ccd.model.lightgcn import normalized_adjacency
+from recbole_ccd.utils.errors import ModelError
 from tests.model.small_models import SMALL_MODELS, all_scores, small_model, state_of
 
 

@@ -153,8 +153,8 @@ def test_rows_equal_forward_and_the_weights(twins):
     weights = model.user_embedding.weight, model.item_embedding.weight
     for got, expected in zip(own, (weights[0][users], weights[1][items], weights[1][others]), strict=True):
         assert torch.equal(got, expected)
-    ((alone,), (own_alone,)) = model.rows(users)
-    assert torch.equal(alone, final[0]) and torch.equal(own_alone, own[0])
+    ((exclusive,), (own_alone,)) = model.rows(users)
+    assert torch.equal(exclusive, final[0]) and torch.equal(own_alone, own[0])
 
 
 @pytest.mark.parametrize("outputs", [("final",), ("own",), ("final", "own")])

@@ -2,9 +2,9 @@
 
 import pytest
 
-from recbole_ccd.errors import ModelError
 from recbole_ccd.plugin.regularization import GraphSAILRegularizer, LWCKDRegularizer, OutputKLRegularizer
 from recbole_ccd.plugin.replay import ReplayScheme, ReservoirReplay
+from recbole_ccd.utils.errors import ModelError
 from tests.strategy.runs import STRATEGIES, follow, matrices, noted_plugins, recorded, same_weights, teachers
 
 PLAIN = {"model": "BPR", "base": "plain", "epochs": 2}

@@ -7,7 +7,7 @@ from recbole_ccd.plugin.base import TrainerPlugin
 from recbole_ccd.plugin.distillation import PreviousTeacherDistillation
 from recbole_ccd.plugin.regularization import GraphSAILRegularizer, LWCKDRegularizer
 from recbole_ccd.plugin.replay import ProxyGuidedReplay
-from recbole_ccd.seeding import torch_generator
+from recbole_ccd.utils.seeding import torch_generator
 from tests.model.small_models import scatter, small_model, state_of
 from tests.plugin.distillation.rankings import fixed_teacher, rankings_of
 from tests.plugin.stages import past_and_present, stage_trainer, terms_of

@@ -7,7 +7,7 @@ import torch
 from scipy.sparse import random as random_matrix
 
 from recbole_ccd.ranking import top_lists
-from tests.parallel.elsewhere import Elsewhere
+from tests.utils.parallel.elsewhere import Elsewhere
 
 N_USERS, N_ITEMS = 900, 37
 

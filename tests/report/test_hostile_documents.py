@@ -5,8 +5,8 @@ import copy
 import pytest
 from markupsafe import Markup
 
-from recbole_ccd.errors import RunError
 from recbole_ccd.report.html import comparison_report, page, run_report, settings
+from recbole_ccd.utils.errors import RunError
 from tests.report.pages import Read, comparison_document, run_document
 
 HOSTILE = "</script></style></title>--><injected onx=1>\" onx='1' ' onx=\"1\" {{ 7 }}{% x %}&lt;\u2028\ud800"

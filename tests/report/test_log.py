@@ -8,8 +8,8 @@ import pytest
 from recbole.utils import set_color
 from tqdm import tqdm
 
-from recbole_ccd.errors import ConfigError, RunError
 from recbole_ccd.report import EPOCH_LOGGER, RunLog
+from recbole_ccd.utils.errors import ConfigError, RunError
 
 
 @pytest.mark.parametrize("terminal", [True, False])

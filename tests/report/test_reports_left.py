@@ -7,8 +7,8 @@ import pytest
 
 from recbole_ccd import compare, resume, run_ccd, write_report
 from recbole_ccd.__main__ import main
-from recbole_ccd.errors import RunError
-from recbole_ccd.state import RunDirectory
+from recbole_ccd.checkpoint import RunDirectory
+from recbole_ccd.utils.errors import RunError
 from tests.conftest import SMALL
 from tests.report.pages import Read, run_document, series
 
@@ -34,12 +34,12 @@ def test_a_run_leaves_a_report_after_each_block_that_can_be_made_anew(keys, tmp_
 
     def after(directory, name, document, leave=None):
         told.append(len(document["metrics"]["recall@5"]["student"]["R"]))
-        leave_report(directory, name, document)
+        write_report_page(directory, name, document)
 
-    from recbole_ccd.reporting import leave_report
+    from recbole_ccd.report.writing import write_report_page
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("recbole_ccd.strategy.loop.leave_report", after)
+        patch.setattr("recbole_ccd.strategy.loop.write_report_page", after)
         result = run_ccd(config_dict=keys)
     assert told == [1, 2]
     page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
@@ -71,11 +71,11 @@ def test_none_is_left_where_none_is_wanted(keys, tmp_path):
 
 
 def test_a_page_that_cannot_be_made_ends_no_run(tmp_path, monkeypatch, caplog):
-    from recbole_ccd.reporting import leave_report
+    from recbole_ccd.report.writing import write_report_page
 
     monkeypatch.setattr("recbole_ccd.report.html.run_report", lambda document: 1 / 0)
     with caplog.at_level(logging.WARNING):
-        leave_report(RunDirectory(tmp_path), "result.json", run_document())
+        write_report_page(RunDirectory(tmp_path), "result.json", run_document())
     assert "report.html could not be made" in caplog.text and not list(tmp_path.iterdir())
 
 

@@ -6,9 +6,9 @@ import re
 import plotly.graph_objects as go
 import pytest
 
-from recbole_ccd.errors import RunError
 from recbole_ccd.report.html import run_report
 from recbole_ccd.report.html.words import compared, course, duration, ordered_metrics
+from recbole_ccd.utils.errors import RunError
 from tests.report.pages import Read, run_document, series
 
 

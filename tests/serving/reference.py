@@ -10,10 +10,10 @@ from recbole.evaluator import Collector
 from recbole.trainer import Trainer
 
 from recbole_ccd import CCDConfig, create_stream
-from recbole_ccd.files import load_tensors
 from recbole_ccd.model.scoring import clear_cache
 from recbole_ccd.registry import registered
-from recbole_ccd.seeding import seed_stage
+from recbole_ccd.utils.atomic_files import load_tensors
+from recbole_ccd.utils.seeding import seed_stage
 
 
 def restored(run_dir):

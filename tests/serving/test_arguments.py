@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from recbole_ccd import load_student
-from recbole_ccd.errors import ConfigError
 from recbole_ccd.serving import export_vectors
+from recbole_ccd.utils.errors import ConfigError
 from tests.serving.test_command import everything, working_folder
 
 __all__ = ["working_folder"]

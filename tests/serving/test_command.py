@@ -219,7 +219,7 @@ def test_a_full_disk_leaves_what_was_there(run_dir, monkeypatch, capsys):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("recbole_ccd.files.os.fsync", full)
+    monkeypatch.setattr("recbole_ccd.utils.atomic_files.os.fsync", full)
     assert main([f"--recommend={run_dir}", "--users=users.txt", "--output=out.csv"]) == 2
     assert "out.csv cannot be written (No space left on device); free space" in capsys.readouterr().err
     assert Path("out.csv").read_text() == "precious" and everything() == ["out.csv", "users.txt"]

@@ -104,7 +104,7 @@ def test_long_lists_are_written_a_few_users_at_a_time(run_dir, monkeypatch):
         sizes.append(len(users) * k)
         return real(self, users, k, *more)
 
-    monkeypatch.setattr("recbole_ccd.serving.served.ServedModel.recommend", recommend_to)
+    monkeypatch.setattr("recbole_ccd.serving.recommender.Recommender.recommend", recommend_to)
     monkeypatch.setattr("recbole_ccd.serving.command._ROWS", 100)
     write_users("u1", "u2", "u3", "u4", "u5")
     assert recommend(run_dir, "--k=30") == 0

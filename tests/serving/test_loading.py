@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from recbole_ccd import load_student, run_ccd
-from recbole_ccd.errors import ConfigError, RunError
-from recbole_ccd.files import load_tensors, save_tensors
+from recbole_ccd.utils.atomic_files import load_tensors, save_tensors
+from recbole_ccd.utils.errors import ConfigError, RunError
 from tests.conftest import SMALL
 
 
@@ -28,7 +28,7 @@ def test_no_run_directory(tmp_path):
 
 def test_a_folder_of_several_runs(copied):
     document = json.loads((copied / "manifest.json").read_text())
-    from recbole_ccd.state import Manifest
+    from recbole_ccd.checkpoint import Manifest
 
     manifest, _ = Manifest.read(copied)
     manifest.kind, manifest.runs = "comparison", [{"folder": "static", "label": "static"}]
@@ -37,7 +37,7 @@ def test_a_folder_of_several_runs(copied):
 
 
 def test_no_block_is_finished(copied):
-    from recbole_ccd.state import Manifest
+    from recbole_ccd.checkpoint import Manifest
 
     manifest, _ = Manifest.read(copied)
     manifest.blocks = []
@@ -91,7 +91,7 @@ def test_a_vocabulary_that_is_ahead_of_the_checkpoint(copied, served):
 
 
 def test_a_run_of_an_earlier_version(copied):
-    from recbole_ccd.state import Manifest
+    from recbole_ccd.checkpoint import Manifest
 
     manifest, _ = Manifest.read(copied)
     del manifest.blocks[-1].files["serving"]
@@ -111,21 +111,21 @@ def test_models_without_gradient_steps(tiny_folder, tmp_path):
 
 
 def test_a_record_that_lacks_something(copied):
-    from recbole_ccd.state import Manifest
-    from recbole_ccd.state.manifest import KeptFile
+    from recbole_ccd.checkpoint import Manifest
+    from recbole_ccd.checkpoint.manifest import FileRecord
 
     file = copied / "checkpoints" / "block-2" / "serving.pt"
     tensors = load_tensors(file)
     assert all(isinstance(value, torch.Tensor) for value in tensors.values())
     written = save_tensors(file, {name: value for name, value in tensors.items() if name != "known"})
     manifest, _ = Manifest.read(copied)
-    manifest.blocks[-1].files["serving"] = KeptFile.at(file, copied, written)
+    manifest.blocks[-1].files["serving"] = FileRecord.at(file, copied, written)
     manifest.write(copied)
     assert "serving.pt holds no 'known'; restore it" in refused(copied)
 
 
 def test_an_unfinished_run_is_served_at_its_last_block(copied, served):
-    from recbole_ccd.state import Manifest
+    from recbole_ccd.checkpoint import Manifest
 
     manifest, _ = Manifest.read(copied)
     manifest.status, manifest.blocks = "running", manifest.blocks[:1]

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from recbole_ccd.__main__ import main
+from recbole_ccd.checkpoint import Manifest
 from recbole_ccd.serving.output import check_output
-from recbole_ccd.state import Manifest
 from tests.serving.test_command import everything, read_csv, working_folder, write_users
 
 __all__ = ["working_folder"]
@@ -152,7 +152,7 @@ def kept(folder, kind):
 
 
 @pytest.mark.parametrize(
-    "spoil", ["", "damaged", "only the one before", "only the next one", "begun", "earlier version"]
+    "spoil", ["", "damaged", "only the one before", "only the next one", "load_manifest", "earlier version"]
 )
 @pytest.mark.parametrize("kind", ["run", "comparison", "search", "base models"])
 def test_other_folders_of_runs_too(kind, spoil, run_dir, capsys):
@@ -165,7 +165,7 @@ def test_other_folders_of_runs_too(kind, spoil, run_dir, capsys):
     elif spoil:
         manifest.unlink()
         (folder / "checkpoints").mkdir()
-        (folder / ("lock" if spoil == "begun" else "config.yaml")).touch()
+        (folder / ("lock" if spoil == "load_manifest" else "config.yaml")).touch()
     (folder / "inner").mkdir()
     os.symlink(folder / "result.json", "link")
     os.symlink(folder, "way")
@@ -221,7 +221,7 @@ def test_standard_output_holds_the_output_alone(command, run_dir, printed_to, ca
     with open("whole", "wb") as file:
         printed_to(file.fileno())
         assert start(command, run_dir, by_link("/dev/stdout")) == 0
-    assert is_whole(command, "whole") and "ServedModel(" in capsys.readouterr().err
+    assert is_whole(command, "whole") and "Recommender(" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/stdout"), reason="no /dev/stdout")

@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 
 from recbole_ccd.__main__ import main
-from recbole_ccd.errors import DataError
-from recbole_ccd.serving import ServedModel, export_vectors
+from recbole_ccd.serving import Recommender, export_vectors
 from recbole_ccd.serving.csv_text import csv_text
 from recbole_ccd.serving.users_file import read_users
+from recbole_ccd.utils.errors import DataError
 from tests.serving.test_command import read_csv, working_folder, write_users
 
 __all__ = ["working_folder"]
@@ -30,7 +30,7 @@ def named(served, users, items):
     users, items = ["[PAD]", *users], ["[PAD]", *items]
     users += served.user_tokens[len(users) :].tolist()
     items += served.item_tokens[len(items) :].tolist()
-    return ServedModel(served.about, served._record, {"users": users, "items": items})
+    return Recommender(served.about, served._record, {"users": users, "items": items})
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from recbole_ccd import RunError, load_student
-from recbole_ccd.seeding import alone
+from recbole_ccd.checkpoint.manifest import Manifest
 from recbole_ccd.serving import loading
-from recbole_ccd.state.manifest import Manifest
+from recbole_ccd.utils.seeding import exclusive
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_a_model_is_not_built_while_a_run_draws_in_another_thread(run_dir, monke
         except RunError as error:
             refused.append(str(error))
 
-    with alone():
+    with exclusive():
         state = torch.get_rng_state()
         thread = threading.Thread(target=load)
         thread.start()

@@ -7,13 +7,13 @@ import torch
 import yaml
 
 from recbole_ccd.config.catalogue import names_of, properties_dir
-from recbole_ccd.errors import ConfigError
 from recbole_ccd.model.growth import build
 from recbole_ccd.plugin.regularization import Regularizer
 from recbole_ccd.plugin.replay import ReplayScheme
 from recbole_ccd.plugin.replay import proxy_guided as replay_module
 from recbole_ccd.strategy.ccd import CCD
 from recbole_ccd.trainer import StageTrainer
+from recbole_ccd.utils.errors import ConfigError
 from tests.conftest import few
 from tests.model.small_models import small_model
 from tests.strategy.runs import STRATEGIES, Recorded, follow, recorded, same_weights, teachers
@@ -226,13 +226,13 @@ def test_at_random_new_rows_are_those_of_a_new_model(make_config, tiny_stream):
 def test_a_teacher_without_student_knowledge_learns_as_if_there_were_no_student(make_config):
     # the other strategy distils nothing of the previous teacher
     keys = {**KEYS, "epochs": 1, "eval_step": 1, **teachers("LightGCN")}
-    alone = follow(
+    exclusive = follow(
         make_config(strategy="distill_each_block", **keys), with_members(STRATEGIES["distill_each_block"])
     )
     keys |= {"ablation": "no_student_knowledge", "teacher_update_distill": 0.0}
     together = follow(make_config(**keys), Recorded)
     # an auto-encoder would visit everybody where there is replay
-    assert same_weights(*({"teacher-0": run.states[1]["teacher-0"]} for run in (alone, together)))
+    assert same_weights(*({"teacher-0": run.states[1]["teacher-0"]} for run in (exclusive, together)))
 
 
 def with_members(strategy):

@@ -3,7 +3,7 @@
 import pytest
 
 from recbole_ccd import compare, create_strategy, create_stream, run_ccd
-from recbole_ccd.errors import ModelError
+from recbole_ccd.utils.errors import ModelError
 from tests.conftest import SMALL, SMALL_CCD
 from tests.strategy.runs import STRATEGIES, put_in_place_of
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from recbole_ccd.errors import DataError
 from recbole_ccd.plugin.replay.proxy_guided import ReplayDraws
 from recbole_ccd.trainer import StageTrainer
+from recbole_ccd.utils.errors import DataError
 from tests.conftest import few
 from tests.strategy.runs import block_rows, follow, teachers, triples, write_files
 

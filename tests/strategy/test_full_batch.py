@@ -11,16 +11,16 @@ from recbole.data.interaction import Interaction
 from recbole.model.general_recommender import BPR, EASE, ItemKNN
 
 from recbole_ccd.__main__ import main
-from recbole_ccd.data.cut import TRAIN, VALID
 from recbole_ccd.data.dataloader import BlockTrainDataLoader
-from recbole_ccd.data.sampler import KnownItemSampler
-from recbole_ccd.errors import ModelError
+from recbole_ccd.data.negative_sampler import NegativeSampler
+from recbole_ccd.data.splitting import TRAIN, VALID
 from recbole_ccd.model.scoring import score_rows
 from recbole_ccd.quick_start import create_stream, run_ccd
-from recbole_ccd.seeding import derive_seed, seed_stage
 from recbole_ccd.strategy.fine_tune import FineTune
 from recbole_ccd.strategy.full_batch import FullBatch
 from recbole_ccd.trainer import StageTrainer
+from recbole_ccd.utils.errors import ModelError
+from recbole_ccd.utils.seeding import derive_seed, seed_stage
 from tests.conftest import SMALL, SMALL_CCD, few
 from tests.strategy.runs import block_rows, follow, matrices, teachers, write_files
 
@@ -157,7 +157,7 @@ def test_a_block_is_training_by_hand_on_the_union(run):
     positives.data[:] = 1
     positives.sort_indices()
     loader_seed = derive_seed(seed, "loader")
-    sampler = KnownItemSampler(positives, seed=loader_seed)
+    sampler = NegativeSampler(positives, seed=loader_seed)
     loader = BlockTrainDataLoader(config, union, sampler, shuffle=True)
     loader.generator.manual_seed(loader_seed)
     seed_stage(config["seed"], True, "base", 2, "-", 0)

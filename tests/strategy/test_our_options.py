@@ -187,9 +187,9 @@ def test_it_does_not_matter_who_trained_the_base_student_that_goes_on_with_disti
     config, shared = make_config(**TAUGHT, **TWO_BLOCKS), BaseModels()
     follow(make_config(strategy="static", **TWO_BLOCKS), STRATEGIES["static"], base_models=shared)
     assert set(shared.states) == {"teacher-0", "student-distilled"}
-    alone, after = run(**TAUGHT), follow(config, base_models=shared)
-    assert matrices(alone) == matrices(after)
-    assert all(same_weights(*states) for states in zip(alone.states, after.states, strict=True))
+    exclusive, after = run(**TAUGHT), follow(config, base_models=shared)
+    assert matrices(exclusive) == matrices(after)
+    assert all(same_weights(*states) for states in zip(exclusive.states, after.states, strict=True))
 
 
 @pytest.mark.parametrize(
@@ -241,12 +241,12 @@ def test_the_base_students_settings_are_not_those_of_later_ones(run):
 
 def test_what_the_student_side_ranks_high_may_be_a_negative(run):
     keys = {"deployed_student": "generated"}
-    with_student, alone = run(**keys), run(**keys, exclude_student_items=False)
+    with_student, exclusive = run(**keys), run(**keys, exclude_student_items=False)
     excluded, listed = [], []
-    for strategy in (with_student, alone):
+    for strategy in (with_student, exclusive):
         known = strategy.told[-1]
         lists = known.top_items[:, : strategy.config["exclusion_top_k"]].tolist()
         listed.append({(user, item) for user, row in enumerate(lists) for item in row if item})
         excluded.append(set(zip(*(part.tolist() for part in known.excluded.nonzero()), strict=True)))
     assert excluded[0] > listed[0] and excluded[1] == listed[1]
-    assert not same_model(with_student, alone, 1)
+    assert not same_model(with_student, exclusive, 1)

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from recbole_ccd.errors import ConfigError, DataError
 from recbole_ccd.plugin.replay import ReservoirReplay
 from recbole_ccd.quick_start import create_stream
 from recbole_ccd.strategy.fine_tune import FineTune
 from recbole_ccd.strategy.replay import ExperienceReplay
 from recbole_ccd.trainer import StageTrainer
+from recbole_ccd.utils.errors import ConfigError, DataError
 from tests.strategy.runs import block_rows, follow, matrices, triples, write_files
 
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from recbole_ccd.errors import ModelError
 from recbole_ccd.quick_start import run_ccd
 from recbole_ccd.trainer import StageTrainer
+from recbole_ccd.utils.errors import ModelError
 from tests.conftest import SMALL, SMALL_CCD, few
 from tests.strategy.runs import follow, teachers
 

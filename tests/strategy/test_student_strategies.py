@@ -8,10 +8,10 @@ import yaml
 
 from recbole_ccd.config.catalogue import names_of, properties_dir
 from recbole_ccd.config.checks import STAGE_KEYS
-from recbole_ccd.errors import ModelError
 from recbole_ccd.plugin.regularization import Regularizer
 from recbole_ccd.strategy import BaseModels
 from recbole_ccd.trainer import StageTrainer
+from recbole_ccd.utils.errors import ModelError
 from tests.conftest import few
 from tests.strategy.runs import STRATEGIES, follow, matrices, noted_plugins, recorded, same_weights, teachers
 
@@ -231,10 +231,12 @@ def test_shared_base_models_change_nothing(run, make_config, tiny_stream, base, 
     for name in names:
         config = make_config(strategy=name, **KEYS, base=base)
         strategy = follow(config, recorded(STRATEGIES[name]), tiny_stream, shared)
-        alone = run(name, base=base)
-        assert matrices(strategy) == matrices(alone), name
-        assert all(same_weights(*states) for states in zip(strategy.states, alone.states, strict=True)), name
-        assert stages(strategy) == stages(alone)
+        exclusive = run(name, base=base)
+        assert matrices(strategy) == matrices(exclusive), name
+        assert all(same_weights(*states) for states in zip(strategy.states, exclusive.states, strict=True)), (
+            name
+        )
+        assert stages(strategy) == stages(exclusive)
         trained.append([s for s in strategy.result.stages if s["stage"] in ("base", "student_generation")])
     # seconds and all: the records of the first
     n_base = 1 if base == "plain" else 2

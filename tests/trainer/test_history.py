@@ -2,8 +2,8 @@
 
 import pytest
 
+from recbole_ccd.checkpoint.serialization import deserialize, serialize
 from recbole_ccd.plugin.base import TrainerPlugin
-from recbole_ccd.state.packing import pack, unpack
 from recbole_ccd.trainer.history import TrainingHistory
 from tests.model.small_models import small_model
 from tests.plugin.stages import stage_trainer
@@ -78,5 +78,5 @@ def test_plugins_add_what_they_record(make_trainer_of):
 
 def test_the_history_outlives_a_file():
     history = TrainingHistory({0: 0.123456789, 1: 2.0}, {1: 0.25})
-    assert TrainingHistory.of_state_dict(unpack(pack(history.state_dict()))) == history
+    assert TrainingHistory.of_state_dict(deserialize(serialize(history.state_dict()))) == history
     assert history.record() == {"loss": [0.123457, 2.0], "valid_score": [[2, 0.25]]}

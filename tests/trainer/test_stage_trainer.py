@@ -7,12 +7,12 @@ import torch
 from recbole.utils import init_seed
 from scipy.sparse import csr_matrix
 
-from recbole_ccd.errors import RunError
 from recbole_ccd.model.growth import grow
 from recbole_ccd.plugin.base import TrainerPlugin, TrainingPass
 from recbole_ccd.plugin.regularization import chosen_regularizers
 from recbole_ccd.plugin.replay import ProxyGuidedReplay
 from recbole_ccd.trainer import make_trainer
+from recbole_ccd.utils.errors import RunError
 from tests.conftest import few
 from tests.model.small_models import SMALL_MODELS, small_model, state_of
 from tests.plugin.stages import frozen_source, stage_trainer

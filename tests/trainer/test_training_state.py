@@ -3,13 +3,13 @@
 import pytest
 import torch
 
+from recbole_ccd.checkpoint.serialization import deserialize, serialize
 from recbole_ccd.model.growth import grow
 from recbole_ccd.plugin.distillation import PreviousTeacherDistillation
 from recbole_ccd.plugin.regularization import chosen_regularizers
 from recbole_ccd.plugin.replay import ProxyGuidedReplay
-from recbole_ccd.seeding import generator_states, seed_stage, set_generator_states
-from recbole_ccd.state.packing import pack, unpack
 from recbole_ccd.trainer.training_state import RESUMABLE
+from recbole_ccd.utils.seeding import generator_states, seed_stage, set_generator_states
 from tests.conftest import few
 from tests.model.small_models import SMALL_MODELS, small_model, state_of
 from tests.plugin.distillation.rankings import fixed_teacher, rankings_of
@@ -45,14 +45,14 @@ def saved_after(trainer, epochs):
 
     def between():
         if trainer.epochs_run == epochs:
-            kept.append({name: value.clone() for name, value in pack(trainer.state_dict()).items()})
+            kept.append({name: value.clone() for name, value in serialize(trainer.state_dict()).items()})
             raise Ended
 
     trainer.restore(None, between)
     with pytest.raises(Ended):
         trainer.run(show_progress=False)
     torch.rand(3)
-    return unpack(kept[0])
+    return deserialize(kept[0])
 
 
 def same(one, other):
@@ -162,7 +162,7 @@ def test_global_generators_go_back(make_config):
         return torch.rand(2).tolist(), np.random.standard_normal(3).tolist(), random.gauss(0, 1)
 
     draw()
-    states = unpack(pack(generator_states()))
+    states = deserialize(serialize(generator_states()))
     first = draw()
     draw()
     set_generator_states(states)

@@ -15,7 +15,7 @@ from torch.nn.functional import embedding
 from recbole_ccd.model.scoring import clear_cache, factors, has_factors, score_pairs, score_rows
 from recbole_ccd.ranking.teacher_rankings import TeacherRankings
 from recbole_ccd.ranking.topk import ScoreFn, top_k, users_at_a_time
-from recbole_ccd.seeding import torch_generator
+from recbole_ccd.utils.seeding import torch_generator
 
 if TYPE_CHECKING:
     from recbole_ccd.config import CCDConfig

@@ -11,7 +11,7 @@ from torch import Tensor
 from recbole_ccd.loss.collaborative import best_places, collaborative_loss, places_in
 from recbole_ccd.loss.soft_targets import place_scores
 from recbole_ccd.plugin.distillation.base import DistillationLoss
-from recbole_ccd.ranking.replay import draw_replay
+from recbole_ccd.ranking.gumbel import gumbel_top_k
 from recbole_ccd.ranking.topk import list_length
 from recbole_ccd.registry import register
 
@@ -70,4 +70,4 @@ class CollaborativeDistillation(DistillationLoss):
         # by how much a rank is better than 0 is minus the rank: the same draw
         sharpness = 1 / self.config["distill_rank_decay"]
         n = list_length(self.config["distill_draws"], self.n_items)
-        return draw_replay(torch.zeros_like(ranks), ranks, items, n, sharpness, self._generator)
+        return gumbel_top_k(torch.zeros_like(ranks), ranks, items, n, sharpness, self._generator)

@@ -14,7 +14,7 @@ from recbole_ccd.plugin.base import TrainingPass
 from recbole_ccd.plugin.distillation.base import DistillationLoss
 from recbole_ccd.ranking.teacher_rankings import TeacherRankings
 from recbole_ccd.registry import one_or_more, registered
-from recbole_ccd.seeding import torch_generator
+from recbole_ccd.utils.seeding import torch_generator
 
 if TYPE_CHECKING:
     from recbole_ccd.config import CCDConfig

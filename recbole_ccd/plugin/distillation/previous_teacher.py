@@ -12,7 +12,7 @@ import torch
 from recbole_ccd.plugin.base import PluginContext, TrainerPlugin, TrainingPass
 from recbole_ccd.plugin.distillation.objective import DistillationObjective, distillation_pass
 from recbole_ccd.ranking.teacher_rankings import TeacherRankings
-from recbole_ccd.seeding import derive_seed
+from recbole_ccd.utils.seeding import derive_seed
 
 
 class PreviousTeacherDistillation(TrainerPlugin):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from recbole_ccd.data.pairs import csr_rows
+from recbole_ccd.data.sparse import csr_rows
 from recbole_ccd.loss.ranking_distillation import estimated_ranks, ranking_distillation, ranking_weights
 from recbole_ccd.plugin.distillation.base import DistillationLoss
 from recbole_ccd.registry import register

@@ -11,7 +11,7 @@ from recbole.model.abstract_recommender import GeneralRecommender
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
-from recbole_ccd.data.pairs import pairs_matrix
+from recbole_ccd.data.sparse import pairs_matrix
 from recbole_ccd.loss.listwise import list_wise_loss, masked_log_sum_exp
 from recbole_ccd.loss.windowed import windowed_ranking_loss
 from recbole_ccd.model.scoring import factors, has_factors, score_pairs
@@ -20,7 +20,7 @@ from recbole_ccd.ranking.teacher_rankings import TeacherRankings
 from recbole_ccd.ranking.topk import list_length
 from recbole_ccd.ranking.uninteresting import UninterestingSampler
 from recbole_ccd.registry import register
-from recbole_ccd.seeding import torch_generator
+from recbole_ccd.utils.seeding import torch_generator
 
 if TYPE_CHECKING:
     from recbole_ccd.config import CCDConfig

@@ -13,12 +13,12 @@ from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from recbole_ccd.data.pairs import csr_rows
-from recbole_ccd.errors import ModelError
+from recbole_ccd.data.sparse import csr_rows
 from recbole_ccd.model.scoring import clear_cache
 from recbole_ccd.plugin.base import PluginContext, TrainerPlugin
 from recbole_ccd.registry import one_or_more, registered
-from recbole_ccd.seeding import derive_seed
+from recbole_ccd.utils.errors import ModelError
+from recbole_ccd.utils.seeding import derive_seed
 
 if TYPE_CHECKING:
     from recbole_ccd.config import CCDConfig

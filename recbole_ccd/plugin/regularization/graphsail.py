@@ -21,7 +21,7 @@ from recbole_ccd.model.scoring import factors, has_factors
 from recbole_ccd.plugin.base import PluginContext
 from recbole_ccd.plugin.regularization.base import Regularizer, cluster_centers
 from recbole_ccd.registry import register
-from recbole_ccd.seeding import derive_seed
+from recbole_ccd.utils.seeding import derive_seed
 
 if TYPE_CHECKING:
     from recbole_ccd.config import CCDConfig

@@ -19,7 +19,7 @@ from recbole_ccd.model.scoring import has_factors, score_pairs, score_rows
 from recbole_ccd.plugin.base import PluginContext
 from recbole_ccd.plugin.regularization.base import Regularizer, drawn
 from recbole_ccd.registry import register
-from recbole_ccd.seeding import torch_generator
+from recbole_ccd.utils.seeding import torch_generator
 
 if TYPE_CHECKING:
     from recbole_ccd.config import CCDConfig

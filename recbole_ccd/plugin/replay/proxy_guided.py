@@ -16,11 +16,11 @@ from recbole_ccd.loss.replay import annealed, replay_loss
 from recbole_ccd.model.scoring import clear_cache, is_autoencoder, score_pairs, score_rows
 from recbole_ccd.plugin.base import PluginContext, TrainingPass
 from recbole_ccd.plugin.replay.base import ReplayScheme, ReplaySource
+from recbole_ccd.ranking.gumbel import gumbel_top_k, merge_pairs
 from recbole_ccd.ranking.rank import ranks_of
-from recbole_ccd.ranking.replay import draw_replay, merge_pairs
 from recbole_ccd.ranking.topk import list_length, mask_rows, top_k, users_at_a_time
 from recbole_ccd.registry import register
-from recbole_ccd.seeding import derive_seed, torch_generator
+from recbole_ccd.utils.seeding import derive_seed, torch_generator
 
 Pairs = tuple[Tensor, Tensor, Tensor]
 _PAIRS_AT_A_TIME = 65536
@@ -120,7 +120,7 @@ class ReplayDraws:
             widths = [ids.shape[1] for ids in candidates]
             for source, ids, now in zip(self._sources, candidates, ranks.split(widths, dim=1), strict=True):
                 place = torch.arange(1, ids.shape[1] + 1, device=ids.device).expand_as(ids).float()
-                drawn = draw_replay(now, place, ids, source.n_draws, self._temperature, generator)
+                drawn = gumbel_top_k(now, place, ids, source.n_draws, self._temperature, generator)
                 kept = drawn > 0
                 users.append(batch.unsqueeze(1).expand_as(drawn)[kept])
                 items.append(drawn[kept])

@@ -9,7 +9,7 @@ import numpy as np
 from recbole_ccd.data.block import Block
 from recbole_ccd.plugin.replay.base import ReplayScheme
 from recbole_ccd.registry import register
-from recbole_ccd.seeding import numpy_generator
+from recbole_ccd.utils.seeding import numpy_generator
 
 if TYPE_CHECKING:
     from recbole_ccd.config import CCDConfig

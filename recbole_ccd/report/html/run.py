@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from recbole_ccd.errors import RunError
 from recbole_ccd.evaluation.result import StreamResult
 from recbole_ccd.evaluation.summary import definitions
 from recbole_ccd.report.html import style
@@ -34,6 +33,7 @@ from recbole_ccd.report.html.words import (
     sentence,
     spread_out,
 )
+from recbole_ccd.utils.errors import RunError
 
 _KINDS = ("users", "items")
 # a share that is smaller leaves no room for its number

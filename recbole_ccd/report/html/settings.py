@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from recbole_ccd.config import DERIVED_KEYS, CCDConfig
-from recbole_ccd.errors import CCDError
 from recbole_ccd.report.html.page import Table
+from recbole_ccd.utils.errors import CCDError
 
 # what chooses files of defaults, and what the device is found by, which is better not looked for again
 _CHOOSING = ("model", "dataset", "strategy", "preset", "ablation", "gpu_id", "use_gpu")

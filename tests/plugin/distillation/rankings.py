@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from recbole_ccd.data.pairs import pairs_matrix
+from recbole_ccd.data.sparse import pairs_matrix
 from recbole_ccd.plugin.distillation import TeacherDistillation
 from recbole_ccd.ranking.teacher_rankings import TeacherRankings
 from recbole_ccd.trainer import StageTrainer

@@ -16,13 +16,13 @@ USERS = torch.tensor([4, 9, 30])
 def make_objective(make_config, tiny_stream):
     """Makes an objective, or one of our losses by itself, on the lists of block 0."""
 
-    def make(losses, weights=None, alone=None, **keys):
+    def make(losses, weights=None, exclusive=None, **keys):
         block = tiny_stream[0]
         settings = {"distill_user_weight": 0.5, "distill_item_weight": 0.25}
         settings |= {"distill_loss": losses, "distill_loss_weights": weights, **keys}
         config, model = small_model(make_config, "BPR", block, **settings)
         rankings = rankings_of(block, fixed_teacher(block))
-        kind = DistillationObjective if alone is None else registered(DistillationLoss.kind)[alone]
+        kind = DistillationObjective if exclusive is None else registered(DistillationLoss.kind)[exclusive]
         return kind(config, model, rankings, block.train_matrix, seed=3)
 
     return make
@@ -30,7 +30,7 @@ def make_objective(make_config, tiny_stream):
 
 def test_it_is_the_weighted_sum_of_its_losses(make_objective):
     objective = make_objective(["rrd", "kl"], [2.0, 0.3])
-    rrd, kl = (make_objective("rrd", alone=name) for name in ("rrd", "kl"))
+    rrd, kl = (make_objective("rrd", exclusive=name) for name in ("rrd", "kl"))
     expected = 0.5 * (2.0 * rrd.user_loss(USERS) + 0.3 * kl.user_loss(USERS))
     assert torch.equal(objective.user_loss(USERS), expected)
     # the item side is that of the one loss that has any
@@ -42,11 +42,11 @@ def test_losses_draw_by_themselves(make_objective):
     names = ["cd", "rd"]
     keys = {"distill_draws": 3, "distill_rank_sample": 5, "uninteresting_redraw": 1}
     several = [make_objective(order, **keys) for order in (names, names[::-1])]
-    alone = [make_objective("rrd", alone=name, **keys) for name in names]
+    exclusive = [make_objective("rrd", exclusive=name, **keys) for name in names]
     for epoch in (0, 1, 2):
-        for loss in (*several, *alone):
+        for loss in (*several, *exclusive):
             loss.before_epoch(epoch)
-        expected = 0.5 * (alone[0].user_loss(USERS) + alone[1].user_loss(USERS))
+        expected = 0.5 * (exclusive[0].user_loss(USERS) + exclusive[1].user_loss(USERS))
         # a sum of two is the same in either order
         assert all(torch.equal(objective.user_loss(USERS), expected) for objective in several)
 

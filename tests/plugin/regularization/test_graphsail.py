@@ -9,7 +9,7 @@ from recbole_ccd.model.growth import grow
 from recbole_ccd.model.scoring import factors
 from recbole_ccd.plugin.regularization import GraphSAILRegularizer
 from recbole_ccd.plugin.regularization.base import cluster_centers
-from recbole_ccd.seeding import derive_seed
+from recbole_ccd.utils.seeding import derive_seed
 from tests.model.small_models import scatter, small_model, state_of
 from tests.plugin.regularization.batches import batch_of
 from tests.plugin.stages import bound, past_and_present, stage_trainer

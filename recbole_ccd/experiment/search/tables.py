@@ -1,0 +1,88 @@
+"""A search as tables: for the console, as Markdown and as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from typing import Any
+
+from tabulate import tabulate
+
+from recbole_ccd.experiment.search.outcome import QUANTITIES, SearchResult, TrialOutcome
+from recbole_ccd.experiment.search.plan import shown
+from recbole_ccd.utils.errors import one_line
+
+_LEGEND = (
+    "best: the highest H-mean (H) of learning average (LA) and retained average (RA) of the student after "
+    "the last block, on the valid parts, mean over seeds"
+)
+
+
+def search_table(result: SearchResult) -> str:
+    """The trials made so far, the best one marked; printed after each of them."""
+    return "\n".join([_title(result), _table(result, "simple"), *_failures(result)])
+
+
+def search_markdown(result: SearchResult) -> str:
+    """The same as a Markdown page."""
+    space = "\n".join(f"- `{d['name']}`: {d['kind']} {one_line(d['values'])}" for d in result.space)
+    failures = "\n".join(f"- {line}" for line in _failures(result))
+    parts = [f"# {_title(result)}", _table(result, "pipe"), *([failures] if failures else [])]
+    parts += [f"## What is searched ({result.algorithm})", space, f"{_LEGEND}."]
+    return "\n\n".join(parts) + "\n"
+
+
+def search_csv(result: SearchResult) -> str:
+    """All trials as CSV, values with all their digits, a cell empty where there is none."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    spreads = [f"{quantity} {part}" for quantity in QUANTITIES for part in ("mean", "std")]
+    writer.writerow(["trial", "folder", *result.names, "status", "best", *spreads, "error"])
+    for trial in result.trials:
+        values = [_cell(trial.values[name]) for name in result.names]
+        found = [trial.spread(quantity) for quantity in QUANTITIES]
+        numbers = [number for spread in found for number in (spread.mean, spread.std)]
+        best = int(trial is result.best)
+        writer.writerow([trial.number, trial.folder, *values, trial.status, best, *numbers, trial.error])
+    return file.getvalue()
+
+
+def _title(result: SearchResult) -> str:
+    head, seeds = result.head, ", ".join(map(str, result.head["seeds"]))
+    what = "means over seeds" if len(head["seeds"]) > 1 else "seed"
+    made = sum(trial.status != "waiting" for trial in result.trials)
+    return (
+        f"{head['strategy']} with {head['model']} on {head['dataset']}, {what} {seeds}: "
+        f"{head['primary_metric']} on the valid parts, {made} of {len(result.trials)} trials"
+    )
+
+
+def _table(result: SearchResult, style: str) -> str:
+    several = len(result.head["seeds"]) > 1
+    header = ["trial", *result.names, "H", *(["± std"] if several else []), "LA", "RA", ""]
+    rows = [_row(result, trial, several) for trial in result.trials if trial.status != "waiting"]
+    align = ["left", *["right"] * (len(header) - 2), "left"]
+    return tabulate(rows, header, tablefmt=style, colalign=align if rows else None, disable_numparse=True)
+
+
+def _row(result: SearchResult, trial: TrialOutcome, several: bool) -> list[str]:
+    H, LA, RA = (trial.spread(quantity) for quantity in QUANTITIES)
+    mark = "best" if trial is result.best else "failed" if trial.error is not None else ""
+    deviation = [_number(H.std)] if several else []
+    values = [shown(trial.values[name]) for name in result.names]
+    return [str(trial.number), *values, _number(H.mean), *deviation, _number(LA.mean), _number(RA.mean), mark]
+
+
+def _failures(result: SearchResult) -> list[str]:
+    return [
+        f"trial {trial.number} failed: {trial.problem}" for trial in result.trials if trial.error is not None
+    ]
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def _cell(value: Any) -> Any:
+    return json.dumps(value, sort_keys=True) if isinstance(value, (list, dict)) else value

@@ -1,6 +1,0 @@
-"""Who does what can be done at the same time: this process, task by task, or the workers of a Ray cluster."""
-
-from recbole_ccd.parallel.choice import workers_of
-from recbole_ccd.parallel.workers import Sequential, Workers
-
-__all__ = ["Sequential", "Workers", "workers_of"]

@@ -1,0 +1,86 @@
+"""Draws the pairs to replay: what a proxy ranks high and the live model now ranks low."""
+
+import torch
+from torch import Tensor
+
+
+def gumbel_top_k(
+    rank_now: Tensor,
+    rank_proxy: Tensor,
+    items: Tensor,
+    n: int,
+    temperature: float,
+    generator: torch.Generator,
+) -> Tensor:
+    r"""Draw n items per row without replacement, forgotten ones more likely.
+
+    An item is drawn with probability :math:`\propto e^{\varepsilon (r_{now} - r_{proxy})}`, then the next
+    among the rest, and so on. The top n of the log-weights plus Gumbel noise have exactly this distribution.
+
+    Source: proxy-guided replay of CCD, Lee et al., KDD 2024 (arXiv 2405.19046); Gumbel top-k, Kool et al.,
+    "Stochastic Beams and Where to Find Them", ICML 2019.
+
+    Args:
+        rank_now: (B, A) ranks of the items in the live model.
+        rank_proxy: (B, A) ranks of the items in the proxy.
+        items: (B, A) candidate ids, padded with 0; the padding is never drawn.
+        n: Number of draws per row.
+        temperature: The :math:`\varepsilon` above.
+        generator: Source of the noise.
+
+    Returns:
+        (B, n) item ids; 0 fills up the rows with fewer than n candidates.
+
+    Raises:
+        ValueError: If n is negative or the shapes differ.
+    """
+    if n < 0:
+        raise ValueError(f"n must not be negative, got {n}")
+    if not rank_now.shape == rank_proxy.shape == items.shape:
+        raise ValueError(
+            f"ranks {tuple(rank_now.shape)}, {tuple(rank_proxy.shape)}, items {tuple(items.shape)}"
+        )
+    drawn = items.new_zeros(items.shape[0], n)
+    taken = min(n, items.shape[1])
+    if taken == 0:
+        return drawn
+    noise = torch.empty(items.shape, dtype=torch.float32, device=generator.device)
+    gumbel = noise.exponential_(generator=generator).log_().neg_().to(items.device)
+    keys = gumbel + temperature * (rank_now - rank_proxy)
+    keys.masked_fill_(items == 0, -torch.inf)
+    # The padding has the lowest keys and the id 0: where it is taken, it is the padding of the result.
+    drawn[:, :taken] = items.gather(1, keys.topk(taken, dim=1).indices)
+    return drawn
+
+
+def merge_pairs(
+    users: list[Tensor], items: list[Tensor], labels: list[Tensor]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Merge the pairs drawn by several sources.
+
+    Source: proxy-guided replay of CCD, Lee et al., KDD 2024 (arXiv 2405.19046).
+
+    Args:
+        users: (P_s,) user ids of each source s.
+        items: (P_s,) item ids of each source; pairs with item 0 are dropped.
+        labels: (P_s,) soft labels of each source.
+
+    Returns:
+        Users, items and labels (P,), sorted by user and then item, each pair once with its largest label.
+
+    Raises:
+        ValueError: If the lists differ in length, or there is no source.
+    """
+    if not users or not len(users) == len(items) == len(labels):
+        raise ValueError(
+            f"{len(users)} users, {len(items)} items and {len(labels)} labels; one of each per source"
+        )
+    user, item, label = torch.cat(users), torch.cat(items), torch.cat(labels)
+    real = item > 0
+    user, item, label = user[real], item[real], label[real]
+    if item.numel() == 0:
+        return user, item, label
+    width = int(item.max()) + 1
+    keys, place = torch.unique(user * width + item, return_inverse=True)
+    largest = label.new_zeros(keys.numel()).scatter_reduce_(0, place, label, "amax", include_self=False)
+    return torch.div(keys, width, rounding_mode="floor"), keys % width, largest

@@ -1,0 +1,61 @@
+"""How good a model is after a block: on the parts of all blocks so far, and for who is new."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import torch
+from recbole.model.abstract_recommender import GeneralRecommender
+from torch import Tensor
+
+from recbole_ccd.evaluation.full_sort import FullSortEvaluator
+from recbole_ccd.model.scoring import factors
+from recbole_ccd.model.teacher import ordering_rows
+from recbole_ccd.utils.seeding import seed_stage
+
+if TYPE_CHECKING:
+    from recbole_ccd.config import CCDConfig
+    from recbole_ccd.data.block import Block
+    from recbole_ccd.data.stream import BlockStream
+
+
+def measure(
+    config: CCDConfig, model: GeneralRecommender, role: str, stream: BlockStream, now: Block
+) -> dict[str, dict[str, float]]:
+    """Metrics of a model on the measured part of every block so far, and of new users and new items.
+
+    Args:
+        config: the run's configuration.
+        model: the model.
+        role: what it is, for bars.
+        stream: the blocks.
+        now: the last block that the model has learned.
+
+    Returns:
+        Metrics by ``block 0`` …, ``new users`` and ``new items``; the last two only where there are any.
+    """
+    loaders = {f"block {j}": stream[j].measured_loader(config, known_at=now) for j in range(now.index + 1)}
+    whole = loaders[f"block {now.index}"]
+    if whole is not None:
+        new = partial(now.measured_loader, config, history=whole.history)
+        loaders["new users"] = new(users_from=now.n_old_users)
+        loaders["new items"] = new(items_from=now.n_old_items)
+    parts = {name: loader for name, loader in loaders.items() if loader is not None}
+    return FullSortEvaluator(config, ordering_rows).evaluate_parts(
+        model, parts, f"block {now.index} {role}", config["show_progress"], train_data=now.train
+    )
+
+
+def seed_evaluation(config: CCDConfig, block: Block, role: str) -> None:
+    """Seeds what a few models draw when they score: what is served must be what was measured."""
+    seed_stage(config["seed"], config["reproducibility"], "evaluation", block.index, role)
+
+
+@torch.no_grad()
+def final_vectors(
+    config: CCDConfig, student: GeneralRecommender, block: Block
+) -> tuple[Tensor, Tensor] | None:
+    """Final embeddings of users and items whose inner product is the student's score, if there are such."""
+    seed_evaluation(config, block, "student")
+    return factors(student)

@@ -1,0 +1,1 @@
+"""What everything rests on: errors, seeds, signals, files, memory, processes."""
