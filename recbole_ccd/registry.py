@@ -1,4 +1,4 @@
-"""What a run chooses by name: strategies, distillation losses, replay schemes and regularizers.
+"""What a run chooses by name: strategies, distillation losses, replay schemes, regularizers and models.
 
 A class, ours or a user's, is registered by the decorator :func:`register` and nothing else. Ours are found in
 the package of their kind, a user's in the modules that the key ``plugins`` names; so a module that no run
@@ -15,6 +15,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType, ModuleType
 from typing import Any, TypeVar
+
+from recbole.model.abstract_recommender import AbstractRecommender
+from recbole.utils import get_model
 
 from recbole_ccd.utils.errors import ConfigError, one_line
 
@@ -46,15 +49,18 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "distillation loss": Kind("recbole_ccd.plugin.distillation", "DistillationLoss", "distill_loss"),
         "replay scheme": Kind("recbole_ccd.plugin.replay", "ReplayScheme", "replay"),
         "regularizer": Kind("recbole_ccd.plugin.regularization", "Regularizer", "regularizer"),
+        "model": Kind("recbole_ccd.model", "GeneralRecommender", "model"),
     }
 )
+PLUGIN_KINDS = ("distillation loss", "replay scheme", "regularizer")
+"""The kinds of which the classes bring their keys into every run, whether it chooses them or not."""
 
 
 def register(name: str) -> Callable[[AnyClass], AnyClass]:
     """Registers a class under the name that chooses it; its base class says of what kind it is.
 
     Args:
-        name: a Python name, such as ``lwc_kd``.
+        name: a Python name, such as ``lwc_kd``; of a model one that RecBole does not have.
 
     Returns:
         A decorator that gives the class its ``name``.
@@ -107,8 +113,15 @@ def _in_module(module: ModuleType, kind: str, *, ours: bool = False) -> list[typ
     return [
         found
         for found in classes
-        if "registered_as" in vars(found) and getattr(found, "kind", None) == kind and is_ours(found) == ours
+        if "registered_as" in vars(found) and kind_of(found) == kind and is_ours(found) == ours
     ]
+
+
+def kind_of(found: type) -> str | None:
+    """Of what kind a class is, by what it derives from; None for none."""
+    if issubclass(found, AbstractRecommender):
+        return "model"
+    return getattr(found, "kind", None)
 
 
 def is_ours(found: type) -> bool:
@@ -128,7 +141,7 @@ def own_settings(found: type) -> dict[str, Any]:
     return dict(getattr(found, "settings", {}))
 
 
-def user_keys(modules: Modules, kinds: Collection[str] = tuple(KINDS)) -> frozenset[str]:
+def user_keys(modules: Modules, kinds: Collection[str] = ("strategy", *PLUGIN_KINDS)) -> frozenset[str]:
     """The keys that the classes in a user's modules have settings for."""
     classes = (found for kind in kinds for found in of_user(kind, modules).values())
     return frozenset(key for found in classes for key in own_settings(found))
@@ -167,8 +180,9 @@ def check_modules(value: Any, source: str, ours: Collection[str], fixed: Collect
             raise ConfigError(f"{start} registers nothing; put @register(NAME) above a class of yours")
         for found in classes:
             _check_class(found, start)
-            _check_own_settings(found, start, fixed if found.kind == "strategy" else ours)
-            other = taken.setdefault((found.kind, found.registered_as), found)
+            if kind_of(found) != "model":
+                _check_own_settings(found, start, fixed if kind_of(found) == "strategy" else ours)
+            other = taken.setdefault((kind_of(found), found.registered_as), found)
             if other is not found:
                 raise ConfigError(
                     f"{start} registers {found.registered_as!r} for {found.__qualname__}, and "
@@ -191,7 +205,7 @@ def _check_own_settings(found: type, start: str, refused: Collection[str]) -> No
 
 
 def _check_class(found: type, start: str) -> None:
-    name, kind = found.registered_as, getattr(found, "kind", None)
+    name, kind = found.registered_as, kind_of(found)
     shown = one_line(repr(name))
     if not (isinstance(name, str) and name.isidentifier()):
         raise ConfigError(f"{start} registers {shown}, which is no name; write it as a Python name")
@@ -203,9 +217,19 @@ def _check_class(found: type, start: str) -> None:
         )
     if name in _ours(kind):
         raise ConfigError(f"{start} registers {shown}, which is one of ours; give it another name")
+    if kind == "model" and _is_recboles(name):
+        raise ConfigError(f"{start} registers {shown}, which is a model of RecBole's; give it another name")
     if inspect.isabstract(found):
         missing = ", ".join(sorted(found.__abstractmethods__))
         raise ConfigError(f"{start} registers {shown}, which lacks {missing}; write it")
+
+
+def _is_recboles(model: str) -> bool:
+    try:
+        get_model(model)
+    except (ValueError, AttributeError, ImportError):
+        return False
+    return True
 
 
 def _imported(name: str, start: str = KEY) -> ModuleType:

@@ -51,9 +51,12 @@ def test_headings_of_a_page_have_anchors_of_their_own():
 
 @pytest.mark.parametrize("page", IDS)
 def test_commands_have_keys_and_values_that_exist(page):
+    # settings of the classes on a page, for those who name its module
+    of_the_page = {word for _, text in blocks(page, "python") for word in re.findall(r'"(\w+)":', text)}
     for arguments in program_arguments(page):
         given = parse_arguments(arguments)
-        unknown = given.keys() - set(CCDConfig().final_config_dict) - OF_THE_PROGRAM
+        known = OF_THE_PROGRAM | (of_the_page if "plugins" in given else set())
+        unknown = given.keys() - set(CCDConfig().final_config_dict) - known
         assert not unknown, f"{page}: {unknown}"
         for strategy in str(given.get("strategy", "ccd")).split(","):
             assert strategy in names_of("strategy") or "plugins" in given, (page, strategy)

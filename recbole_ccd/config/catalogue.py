@@ -19,7 +19,7 @@ from recbole.utils import ModelType, dataset_arguments, get_model
 from recbole_ccd.config.checks import STAGE_KEYS
 from recbole_ccd.config.suggestions import suggestion
 from recbole_ccd.config.yaml_reader import merged, read_yaml
-from recbole_ccd.registry import KINDS, own_settings, registered
+from recbole_ccd.registry import PLUGIN_KINDS, Modules, own_settings, registered
 from recbole_ccd.utils.errors import ConfigError, one_line
 
 DEFAULT_MODEL = "LightGCN"
@@ -28,12 +28,6 @@ METHOD_NAME = "CCD"
 # strategies whose base student is taught by the teacher, whatever the key ``base`` says
 ALWAYS_TAUGHT = frozenset({"ccd", "distill", "distill_each_block"})
 
-# our replacements of RecBole's classes of the same name
-_OWN_MODELS = {
-    "DGCF": "recbole_ccd.model.dgcf",
-    "LightGCN": "recbole_ccd.model.lightgcn",
-    "Pop": "recbole_ccd.model.pop",
-}
 # what the models of the base block depend on, which compared strategies share
 _BASE_KEYS = ("teacher_models", "teacher_args", "exclusion_top_k", "uninteresting_redraw")
 _BASE_PREFIXES = ("base", "distill_", "ensemble_", "n_uninteresting_", "student_generation_")
@@ -119,7 +113,7 @@ def strategy_keys() -> frozenset[str]:
     """The keys of all strategies, so that one file can serve several that are compared."""
     ours = properties_dir()
     files = [ours / "learning.yaml", *(ours / "strategy" / f"{name}.yaml" for name in names_of("strategy"))]
-    classes = [found for kind in KINDS for found in registered(kind).values()]
+    classes = [found for kind in ("strategy", *PLUGIN_KINDS) for found in registered(kind).values()]
     return frozenset().union(*map(yaml_keys, files), *map(own_settings, classes)) - all_model_keys()
 
 
@@ -147,12 +141,23 @@ def general_models() -> tuple[str, ...]:
     return tuple(sorted(c.__name__ for c in classes if issubclass(c, AbstractRecommender)))
 
 
-def model_class(name: object, source: str) -> type[AbstractRecommender]:
-    """The class of a model, ours before RecBole's.
+def class_keys(model: type[AbstractRecommender]) -> frozenset[str]:
+    """The keys that only a model's class has: those of :func:`documented`, and its own settings."""
+    return model_keys(documented(model)) | frozenset(own_settings(model))
+
+
+def class_defaults(model: type[AbstractRecommender]) -> dict[str, Any]:
+    """Defaults of the :func:`class_keys`."""
+    return merged(model_defaults(documented(model)), own_settings(model))
+
+
+def model_class(name: object, source: str, modules: Modules = None) -> type[AbstractRecommender]:
+    """The class of a model: one of ours, one in a user's modules, or one of RecBole's.
 
     Args:
         name: the model's name, or its class, which is checked and returned.
         source: where the name was given, for messages.
+        modules: what the key ``plugins`` holds.
 
     Raises:
         ConfigError: If there is no such model, or it is not a general (or traditional) recommender.
@@ -162,14 +167,14 @@ def model_class(name: object, source: str) -> type[AbstractRecommender]:
     elif not isinstance(name, str):
         shown = f"a {type(name).__name__}" if isinstance(name, (Config, Mapping)) else one_line(repr(name))
         raise ConfigError(f"model is {shown} ({source}), which is no name; give a model's name")
-    elif name in _OWN_MODELS:
-        found = getattr(importlib.import_module(_OWN_MODELS[name]), name)
+    elif name in (known := registered("model", modules)):
+        found = known[name]
     else:
         try:
             found = get_model(name)
         except (ValueError, AttributeError, ImportError):
             remedy = suggestion(
-                name, general_models(), f"choose a general recommender such as {DEFAULT_MODEL}"
+                name, (*general_models(), *known), f"choose a general recommender such as {DEFAULT_MODEL}"
             )
             raise ConfigError(f"unknown model '{one_line(name)}' ({source}); {remedy}") from None
     kind = getattr(found, "type", None)

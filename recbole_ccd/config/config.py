@@ -7,14 +7,13 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from recbole_ccd.config.catalogue import documented, model_defaults, model_keys
+from recbole_ccd.config.catalogue import class_defaults, class_keys, model_class
 from recbole_ccd.config.checks import STAGE_KEYS, STAGES
 from recbole_ccd.config.loading import LoadedConfig
 from recbole_ccd.config.strict import member_keys
 from recbole_ccd.config.unused import POWER_MODELS
 from recbole_ccd.config.values import metric_names
 from recbole_ccd.config.yaml_reader import merged, writable
-from recbole_ccd.registry import own_settings
 from recbole_ccd.utils.errors import ConfigError
 
 __all__ = ["DERIVED_KEYS", "STAGES", "STAGE_KEYS", "CCDConfig"]
@@ -168,16 +167,16 @@ class CCDConfig(LoadedConfig):
         if not 0 <= index < len(members):
             raise ConfigError(f"there is no teacher member {index} among {members}; extend teacher_models")
         model = members[index]
-        students = model_keys(documented(self.model_class)) | set(own_settings(self.model_class))
-        students |= {"model", "dataset"}
+        students = class_keys(self.model_class) | {"model", "dataset"}
         if model not in POWER_MODELS:
             students |= {"require_pow"}
+        its_class = model_class(model, "teacher_models", self["plugins"])
         run = {key: value for key, value in self.external_config_dict.items() if key not in students}
         shared = {key: value for key, value in self["teacher_args"].items() if key not in members}
         own = merged(shared, self["teacher_args"].get(model) or {})
-        own = {key: value for key, value in own.items() if key in member_keys(model)}
+        own = {key: value for key, value in own.items() if key in member_keys(its_class)}
         # the model's defaults once more, as a strategy or a data set may have set them for the student
-        settings = merged(run, model_defaults(model), own)
+        settings = merged(run, class_defaults(its_class), own)
         member = type(self)(model, self.dataset, config_dict=settings)
         member[_CHECKPOINTS] = self[_CHECKPOINTS]
         return member.for_stage(self._stage) if self._stage else member

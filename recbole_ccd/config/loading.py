@@ -46,7 +46,7 @@ from recbole_ccd.config.values import check_each, check_together
 from recbole_ccd.config.yaml_reader import ConfigLoader, merged, plain_keys
 from recbole_ccd.registry import (
     KEY,
-    KINDS,
+    PLUGIN_KINDS,
     check_modules,
     is_ours,
     own_settings,
@@ -135,7 +135,8 @@ class LoadedConfig(Config):
     ) -> tuple[str, type[AbstractRecommender], str]:
         source = self._source("model") if model is None else "model argument"
         model = self.external_config_dict.get("model", DEFAULT_MODEL) if model is None else model
-        found = model_class(DEFAULT_MODEL if model == METHOD_NAME else model, source)
+        self._find_modules()
+        found = model_class(DEFAULT_MODEL if model == METHOD_NAME else model, source, self._plugins)
         source = self._source("dataset") if dataset is None else "dataset argument"
         dataset = self.external_config_dict.get("dataset", DEFAULT_DATASET) if dataset is None else dataset
         if not isinstance(dataset, str) or not dataset.strip():
@@ -146,7 +147,8 @@ class LoadedConfig(Config):
                 f"dataset is {one_line(repr(dataset))} ({source}), which is a path; give the name, and the "
                 "folder that holds the data set's in data_path"
             )
-        return super()._get_model_and_dataset(found, dataset)
+        name, found, dataset = super()._get_model_and_dataset(found, dataset)
+        return vars(found).get("registered_as", name), found, dataset
 
     def _update_internal_config_dict(self, file: str | os.PathLike[str]) -> Mapping[str, Any]:
         values = properties(Path(file))
@@ -159,7 +161,9 @@ class LoadedConfig(Config):
         super()._load_internal_config_dict(model, model_class, dataset)
         ours = properties_dir()
         self._update_internal_config_dict(ours / "overall.yaml")
-        self._find_plugins()
+        for kind in PLUGIN_KINDS:
+            for plugin in registered(kind, self._plugins).values():
+                self._lay_over(own_settings(plugin))
         strategy, preset, ablation = map(self._chosen_file, ("strategy", "preset", "ablation"))
         known_as = documented(model_class)
         if known_as != model:
@@ -201,14 +205,11 @@ class LoadedConfig(Config):
         ours = {found: properties(file) if is_ours(found) else {} for found, file in files.items()}
         return merged(*(merged(ours[found], own_settings(found)) for found in known))
 
-    def _find_plugins(self) -> None:
-        """Adds the keys of plugins that have them in their class; those of a strategy come later."""
-        self._plugins = self.external_config_dict.get(KEY, self.internal_config_dict[KEY])
+    def _find_modules(self) -> None:
+        default = properties(properties_dir() / "overall.yaml")[KEY]
+        self._plugins = self.external_config_dict.get(KEY, default)
         ours = general_keys() | all_model_keys() | strategy_keys()
         check_modules(self._plugins, self._source(KEY), ours, ours - comparable_keys())
-        for kind in KINDS.keys() - {"strategy"}:
-            for found in registered(kind, self._plugins).values():
-                self._lay_over(own_settings(found))
 
     # Checks: the settings are complete here, and RecBole has not yet rewritten any
 
@@ -236,7 +237,7 @@ class LoadedConfig(Config):
 
     def _what_is_there(self) -> tuple[dict[str, Iterable[str]], str]:
         """Names that may be chosen, by kind, and the name whose keys the student's model has."""
-        names = {kind: registered(kind, self._plugins) for kind in KINDS.keys() - {"strategy"}}
+        names = {kind: registered(kind, self._plugins) for kind in PLUGIN_KINDS}
         return names, documented(self.model_class)
 
     def check_fit(self, settings: Mapping[str, Any]) -> None:
@@ -296,11 +297,11 @@ class LoadedConfig(Config):
             check_keys(layer, known, self.model, [name for name in named if isinstance(name, str)])
 
     def _check_teacher(self, settings: dict[str, Any]) -> None:
-        for name in settings["teacher_models"]:
-            model_class(name, f"teacher_models, {self._source('teacher_models')}")
+        source = f"teacher_models, {self._source('teacher_models')}"
+        members = {name: model_class(name, source, self._plugins) for name in settings["teacher_models"]}
         # settings of ours that fit no member are left out; those of the user are an error
         settings["teacher_args"] = teacher_settings(
-            settings["teacher_models"], settings.get("teacher_args") or {}, self._layers, self._source
+            members, settings.get("teacher_args") or {}, self._layers, self._source
         )
 
     def _source(self, path: str) -> str:

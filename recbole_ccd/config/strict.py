@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
+from recbole.model.abstract_recommender import AbstractRecommender
 from recbole.utils import training_arguments
 
 from recbole_ccd.config.catalogue import (
     all_model_keys,
     choose,
+    class_defaults,
+    class_keys,
     comparable_keys,
+    documented,
     general_models,
-    model_defaults,
     model_keys,
     names_of,
 )
@@ -151,14 +154,14 @@ def check_ablation(
             )
 
 
-def member_keys(model: str) -> frozenset[str]:
+def member_keys(model: type[AbstractRecommender]) -> frozenset[str]:
     """The keys that ``teacher_args`` may set for a member: its model's and those of its training."""
     staged = {f"{stage}_{key}" for stage in _MEMBER_STAGES for key in STAGE_KEYS}
-    return model_keys(model) | frozenset(training_arguments) | staged
+    return class_keys(model) | frozenset(training_arguments) | staged
 
 
 def teacher_settings(
-    members: Sequence[str],
+    members: Mapping[str, type[AbstractRecommender]],
     args: Mapping[str, Any],
     layers: Sequence[Layer],
     source_of: Callable[[str], str],
@@ -166,7 +169,7 @@ def teacher_settings(
     """Checks ``teacher_args``.
 
     Args:
-        members: names of the teacher's models.
+        members: the teacher's models by name.
         args: its settings; a key that is a member's name holds settings for that model only.
         layers: the user's sources.
         source_of: where a dotted key was set.
@@ -186,31 +189,34 @@ def teacher_settings(
                 raise ConfigError(
                     f"{path} is {shown} ({source_of(path)}); give settings of {key} as a dictionary"
                 )
-            groups = [([key], f"{path}.{part}", part, entry) for part, entry in value.items()]
+            one = {key: members[key]}
+            groups = [(one, f"{path}.{part}", part, entry) for part, entry in value.items()]
         else:
-            groups = [(list(members), path, key, value)]
+            groups = [(members, path, key, value)]
         users = any(layer.holds(path) for layer in layers)
         fits = [_check_member_setting(*group, source_of, strict=users) for group in groups]
         if all(fits):
             kept[key] = value
-    for model in dict.fromkeys(members):
-        _check_member_together(model, kept, source_of)
+    for name, model in members.items():
+        _check_member_together(name, model, kept, source_of)
     return kept
 
 
-def _check_member_together(model: str, args: Mapping[str, Any], source_of: Callable[[str], str]) -> None:
+def _check_member_together(
+    name: str, model: type[AbstractRecommender], args: Mapping[str, Any], source_of: Callable[[str], str]
+) -> None:
     """Checks that the settings of a member fit each other, those it has by default among them."""
-    own = args.get(model) or {}
-    values = model_defaults(model) | {key: args[key] for key in args if key != model} | dict(own)
+    own = args.get(name) or {}
+    values = class_defaults(model) | {key: args[key] for key in args if key != name} | dict(own)
 
     def path_of(key: str) -> str:
-        return f"teacher_args.{model}.{key}" if key in own else f"teacher_args.{key}"
+        return f"teacher_args.{name}.{key}" if key in own else f"teacher_args.{key}"
 
-    check_together(model, values, source_of, path_of)
+    check_together(documented(model), values, source_of, path_of)
 
 
 def _check_member_setting(
-    members: Sequence[str],
+    members: Mapping[str, type[AbstractRecommender]],
     path: str,
     key: str,
     value: Any,
@@ -219,16 +225,17 @@ def _check_member_setting(
     strict: bool,
 ) -> bool:
     """Whether some member knows the key; ``strict`` makes it an error if none does."""
-    knowing = [model for model in members if key in member_keys(model)]
+    knowing = [model for model in members.values() if key in member_keys(model)]
     if not knowing and strict:
-        known = frozenset(members).union(*map(member_keys, members))
-        names = ", ".join(dict.fromkeys(members))
+        known = frozenset(members).union(*map(member_keys, members.values()))
+        names = ", ".join(members)
         start = f"unknown key '{one_line(path)}' ({source_of(path)}): no teacher member ({names}) has it"
         if key in general_models():
             raise ConfigError(f"{start}; add {key} to teacher_models or remove it")
         remedy = suggestion(key, known, "remove it, or set it for the whole run")
         raise ConfigError(f"{start}; {remedy}")
-    for model in dict.fromkeys(knowing):
-        check = model_checks(model).get(key) or CHECKS.get(key) or like(model_defaults(model).get(key))
+    for model in knowing:
+        check = model_checks(documented(model)).get(key) or CHECKS.get(key)
+        check = check or like(class_defaults(model).get(key))
         check_value(path, value, check, source_of(path))
     return bool(knowing)

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 from recbole.data.dataset import Dataset
 from recbole.model.general_recommender import DGCF as RecBoleDGCF
 
+from recbole_ccd.registry import register
+
 if TYPE_CHECKING:
     from recbole_ccd.config import CCDConfig
 
 
+@register("DGCF")
 class DGCF(RecBoleDGCF):
     """RecBole's DGCF, which compares the factors of a few users and as many items in every batch.
 

@@ -13,6 +13,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import embedding_bag, pad
 
+from recbole_ccd.registry import register
+
 # the error of own_of falls at least threefold per step with two layers
 _SOLVER_STEPS = 20
 _TINY = torch.finfo(torch.float32).tiny
@@ -198,6 +200,7 @@ def _sum_of_rows(rows: Tensor, places: Tensor, size: int) -> Tensor:
     return rows.new_zeros(size, rows.shape[1]).index_add_(0, places, rows)
 
 
+@register("LightGCN")
 class LightGCN(RecBoleLightGCN):
     """LightGCN (He et al., SIGIR 2020) with RecBole's parameters and losses.
 

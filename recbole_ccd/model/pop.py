@@ -7,7 +7,10 @@ from recbole.data.interaction import Interaction
 from recbole.model.general_recommender import Pop as RecBolePop
 from torch import Tensor
 
+from recbole_ccd.registry import register
 
+
+@register("Pop")
 class Pop(RecBolePop):
     """RecBole's Pop, whose score is an item's number of interactions, divided by the largest one.
 

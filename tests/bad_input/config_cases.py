@@ -27,6 +27,9 @@ UNKNOWN = {
     "model-of-another-kind": ["--model=SASRec"],
     "unknown-strategy": ["--strategy=cdc"],
     "unknown-preset": ["--preset=paper"],
+    "unknown-loss": ["--distill_loss=rdd"],
+    "unknown-replay": ["--replay=all"],
+    "unknown-regularizer": ["--regularizer=[lwc_kd,ewc]"],
     "strategy-empty": ["--strategy=~"],
     "unknown-ablation": ["--ablation=no_pwi"],
     "ablation-of-another": ["--strategy=lwc_kd", "--ablation=no_piw"],
@@ -110,6 +113,10 @@ TOGETHER = {
     "candidates-of-none": ["--train_neg_sample_args.candidate_num=5"],
     "power-of-none": ["--train_neg_sample_args.alpha=0.5"],
     "workers-of-none": ["--parallel_workers=2"],
+    "loss-weights": ["--distill_loss=[rrd,kl]", "--distill_loss_weights=[1]"],
+    "no-place-for-replay": ["--strategy=static", "--replay=reservoir"],
+    "no-place-for-a-regularizer": ["--strategy=full_batch", "--regularizer=lwc_kd"],
+    "no-proxies": ["--strategy=fine_tune", "--replay=proxy_guided"],
     "dynamic-negatives": ["--train_neg_sample_args.dynamic=True"],
 }
 UNUSED = {
@@ -138,6 +145,8 @@ ON_DATA = {
     "several-phases": ["--model=NCL", "--strategy=full_batch"],
     "no-inner-product": ["--model=NeuMF", "--strategy=graphsail"],
     "no-inner-product-to-weigh": ["--model=NeuMF", "--strategy=piw"],
+    "fits-no-student": ["--model=BPR", "--strategy=fine_tune", "--regularizer=pair_kl"],
+    "fits-no-member": ["--teacher_models=[MultiVAE]", "--regularizer=graphsail"],
     "odd-layers": ["--model=LightGCN", "--growth=predictions", "--n_layers=3"],
     "odd-layers-of-a-member": [
         "--teacher_models=[LightGCN]",

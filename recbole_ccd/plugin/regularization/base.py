@@ -144,8 +144,6 @@ def check_regularizers(config: CCDConfig, role: str) -> None:
     if names and not any(map(fits, names)):
         shown = ", ".join(dict.fromkeys(model.__name__ for model in models))
         whom = f"the student ({shown})" if role == "student" else f"a member of the teacher ({shown})"
-        fitting = ", ".join(filter(fits, known)) or "none of those there are"
-        raise ModelError(
-            f"regularizer: {', '.join(names)} does not fit {whom}; what does is {fitting}; choose that, or "
-            "leave regularizer out"
-        )
+        fitting = ", ".join(filter(fits, known))
+        remedy = f"choose one of: {fitting}, or leave it out" if fitting else "leave it out"
+        raise ModelError(f"regularizer: {', '.join(names)} does not fit {whom}; {remedy}")
