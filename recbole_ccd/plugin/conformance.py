@@ -57,6 +57,9 @@ SMALL: Mapping[str, Any] = {
 }
 """Settings of every run, under those of the class: four epochs of small models."""
 
+Outcome = tuple[dict[str, np.ndarray], dict[str, list[list[float | None]]]]
+"""Weights after the last block, and every R, by names."""
+
 _DATASET, _N_BLOCKS = "generated", 3
 # a process ends after it has been asked so often whether it should: once in every stage, after its third
 # epoch, in which what is drawn now and then has been drawn anew
@@ -76,10 +79,11 @@ class PluginConformance:
     settings: ClassVar[Mapping[str, Any]]
     neutral: ClassVar[Mapping[str, Any] | None] = None
     without: ClassVar[Mapping[str, Any] | None] = None
+    _whole: ClassVar[Outcome | None] = None
 
     def test_a_run_ends_and_the_plugin_has_an_effect(self, tmp_path: Path) -> None:
         """A run ends, with finite weights, and is another one than without the plugin."""
-        weights, R = _outcome(_run(tmp_path / "with", self.settings))
+        weights, R = self._outcome(tmp_path)
         assert all(np.isfinite(value).all() for value in weights.values())
         assert all(len(rows) == _N_BLOCKS for rows in R.values())
         left_out = {**self.settings, **self._left_out()}
@@ -88,7 +92,7 @@ class PluginConformance:
 
     def test_an_interrupted_run_is_the_uninterrupted_one(self, tmp_path: Path) -> None:
         """A run that is interrupted again and again, and resumed, is the uninterrupted one bit for bit."""
-        weights, R = _outcome(_run(tmp_path / "whole", self.settings))
+        weights, R = self._outcome(tmp_path)
         parts, breaks = _run_in_parts(tmp_path / "parts", self.settings)
         assert breaks > 1, "the run was over before it could be interrupted"
         again, R_again = _outcome(parts)
@@ -98,7 +102,7 @@ class PluginConformance:
 
     def test_nothing_of_a_later_block_is_known(self, tmp_path: Path) -> None:
         """A run on the first blocks alone gives the first rows of every R, bit for bit."""
-        _, R = _outcome(_run(tmp_path / "whole", self.settings))
+        _, R = self._outcome(tmp_path)
         _, R_first = _outcome(_run(tmp_path / "first", self.settings, _N_BLOCKS - 1))
         assert R.keys() == R_first.keys()
         for name, rows in R_first.items():
@@ -112,6 +116,12 @@ class PluginConformance:
         weights, R = _outcome(_run(tmp_path / "neutral", neutral))
         others, R_others = _outcome(_run(tmp_path / "without", {**neutral, **self._left_out()}))
         assert _same(weights, others) and R == R_others, f"with {self.neutral} the plugin has an effect"
+
+    def _outcome(self, folder: Path) -> Outcome:
+        """What the run with the plugin gives, run once for all tests of a class."""
+        if vars(type(self)).get("_whole") is None:
+            type(self)._whole = _outcome(_run(folder / "whole", self.settings))
+        return type(self)._whole
 
     def _left_out(self) -> Mapping[str, Any]:
         if self.without is not None:
@@ -197,8 +207,7 @@ def _run_in_parts(place: Path, settings: Mapping[str, Any]) -> tuple[Path, int]:
             breaks += 1
 
 
-def _outcome(run_dir: Path) -> tuple[dict[str, np.ndarray], dict[str, list[list[float | None]]]]:
-    """Weights after the last block, and every R, by names."""
+def _outcome(run_dir: Path) -> Outcome:
     document = json.loads((run_dir / "result.json").read_text(encoding="utf-8"))
     last = run_dir / "checkpoints" / f"block-{document['n_blocks'] - 1}"
     weights = {
