@@ -156,7 +156,7 @@ def test_no_file_of_a_run_makes_the_program_import_anything(tiny_folder, tmp_pat
     with pytest.raises(ConfigError, match="unknown model 'ShortBPR'"):
         resume(run_dir, argv=["--plugins=~"])
     new = tmp_path / "new.inter"
-    write_inter(new, tiny_rows(seed=1, n=600))
+    write_inter(new, [(user, item, time + 1000) for user, item, time in tiny_rows(seed=1, n=600)])
     updated = update(run_dir, new, argv=["--plugins=my_ideas"], allow_repeated=True)
     assert updated.to_dict()["n_blocks"] == expected["n_blocks"] + 1
     config = yaml.safe_load((run_dir / "config.yaml").read_text(encoding="utf-8"))
