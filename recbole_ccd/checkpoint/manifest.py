@@ -102,7 +102,7 @@ class Manifest:
             yield self.epochs.file
 
     def write(self, folder: Path) -> None:
-        """Write it into a folder; the one before is kept beside it.
+        """Write it into a folder; the one before stays beside it.
 
         Raises:
             OSError: If it cannot be written; there is a readable one then too.

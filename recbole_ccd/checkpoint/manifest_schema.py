@@ -42,10 +42,10 @@ class FileRecord:
         Raises:
             ValueError: If the name could lead anywhere but below the folder, or something is missing.
         """
-        kept = cls(str(document["file"]), str(document["sha256"]), int(document["bytes"]))
-        if not _PLAIN.fullmatch(kept.file) or ".." in kept.file:
-            raise ValueError(f"{one_line(repr(kept.file))} is no plain name of a file")
-        return kept
+        record = cls(str(document["file"]), str(document["sha256"]), int(document["bytes"]))
+        if not _PLAIN.fullmatch(record.file) or ".." in record.file:
+            raise ValueError(f"{one_line(repr(record.file))} is no plain name of a file")
+        return record
 
     @classmethod
     def of_text(cls, file: str, text: str) -> FileRecord:

@@ -56,7 +56,7 @@ def restore_manifest(folder: Path, held: bool = False) -> Manifest | None:
 
 
 def recorded_config(folder: Path, manifest: Manifest | None, held: bool = False) -> dict[str, Any]:
-    """The configuration that a run was begun with: of ``config.yaml``, or of what else tells it.
+    """The configuration that a run was begun with: by ``config.yaml``, or by what else holds its settings.
 
     Args:
         folder: the run directory; of a finished run a damaged file is written anew.

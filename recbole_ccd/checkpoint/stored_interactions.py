@@ -149,7 +149,7 @@ def read_vocabulary(folder: Path, entry: InteractionsRecord) -> dict[str, list[s
 
 
 def digest_of(vocabulary: Mapping[str, Sequence[str]]) -> str:
-    """What tells tokens of ``users`` and ``items`` from others, in hexadecimal digits."""
+    """The digest of the tokens of ``users`` and ``items``, in hexadecimal digits."""
     digest = hashlib.sha256()
     for name in ("users", "items"):
         for token in vocabulary[name]:

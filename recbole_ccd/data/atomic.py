@@ -1,4 +1,4 @@
-"""Atomic files: each token as it stands there, and what cannot be read told by file, column and row."""
+"""Atomic files: each token as it stands there, and what cannot be read reported by file, column and row."""
 
 from __future__ import annotations
 

@@ -254,7 +254,7 @@ class Block:
         return self._source.before(self.index, (TRAIN,))
 
     def with_earlier(self, rows: np.ndarray) -> Block:
-        """The same block with earlier train rows to learn again.
+        """A block like this one, with earlier train rows to learn again.
 
         They count as this block's own in its loader, its negatives, its graph and its matrices. What is
         measured stays as it was: validation and test parts, and which items are masked there.

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 ROWS = {"users": torch.int32, "items": torch.int32, "parts": torch.int8}
-"""What is kept of an interaction, and how."""
+"""The columns that are stored of an interaction, and their types."""
 
 
 @dataclass(frozen=True)

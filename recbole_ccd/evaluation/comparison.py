@@ -243,7 +243,7 @@ def _unwrapped(quantity: str, entries: list[Any]) -> Any:
 
 
 def _by_seed(results: Mapping[str, Sequence[StreamResult]]) -> dict[str, dict[int, StreamResult]]:
-    """The same results by seed, all in the order in which seeds first occur."""
+    """The results of each label by seed, all in the order in which seeds first occur."""
     seeds = dict.fromkeys(run.head["seed"] for runs in results.values() for run in runs)
     if not seeds:
         raise RunError("there is no run to compare; give at least one")

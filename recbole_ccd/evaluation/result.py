@@ -240,7 +240,7 @@ class StreamResult:
 
 
 class _StoredConfig:
-    """The configuration as a result.json tells it."""
+    """The configuration as it stands in a result.json."""
 
     def __init__(self, document: Mapping[str, Any]) -> None:
         self._document = document

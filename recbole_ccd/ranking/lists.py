@@ -54,7 +54,7 @@ class RankingPass:
 
         Args:
             number: Which batch.
-            best: Where the best users of each item are kept; changed.
+            best: The best users of each item so far; changed.
 
         Returns:
             The users' lists, (B, k_items), and what has got among the best users, unless it is a lot.
@@ -188,13 +188,13 @@ class RunningTopK:
     """
 
     def __init__(self, n_columns: int, k: int, device: torch.device) -> None:
-        """Nothing has come in yet."""
+        """Begins without any score."""
         self.scores = torch.full((n_columns, k), -torch.inf, device=device)
         self.ids = torch.zeros(n_columns, k, dtype=torch.int64, device=device)
         self.is_choosy = not k
 
     def copy(self) -> RunningTopK:
-        """The same, apart."""
+        """A copy that shares no tensor with this one."""
         other = RunningTopK(0, 0, self.scores.device)
         other.scores, other.ids, other.is_choosy = self.scores.clone(), self.ids.clone(), self.is_choosy
         return other

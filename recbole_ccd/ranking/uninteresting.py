@@ -21,7 +21,7 @@ class UninterestingSampler:
     from its group's place on. For any single row that is a uniform sample of the eligible columns; the
     samples of two rows are not independent. What rows share is what makes it cheap: the scores of a group
     are one matrix product with neighbouring columns, whatever share of the catalogue is sampled. The state
-    is O(n_columns + n_rows), and no row's sample is remembered.
+    is O(n_columns + n_rows), and no row's sample is stored.
 
     Source: the set Z of RRD, Kang et al., CIKM 2020, redrawn every few epochs in CCD, Lee et al., KDD 2024.
 

@@ -54,7 +54,7 @@ def comparison_table(comparison: AnyComparison) -> str:
 
 
 def comparison_markdown(comparison: AnyComparison) -> str:
-    """The same for every metric as a Markdown page; the best in bold, the second best in italics.
+    """The tables of every metric as a Markdown page; the best in bold, the second best in italics.
 
     Args:
         comparison: The runs compared.
@@ -143,7 +143,7 @@ def _block_table(comparison: AnyComparison, role: str, metric: str, marks: Marks
     for label in comparison.labels_of(role):
         spreads = comparison.spreads(role, metric, label, "H")
         cells = [_marked(label, *entry, marks) for entry in zip(spreads, ranking, strict=True)]
-        # there is no past to retain in block 0
+        # block 0 has no block before it, and so no RA and no H
         rows.append([label, *cells[1:], _number(spreads[-1].std)])
     return table(rows, ["", *(f"block {k}" for k in range(1, comparison.n_blocks)), "± std"])
 

@@ -96,11 +96,11 @@ def checked_interactions(interactions: Any) -> dict[str, list[str]]:
     """
     if not isinstance(interactions, Mapping):
         raise ConfigError(f"interactions is {shown(interactions)}; give a dictionary of items by user")
-    told: dict[str, list[str]] = {}
+    checked: dict[str, list[str]] = {}
     for user, items in interactions.items():
         token = checked_token("interactions holds", user)
-        told.setdefault(token, []).extend(checked_tokens(f"the items of {shown(user)}", items, "are"))
-    return told
+        checked.setdefault(token, []).extend(checked_tokens(f"the items of {shown(user)}", items, "are"))
+    return checked
 
 
 def exclusion(value: Any) -> str:

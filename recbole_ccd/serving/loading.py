@@ -73,7 +73,7 @@ def load_student(run_dir: str | os.PathLike[str], role: str = "student") -> Reco
 
 
 def _loaded(folder: Path, manifest: Manifest, role: str) -> Recommender:
-    """What a manifest tells of, as long as its files are there."""
+    """What a manifest names, as long as its files are there."""
     entry = _last_block(folder, manifest, role)
     rows = _rows_of(manifest, entry)
     record = _record(folder, entry.files[RECORD], read_rows(folder, rows))

@@ -160,7 +160,7 @@ class Strategy(BlockLoop):
         piece: int | None = None,
         old: GeneralRecommender | None = None,
     ) -> StageTask:
-        """One of several :meth:`stages`; arguments as of :meth:`stage`, and the model that is to be grown."""
+        """Describes one of several :meth:`stages`: arguments as of :meth:`stage`, and the model to grow."""
         which = StageName(name, block.index, config["model"], member, piece)
         # what models without gradient steps have fitted is not in their state dict
         return StageTask(which, config, old, self.checkpoints if learns_by_steps(config) else None, self.stop)

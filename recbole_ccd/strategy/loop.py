@@ -159,7 +159,7 @@ class BlockLoop(ABC):
     def prepare_next(self, stream: BlockStream) -> None:
         """Does ahead what the next block begins with, as far as that needs nothing of it.
 
-        It is kept among the finished stages of the run directory.
+        It is saved among the finished stages of the run directory.
 
         Args:
             stream: the blocks, which have been followed.

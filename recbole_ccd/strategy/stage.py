@@ -244,7 +244,7 @@ class BaseModels:
     Attributes:
         states: weights by the model's part, such as ``teacher-0``.
         stages: what was recorded of the training of each.
-        checkpoints: where they are kept for a later process; None for nowhere.
+        checkpoints: where they are saved for a later process; None for nowhere.
     """
 
     states: dict[str, dict[str, Tensor]] = field(default_factory=dict)

@@ -49,7 +49,7 @@ def guarded(reading: str) -> Iterator[None]:
 
 
 def training_begins() -> None:
-    """Says that there is work to lose: from now on an error is told with all that is known of it."""
+    """Says that there is work to lose: from now on an error is reported with all that is known of it."""
     inside = _inside.get()
     if inside is not None:
         inside[0] = True

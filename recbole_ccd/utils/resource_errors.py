@@ -1,4 +1,4 @@
-"""What the machine can refuse in the middle of a run, told in one line."""
+"""What the machine can refuse in the middle of a run, reported in one line."""
 
 from __future__ import annotations
 

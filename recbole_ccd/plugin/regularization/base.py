@@ -82,7 +82,7 @@ def drawn(most: int | None, generator: torch.Generator, *columns: Tensor) -> tup
     """All entries of some columns, or so many at random: of a mean a sample is an unbiased estimate.
 
     Args:
-        most: entries that are kept of more; None keeps all.
+        most: how many entries are drawn where there are more; None takes all.
         generator: moves on where there are more.
         *columns: each of shape ``(n,)``; what belongs together stays together.
     """

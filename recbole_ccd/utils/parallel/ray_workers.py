@@ -76,7 +76,7 @@ class RayWorkers(Workers):
         return self._wanted or self._room()
 
     def _needs(self) -> dict[str, float]:
-        """What Ray is told that a task needs."""
+        """The resources that a task asks Ray for."""
         # a GPU is there to compute; of the CPU's cores a task takes one
         return {"num_cpus": 1, "num_gpus": 1 if self._on_gpu else 0}
 

@@ -11,7 +11,7 @@ Shared, Task, Done = TypeVar("Shared"), TypeVar("Task"), TypeVar("Done")
 
 
 def nothing(*place: int) -> None:
-    """Is told of something and does nothing."""
+    """Takes a notice and does nothing."""
 
 
 class Workers(ABC):
@@ -43,7 +43,7 @@ class Workers(ABC):
             do: does a task, a function that is found by its name.
             shared: what all tasks need, such as a block; it is sent once.
             tasks: what each of them needs beside that.
-            at: told the place of a task when it is begun here, and of one that has failed.
+            at: called with the place of a task when it is begun here, and of one that has failed.
             waiting: called now and then while others work; what it raises ends all tasks.
 
         Yields:
@@ -65,7 +65,7 @@ class Workers(ABC):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Lets go of workers that have been begun here."""
+        """Ends workers that have been begun here."""
 
 
 class Sequential(Workers):
@@ -73,7 +73,7 @@ class Sequential(Workers):
 
     @property
     def at_once(self) -> int:
-        """One."""
+        """One task at a time."""
         return 1
 
     def each(
@@ -90,10 +90,10 @@ class Sequential(Workers):
             yield place, do(shared, task)
 
     def __enter__(self) -> Sequential:
-        """This process is there."""
+        """Begins nothing, as this process does the work."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """It stays."""
+        """Ends nothing."""
