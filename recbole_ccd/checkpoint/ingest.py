@@ -35,8 +35,8 @@ def append_interactions(
         source: where they came from.
 
     Raises:
-        RunError: they cannot be written; the run is as it was then.
-        OSError: the tokens cannot be written.
+        RunError: If they cannot be written; the run is as it was then.
+        OSError: If the tokens cannot be written.
     """
     block = manifest.last_learned + 1
     number = sum(entry.block == block for entry in manifest.rows)
@@ -54,7 +54,7 @@ def start_cycle(folder: Path, manifest: Manifest, cycle: str) -> None:
         cycle: ``full`` or ``student``.
 
     Raises:
-        RunError: the manifest cannot be written.
+        RunError: If the manifest cannot be written.
     """
     manifest.status, manifest.cycle = RUNNING, cycle
     FileStore(folder).write(manifest)
@@ -70,7 +70,7 @@ def discard_unlearned(folder: Path, manifest: Manifest) -> None:
         manifest: its manifest; it is changed and written.
 
     Raises:
-        RunError: the manifest cannot be written.
+        RunError: If the manifest cannot be written.
     """
     learned, store = manifest.last_learned, FileStore(folder)
     whole = manifest.last_whole == learned

@@ -72,7 +72,7 @@ class CheckpointManager:
 
         Args:
             folder: the run directory.
-            config: its configuration.
+            config: the model's configuration.
             stream: its blocks.
 
         Raises:

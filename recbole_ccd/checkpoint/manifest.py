@@ -123,7 +123,7 @@ class Manifest:
         """Read the manifest of a folder, or the one before it where it is damaged.
 
         Args:
-            folder: A run directory.
+            folder: the run directory.
 
         Returns:
             The manifest and, if it is not the last one, what is wrong with that; None if there is none.

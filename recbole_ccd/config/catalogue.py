@@ -61,7 +61,7 @@ def yaml_keys(path: Path) -> frozenset[str]:
 
 
 def recbole_properties_dir() -> Path:
-    """RecBole's YAML files."""
+    """The folder of RecBole's property files."""
     return Path(recbole.__file__).parent / "properties"
 
 

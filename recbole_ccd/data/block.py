@@ -170,7 +170,7 @@ class Block:
         """Refuses users for whom no negative can be drawn.
 
         Raises:
-            DataError: a user has interacted with every known item.
+            DataError: If a user has interacted with every known item.
         """
         full = NegativeSampler.saturated_users(self.train_matrix)
         if len(full):
@@ -263,7 +263,7 @@ class Block:
             rows: row numbers out of :attr:`earlier_train_rows`, in the order wanted.
 
         Raises:
-            ValueError: a row is no train row of an earlier block.
+            ValueError: If a row is no train row of an earlier block.
         """
         if not np.isin(rows, np.concatenate([*self.earlier_train_rows, rows[:0]])).all():
             raise ValueError(f"block {self.index} can only learn again what earlier blocks have trained on")

@@ -50,7 +50,7 @@ class CandidateScorer:
 
     @property
     def device(self) -> torch.device:
-        """Where the model lives."""
+        """The device that the model is on."""
         return self._model.device
 
     def eval(self) -> None:
@@ -202,6 +202,6 @@ class ReplayDataLoader(WholeBatches):
         self.set_batch_size(self.step)
 
     def collate_fn(self, index: torch.Tensor) -> Interaction:
-        """One batch of triples."""
+        """A batch of users, items and labels."""
         index = index.to(self._device)
         return Interaction({field: values[index] for field, values in self._triples.interaction.items()})

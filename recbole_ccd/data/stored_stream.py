@@ -37,7 +37,7 @@ class StoredDataset(IncrementalDataset):
 
     @staticmethod
     def _check_files(config: CCDConfig) -> None:
-        """There are none."""
+        """Checks nothing, as stored interactions are read from no atomic files."""
 
     def _from_scratch(self) -> None:
         # RecBole's constructor loads, filters and numbers the rows in this method; all that has been done

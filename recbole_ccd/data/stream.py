@@ -36,7 +36,7 @@ class BlockStream:
             dataset: the whole stream.
 
         Raises:
-            DataError: a block has no train row or none to measure on, or too few items to rank.
+            DataError: If a block has no train row or none to measure on, or too few items to rank.
         """
         self.config, self.dataset = config, dataset
         self._rows = BlockIndex(dataset)

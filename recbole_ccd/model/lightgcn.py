@@ -267,7 +267,7 @@ class LightGCN(RecBoleLightGCN):
             Own embeddings of users and items, of the same shapes.
 
         Raises:
-            ValueError: the number of layers is odd.
+            ValueError: If the number of layers is odd.
         """
         if self.n_layers % 2:
             raise ValueError(f"with {self.n_layers} layers the final embeddings do not tell the own ones")

@@ -47,8 +47,8 @@ def ensemble_scores(
 
     Args:
         member_scores: (B, n) scores of each member; read one at a time.
-        exponent: The :math:`p` above.
-        depth: Ranks beyond this one count as the last, which spares sorting most of a large catalogue; items
+        exponent: the :math:`p` above.
+        depth: ranks beyond this one count as the last, which spares sorting most of a large catalogue; items
             that no member ranks so high are ``-inf``. None ranks all.
 
     Returns:

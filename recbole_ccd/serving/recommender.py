@@ -99,7 +99,7 @@ class Recommender:
         self._popular = record.popular()
 
     def __repr__(self) -> str:
-        """Its name and sizes."""
+        """The model's name, and how many users and items it knows."""
         return (
             f"Recommender({self.about.role} {self.about.model} after block {self.block}: "
             f"{len(self.user_tokens) - 1} users, {len(self.item_tokens) - 1} items)"
@@ -134,7 +134,7 @@ class Recommender:
             as far as its lists reach.
 
         Raises:
-            ConfigError: an argument is of the wrong type or impossible.
+            ConfigError: If an argument is of the wrong type or impossible.
         """
         tokens = checked_tokens("user_tokens", user_tokens)
         k = min(checked_integer("k", k, "an integer >= 1", 1), len(self.item_tokens) - 1)
@@ -169,8 +169,8 @@ class Recommender:
             The items that are passed over, by user.
 
         Raises:
-            ConfigError: it is no dictionary of lists of tokens.
-            ModelError: there are new users, and the model does not score by an inner product.
+            ConfigError: If it is no dictionary of lists of tokens.
+            ModelError: If there are new users, and the model does not score by an inner product.
         """
         interactions = checked_interactions(interactions)
         folded_in = self._folded_in.with_more(interactions)

@@ -29,7 +29,7 @@ def guarded(reading: str) -> Iterator[None]:
         reading: what is looked at meanwhile. Where one stands within another the inner one is told.
 
     Raises:
-        RunError: something that is no :class:`~recbole_ccd.utils.errors.CCDError` was raised.
+        RunError: If something that is no :class:`~recbole_ccd.utils.errors.CCDError` was raised.
     """
     inside = _inside.get() or [False]
     before = _inside.set(inside)

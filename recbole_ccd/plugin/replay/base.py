@@ -83,7 +83,7 @@ def chosen_scheme(config: CCDConfig) -> type[ReplayScheme] | None:
     """The configured replay scheme; None for none.
 
     Args:
-        config: the configuration of the run, or of one of its models.
+        config: the run's configuration, or of one of its models.
     """
     name = config["replay"]
     return None if name is None else registered(ReplayScheme.kind, config["plugins"])[name]

@@ -48,8 +48,8 @@ class RayWorkers(Workers):
         """Connects to the cluster of ``RAY_ADDRESS``, or begins workers here, unless that has been done.
 
         Raises:
-            ConfigError: Ray is not installed, or there is no GPU in the cluster where tasks need one.
-            RunError: the cluster cannot be reached or used.
+            ConfigError: If Ray is not installed, or there is no GPU in the cluster where tasks need one.
+            RunError: If the cluster cannot be reached or used.
         """
         ray = ray_module()
         begins = not ray.is_initialized()

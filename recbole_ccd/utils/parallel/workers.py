@@ -50,7 +50,7 @@ class Workers(ABC):
             The place of a task and what came out of it, in the order in which they are finished.
 
         Raises:
-            RunError: the workers were lost, and so were those that took their place.
+            RunError: If the workers were lost, and so were those that took their place.
         """
 
     @abstractmethod
@@ -58,7 +58,7 @@ class Workers(ABC):
         """Gets the workers to hand.
 
         Raises:
-            CCDError: there are none.
+            CCDError: If there are none.
         """
 
     @abstractmethod
