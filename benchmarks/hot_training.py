@@ -10,7 +10,7 @@ from comparison import Comparison, same_value
 from machine import Limits, Work
 from package_side import Scene, Stage, similarity_graph
 from recbole.data.interaction import Interaction
-from references import DenseRetention, gathered_ranking_loss
+from references import DenseRegularizer, gathered_ranking_loss
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.optim import Adam, Optimizer
@@ -129,11 +129,11 @@ def teacher_update(scene: Scene, limits: Limits, quick: bool) -> Iterator[Compar
         else:
             checked = "an estimate of the same mean from a sample"
         ours = measure(stage.epoch, 1 if quick else 3)
-        work = _retention_work(Work(limits), dense, batches, n_anchors)
+        work = _regularizer_work(Work(limits), dense, batches, n_anchors)
         _graph_work(work, dense, len(batches))
         yield Comparison(f"teacher update epoch, d = 128, {name}", ours, whole, checked, work)
         exclusive = _timed(some, lambda batch, stage=stage: sum(stage.terms(batch)).backward(), len(batches))
-        work = _retention_work(Work(limits), dense, batches, n_anchors)
+        work = _regularizer_work(Work(limits), dense, batches, n_anchors)
         note = f"the reference's replay pass took {replay.seconds:.2g} s"
         yield Comparison(f"  of that LWC-KD and PIW, {name}", exclusive, terms, note, work)
 
@@ -154,7 +154,7 @@ class _DenseUpdate:
             layers = [(users.clone(), items.clone()) for users, items in scene.layers(self.frozen)]
         temperature = self.config["lwc_kd_temperature"]
         self.imitation = scene.imitation(stage)
-        self.retention = DenseRetention(graphs, layers, temperature, self.imitation)
+        self.regularizer = DenseRegularizer(graphs, layers, temperature, self.imitation)
         self.optimizer = _optimizer([*self.model.parameters(), *self.imitation], self.config)
 
     def anchors(self, batch: Interaction) -> tuple[Tensor, Tensor]:
@@ -165,7 +165,7 @@ class _DenseUpdate:
     def losses(self, batch: Interaction) -> tuple[Tensor, Tensor]:
         """The weighted terms of a batch."""
         layers = self.scene.recboles_layers(self.model)
-        contrast, clustering = self.retention.losses(layers, *self.anchors(batch))
+        contrast, clustering = self.regularizer.losses(layers, *self.anchors(batch))
         return self.config["lwc_kd_weight"] * contrast, self.config["piw_weight"] / len(batch) * clustering
 
     def step(self, batch: Interaction) -> None:
@@ -199,7 +199,7 @@ class _DenseUpdate:
         return f"terms and gradients equal to {max(worst):.0e}"
 
 
-def _retention_work(work: Work, dense: _DenseUpdate, batches: list[Interaction], most: int | None) -> Work:
+def _regularizer_work(work: Work, dense: _DenseUpdate, batches: list[Interaction], most: int | None) -> Work:
     """Per term and layer a product, its gradient and an exponential per score."""
     model, frozen = dense.stage.trainer.model, dense.frozen
     for batch in batches:

@@ -149,7 +149,7 @@ def similarity_by_bisection(matrix: csr_matrix, mean_degree: float) -> tuple[Ten
         low, high = (middle, high) if edges > wanted else (low, middle)
 
 
-class DenseRetention:
+class DenseRegularizer:
     """LWC-KD with PIW on graphs that are turned dense in every batch.
 
     Args:

@@ -72,7 +72,7 @@ def curves_in(run_dir: str | os.PathLike[str] | None, label: str) -> SummaryWrit
         label: the stage's name.
 
     Raises:
-        RunError: what should be a folder of the run leads elsewhere.
+        RunError: If what should be a folder of the run leads elsewhere.
     """
     # one that was moved away is not made again
     if run_dir is None or not os.path.isdir(run_dir):

@@ -61,8 +61,8 @@ def create_stream(config: CCDConfig) -> BlockStream:
         config: the run's configuration.
 
     Raises:
-        ConfigError: it is no CCDConfig, or assignments to it do not fit.
-        DataError: the data cannot be used; the message names file and remedy.
+        ConfigError: If it is no CCDConfig, or assignments to it do not fit.
+        DataError: If the data cannot be used; the message names file and remedy.
     """
     config = given_config(config).check()
     with guarded(f"the data of {config['dataset']}"):
@@ -80,7 +80,7 @@ def create_strategy(
         base_models: models of the base block that runs of the same seed share; None trains its own.
 
     Raises:
-        ConfigError: it is no CCDConfig, or assignments to it do not fit.
+        ConfigError: If it is no CCDConfig, or assignments to it do not fit.
     """
     return strategy_of(given_config(config).check(), run_directory, base_models)
 
@@ -112,7 +112,7 @@ def run_ccd(
         The measurements, also written to ``result.json`` in the run directory.
 
     Raises:
-        CCDError: bad input, before any long work; or what went wrong in training.
+        CCDError: If input is bad, before any long work, or training went wrong.
     """
     argv, folder = split_resume(argv, resume)
     if folder is not None:
@@ -156,7 +156,7 @@ def resume(
         What :func:`run_ccd`, :func:`compare` or :func:`tune` return.
 
     Raises:
-        CCDError: the folder cannot be gone on with, or settings or data are not those it was begun with.
+        CCDError: If the folder cannot be gone on with, or settings or data are not those it was begun with.
     """
     return _resumed(run_dir, config_file_list, config_dict, argv, stop)
 
@@ -191,7 +191,7 @@ def compare(
         Means, deviations, the best and the gains.
 
     Raises:
-        CCDError: bad input, before any long work; all runs are checked before the first one trains.
+        CCDError: If input is bad, before any long work; all runs are checked before the first one trains.
     """
     argv, folder = split_resume(argv, resume)
     if folder is not None:
@@ -242,7 +242,7 @@ def tune(
         All trials, and the best one.
 
     Raises:
-        CCDError: bad input, before any long work; or no trial could be finished.
+        CCDError: If input is bad, before any long work, or no trial could be finished.
     """
     space = read_space(os.fspath(given_path("params_file", params_file)))
     trials = plan(space, algorithm, n_trials, model, dataset, config_file_list, config_dict, argv)

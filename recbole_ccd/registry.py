@@ -164,7 +164,7 @@ def check_modules(value: Any, source: str, ours: Collection[str], fixed: Collect
         fixed: those in which strategies cannot differ.
 
     Raises:
-        ConfigError: it names no module, one that cannot be imported, or one without usable classes.
+        ConfigError: If it names no module, one that cannot be imported, or one without usable classes.
     """
     names = module_names(value) if value is None or isinstance(value, str) else module_names(value) or [None]
     if not all(isinstance(name, str) and all(p.isidentifier() for p in name.split(".")) for name in names):

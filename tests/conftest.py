@@ -66,7 +66,7 @@ def write_inter(path, rows, header="user_id:token\titem_id:token\ttimestamp:floa
 
 
 def tiny_rows(seed=0, n=2600):
-    """Interactions over time; users and items keep arriving, and tastes are of three kinds."""
+    """Interactions over time; new users and items appear all the time, and tastes are of three kinds."""
     rng = np.random.default_rng(seed)
     times = np.sort(rng.uniform(0, 1000, n))
     share = 0.4 + 0.6 * times / 1000

@@ -25,10 +25,10 @@ def streams(draw):
     """Interactions with times, and the shares of the blocks."""
     seed, n = draw(st.integers(0, 2**16)), draw(st.integers(40, 300))
     n_users, n_items = draw(st.integers(2, 30)), draw(st.integers(6, 40))
-    arriving, tied = draw(st.booleans()), draw(st.booleans())
+    growing, tied = draw(st.booleans()), draw(st.booleans())
     rng = np.random.default_rng(seed)
     times = rng.integers(0, 20, n) if tied else rng.uniform(-5, 1e9, n)
-    share = np.argsort(np.argsort(times, kind="stable")) / n * 0.7 + 0.3 if arriving else np.ones(n)
+    share = np.argsort(np.argsort(times, kind="stable")) / n * 0.7 + 0.3 if growing else np.ones(n)
     users, items = (np.floor(rng.random(n) * share * size).astype(int) for size in (n_users, n_items))
     rows = [(f"u{u}", f"i{i}", t) for u, i, t in zip(users, items, times.tolist(), strict=True)]
     weights = np.array(draw(st.lists(st.integers(1, 5), min_size=1, max_size=5)), dtype=float)

@@ -49,7 +49,7 @@ def check_settings(folder: Path, recorded: Mapping[str, Any], now: Mapping[str, 
         now: what it gives now.
 
     Raises:
-        RunError: a key has another value; the message names the first one and both values.
+        RunError: If a key has another value; the message names the first one and both values.
     """
     for key in sorted(recorded.keys() | now.keys()):
         before, after = recorded.get(key, _ABSENT), now.get(key, _ABSENT)
@@ -90,7 +90,7 @@ def check_data(folder: Path, recorded: Mapping[str, Any], now: Mapping[str, Any]
         now: what it is now.
 
     Raises:
-        RunError: they differ; the message says in what, as far as sizes tell.
+        RunError: If they differ; the message says in what, as far as sizes tell.
     """
     if recorded == now:
         return

@@ -64,7 +64,7 @@ class FileStore:
         """Refuse to go on in a folder that is not the one it was; nothing where it has never been there.
 
         Raises:
-            RunError: somebody has moved or removed it.
+            RunError: If somebody has moved or removed it.
         """
         self._own.check()
 

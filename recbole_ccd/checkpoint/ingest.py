@@ -1,4 +1,4 @@
-"""A run directory takes in what has arrived, and lets go of what should not have."""
+"""Adds a new block to a run directory, and discards one that was replaced."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def append_interactions(
     given: Mapping[str, Tensor],
     source: dict[str, Any],
 ) -> None:
-    """Keeps interactions of the block after the last one that student and teacher have learned.
+    """Stores interactions of the block after the last one that student and teacher have learned.
 
     From the moment the manifest names them the files they came from are not needed any more.
 
@@ -35,8 +35,8 @@ def append_interactions(
         source: where they came from.
 
     Raises:
-        RunError: they cannot be written; the run is as it was then.
-        OSError: likewise of the tokens.
+        RunError: If they cannot be written; the run is as it was then.
+        OSError: If the tokens cannot be written.
     """
     block = manifest.last_learned + 1
     number = sum(entry.block == block for entry in manifest.rows)
@@ -46,7 +46,7 @@ def append_interactions(
 
 
 def start_cycle(folder: Path, manifest: Manifest, cycle: str) -> None:
-    """Writes down that an update is under way, to be gone on with whenever it ends.
+    """Records that an update is under way, so that it can be resumed.
 
     Args:
         folder: the run directory.
@@ -54,14 +54,14 @@ def start_cycle(folder: Path, manifest: Manifest, cycle: str) -> None:
         cycle: ``full`` or ``student``.
 
     Raises:
-        RunError: the manifest cannot be written.
+        RunError: If the manifest cannot be written.
     """
     manifest.status, manifest.cycle = RUNNING, cycle
     FileStore(folder).write(manifest)
 
 
 def discard_unlearned(folder: Path, manifest: Manifest) -> None:
-    """Forgets what has arrived since the last block that student and teacher have learned.
+    """Discards what was added since the last block that student and teacher have learned.
 
     A block that is being learned again, as its checkpoint was damaged, is none of that.
 
@@ -70,7 +70,7 @@ def discard_unlearned(folder: Path, manifest: Manifest) -> None:
         manifest: its manifest; it is changed and written.
 
     Raises:
-        RunError: the manifest cannot be written.
+        RunError: If the manifest cannot be written.
     """
     learned, store = manifest.last_learned, FileStore(folder)
     whole = manifest.last_whole == learned

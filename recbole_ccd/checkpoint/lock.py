@@ -32,7 +32,7 @@ class RunLock:
     Where there are no such locks (Windows, some network file systems) nothing is held.
 
     Args:
-        folder: The run directory; it must exist.
+        folder: the run directory; it must exist.
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
@@ -72,7 +72,7 @@ class RunLock:
         """Removes a lock that another user's process has left when it was killed.
 
         Raises:
-            RunError: it is held, or nobody can tell, or it cannot be removed.
+            RunError: If it is held, or nobody can tell, or it cannot be removed.
         """
         try:
             descriptor = os.open(self._path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
@@ -92,8 +92,8 @@ class RunLock:
         """Locks an opened file.
 
         Raises:
-            RunError: another process holds it.
-            OSError: there are no locks here.
+            RunError: If another process holds it.
+            OSError: If there are no locks here.
         """
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

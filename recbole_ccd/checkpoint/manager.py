@@ -44,7 +44,7 @@ class CheckpointManager:
 
     A file is written whole before the manifest names it, and removed after the manifest has ceased to. So
     the manifest always names files that are there, whenever the process ends. What is read back is held
-    against its checksum first; a damaged file counts as never written, which is told in the log.
+    against its checksum first; a damaged file counts as never written, which the log reports.
 
     Attributes:
         folder: the run directory.
@@ -55,7 +55,7 @@ class CheckpointManager:
         """Takes a folder as it is; see :meth:`of_run`.
 
         Args:
-            folder: the run directory; it is made when something is kept.
+            folder: the run directory; it is made when something is saved.
             manifest: its manifest.
             problem: what was wrong with the last manifest, where this is the one before.
         """
@@ -72,7 +72,7 @@ class CheckpointManager:
 
         Args:
             folder: the run directory.
-            config: its configuration.
+            config: the model's configuration.
             stream: its blocks.
 
         Raises:
@@ -97,7 +97,7 @@ class CheckpointManager:
         """The checkpoints of the base models that compared runs share; nothing is written yet.
 
         Args:
-            folder: where they are kept.
+            folder: where they are stored.
             stream: the blocks of all these runs.
 
         Raises:
@@ -178,10 +178,10 @@ class CheckpointManager:
             self._logger.warning("%s %s; the stage begins anew", entry.file.in_folder(self.folder), error)
             return None
 
-    # what is kept
+    # what is saved
 
     def save_stage(self, key: str, block: int, record: Any, state: State) -> None:
-        """Keep a finished stage.
+        """Saves a finished stage.
 
         Args:
             key: its name, unique within the run.
@@ -190,7 +190,7 @@ class CheckpointManager:
             state: the model's weights.
 
         Raises:
-            RunError: If it cannot be saved; what was kept before is still there.
+            RunError: If it cannot be saved; what was saved before is still there.
         """
         with self._saving():
             file = self._store.save(f"{STAGES}/{key}.pt", partial(save_tensors, tensors=state))
@@ -201,7 +201,7 @@ class CheckpointManager:
             self._store.prune(self.manifest)
 
     def save_epochs(self, key: str, epochs: int, state: Any) -> None:
-        """Keep a stage that is under way, in the place of what was kept of it before.
+        """Saves a stage that is under way, in the place of what was saved of it before.
 
         Args:
             key: its name.
@@ -209,7 +209,7 @@ class CheckpointManager:
             state: nested plain values and tensors, see :func:`~recbole_ccd.checkpoint.serialization.pack`.
 
         Raises:
-            RunError: If it cannot be saved; what was kept before is still there.
+            RunError: If it cannot be saved; what was saved before is still there.
         """
         with self._saving():
             name = f"{STAGES}/{key}-epoch-{epochs}.pt"
@@ -219,7 +219,7 @@ class CheckpointManager:
             self._store.prune(self.manifest)
 
     def save_block(self, block: int, states: Mapping[str, State], result: Any) -> None:
-        """Keep a finished block; its stages and all blocks but the one before are let go.
+        """Saves a finished block; its stages and all blocks but the one before are discarded.
 
         Args:
             block: its index.
@@ -227,7 +227,7 @@ class CheckpointManager:
             result: the document of the result so far.
 
         Raises:
-            RunError: If it cannot be saved; what was kept before is still there.
+            RunError: If it cannot be saved; what was saved before is still there.
         """
         with self._saving():
             entry = BlockRecord(block, *self._save_models(f"block-{block}", states, result))
@@ -241,12 +241,12 @@ class CheckpointManager:
             self._store.prune(self.manifest)
 
     def save_open_block(self, block: int, states: Mapping[str, State], result: Any) -> None:
-        """Keep a block that the student has learned and the teacher has not; arguments as above.
+        """Saves a block that the student has learned and the teacher has not; arguments as above.
 
-        Nothing is let go: the block is gone on with from the one before, and from its stages.
+        Nothing is discarded: the block is resumed from the one before, and from its stages.
 
         Raises:
-            RunError: If it cannot be saved; what was kept before is still there.
+            RunError: If it cannot be saved; what was saved before is still there.
         """
         with self._saving():
             arrivals = sum(entry.block == block for entry in self.manifest.rows)
@@ -273,10 +273,10 @@ class CheckpointManager:
         vocabulary: Callable[[], Mapping[str, Sequence[str]]],
         given: Callable[[], State],
     ) -> None:
-        """Keep the interactions of a block, unless they are there; the next manifest names them.
+        """Saves the interactions of a block, unless they are there; the next manifest names them.
 
         Args:
-            block: its index; those before have been kept.
+            block: its index; those before have been saved.
             rows: gives them, see :func:`~recbole_ccd.checkpoint.stored_interactions.write_rows`.
             vocabulary: gives the tokens known at the block.
             given: gives what the files of the block held.

@@ -102,7 +102,7 @@ class Manifest:
             yield self.epochs.file
 
     def write(self, folder: Path) -> None:
-        """Write it into a folder; the one before is kept beside it.
+        """Write it into a folder; the one before stays beside it.
 
         Raises:
             OSError: If it cannot be written; there is a readable one then too.
@@ -123,7 +123,7 @@ class Manifest:
         """Read the manifest of a folder, or the one before it where it is damaged.
 
         Args:
-            folder: A run directory.
+            folder: the run directory.
 
         Returns:
             The manifest and, if it is not the last one, what is wrong with that; None if there is none.

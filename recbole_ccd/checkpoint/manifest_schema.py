@@ -37,15 +37,15 @@ class FileRecord:
 
     @classmethod
     def from_dict(cls, document: Any) -> FileRecord:
-        """Read an entry.
+        """Reads an entry of the manifest.
 
         Raises:
             ValueError: If the name could lead anywhere but below the folder, or something is missing.
         """
-        kept = cls(str(document["file"]), str(document["sha256"]), int(document["bytes"]))
-        if not _PLAIN.fullmatch(kept.file) or ".." in kept.file:
-            raise ValueError(f"{one_line(repr(kept.file))} is no plain name of a file")
-        return kept
+        record = cls(str(document["file"]), str(document["sha256"]), int(document["bytes"]))
+        if not _PLAIN.fullmatch(record.file) or ".." in record.file:
+            raise ValueError(f"{one_line(repr(record.file))} is no plain name of a file")
+        return record
 
     @classmethod
     def of_text(cls, file: str, text: str) -> FileRecord:
@@ -59,7 +59,7 @@ class FileRecord:
         return self.file.removeprefix("checkpoints/")
 
     def in_folder(self, folder: Path) -> Path:
-        """Where the file lies."""
+        """The path of the file in a run directory."""
         return folder / self.file
 
     def problem(self, folder: Path) -> str | None:
@@ -93,7 +93,7 @@ class StageRecord:
 
     @classmethod
     def from_dict(cls, document: Any) -> StageRecord:
-        """Read an entry."""
+        """Reads an entry of the manifest."""
         file = FileRecord.from_dict(document["file"])
         return cls(str(document["key"]), int(document["block"]), document["record"], file)
 
@@ -114,7 +114,7 @@ class EpochRecord:
 
     @classmethod
     def from_dict(cls, document: Any) -> EpochRecord:
-        """Read an entry."""
+        """Reads an entry of the manifest."""
         file = FileRecord.from_dict(document["file"])
         return cls(str(document["key"]), int(document["epochs"]), file)
 
@@ -135,7 +135,7 @@ class BlockRecord:
 
     @classmethod
     def from_dict(cls, document: Any) -> BlockRecord:
-        """Read an entry."""
+        """Reads an entry of the manifest."""
         files = {str(name): FileRecord.from_dict(file) for name, file in document["files"].items()}
         return cls(int(document["block"]), files, FileRecord.from_dict(document["result"]))
 
@@ -157,7 +157,7 @@ class OpenBlockRecord(BlockRecord):
 
     @classmethod
     def from_dict(cls, document: Any) -> OpenBlockRecord:
-        """Read an entry."""
+        """Reads an entry of the manifest."""
         whole = BlockRecord.from_dict(document)
         return cls(whole.block, whole.files, whole.result, int(document["arrivals"]))
 
@@ -187,7 +187,7 @@ class InteractionsRecord:
 
     @classmethod
     def from_dict(cls, document: Any) -> InteractionsRecord:
-        """Read an entry."""
+        """Reads an entry of the manifest."""
         users, items = map(int, document["known"])
         file, source = FileRecord.from_dict(document["file"]), document["source"]
         if source is not None:

@@ -35,14 +35,14 @@ def restore_manifest(folder: Path, held: bool = False) -> Manifest | None:
     """The manifest of a folder; a damaged one is replaced by the one before, which the log says.
 
     Args:
-        folder: a run directory.
+        folder: the run directory.
         held: whether this process holds its lock.
 
     Returns:
         The manifest; None if there is none.
 
     Raises:
-        RunError: neither can be read, or it cannot be written.
+        RunError: If neither can be read, or it cannot be written.
     """
     found = Manifest.read(folder)
     if found is None:
@@ -56,7 +56,7 @@ def restore_manifest(folder: Path, held: bool = False) -> Manifest | None:
 
 
 def recorded_config(folder: Path, manifest: Manifest | None, held: bool = False) -> dict[str, Any]:
-    """The configuration that a run was begun with: of ``config.yaml``, or of what else tells it.
+    """The configuration that a run was begun with: by ``config.yaml``, or by what else holds its settings.
 
     Args:
         folder: the run directory; of a finished run a damaged file is written anew.
@@ -64,7 +64,7 @@ def recorded_config(folder: Path, manifest: Manifest | None, held: bool = False)
         held: whether this process holds its lock.
 
     Raises:
-        RunError: it cannot be read.
+        RunError: If it cannot be read.
     """
     directory = RunDirectory(folder)
     try:
@@ -112,7 +112,7 @@ def restore_results(directory: RunDirectory) -> None:
     if it cannot be read.
 
     Raises:
-        RunError: it cannot be written.
+        RunError: If it cannot be written.
     """
     finished = FinishedRun.find(directory.path)
     if finished is not None:
@@ -155,7 +155,7 @@ class FinishedRun:
             held: whether this process holds its lock; else it is taken where something is restored.
 
         Raises:
-            RunError: its manifest cannot be read.
+            RunError: If its manifest cannot be read.
         """
         manifest = restore_manifest(folder, held)
         if manifest is None or manifest.status != FINISHED or not manifest.blocks:
@@ -169,7 +169,7 @@ class FinishedRun:
             The document; None if neither is what was written.
 
         Raises:
-            RunError: one of them cannot be read or written.
+            RunError: If one of them cannot be read or written.
         """
         directory, copy = RunDirectory(self.folder), self.last.result
         try:
@@ -228,7 +228,7 @@ class FinishedRun:
         """Writes anew what serving reads of the last block.
 
         Raises:
-            RunError: it cannot be written.
+            RunError: If it cannot be written.
         """
         file, store = self.last.files[RECORD], FileStore(self.folder)
         with _writing(self.folder, self._held):

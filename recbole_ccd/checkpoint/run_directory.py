@@ -44,7 +44,7 @@ def create_folder(path: str | os.PathLike[str]) -> Path:
     """Make a folder, with its parents.
 
     Args:
-        path: A folder that does not exist yet, or is empty; what a run leaves that is killed before it has
+        path: a folder that does not exist yet, or is empty; what a run leaves that is killed before it has
             begun does not count.
 
     Returns:
@@ -70,7 +70,7 @@ def check_vacant(path: str | os.PathLike[str]) -> None:
     """Refuse a folder of something else before there is work to lose; nothing is made.
 
     Args:
-        path: A folder that may not be there yet. If it cannot be looked into, ``create_folder`` tells.
+        path: a folder that may not be there yet. If it cannot be looked into, ``create_folder`` tells.
 
     Raises:
         RunError: If it is not empty.
@@ -83,8 +83,8 @@ def folder_name(top: Path, given: object) -> str:
     """The name of a run's folder, as a manifest has it.
 
     Args:
-        top: The folder of the manifest, for the message.
-        given: What stands there.
+        top: the folder of the manifest, for the message.
+        given: what stands there.
 
     Raises:
         RunError: If it is none, and might lead elsewhere.
@@ -153,7 +153,7 @@ class RunDirectory:
     """The folder of one run: its configuration, result, log and checkpoints.
 
     Args:
-        path: The folder. Nothing is created or checked here: see ``create`` and ``prepare``.
+        path: the folder. Nothing is created or checked here: see ``create`` and ``prepare``.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -165,7 +165,7 @@ class RunDirectory:
         """Make a new run directory, with its parents and an empty ``checkpoints/``.
 
         Args:
-            path: A folder that does not exist yet, or is empty.
+            path: a folder that does not exist yet, or is empty.
 
         Returns:
             The directory, ready to be written to.
@@ -187,7 +187,7 @@ class RunDirectory:
         """Make what is missing of a run directory, whatever an earlier process has left in it.
 
         Args:
-            path: A folder that is known to be that of a run, or is not there yet.
+            path: a folder that is known to be that of a run, or is not there yet.
 
         Returns:
             The directory, ready to be written to.
@@ -228,8 +228,8 @@ class RunDirectory:
         """Write a JSON document atomically, keys sorted, so that equal content gives equal bytes.
 
         Args:
-            name: The file's name within the directory.
-            obj: Plain lists, dicts with string keys, strings, numbers, booleans and None.
+            name: the file's name within the directory.
+            obj: plain lists, dicts with string keys, strings, numbers, booleans and None.
 
         Raises:
             ValueError: If a number is NaN or infinite.
@@ -242,8 +242,8 @@ class RunDirectory:
         """Write a file of this directory atomically.
 
         Args:
-            name: Its name within the directory.
-            text: What it holds.
+            name: its name within the directory.
+            text: what it holds.
 
         Raises:
             RunError: If what has that name is a link or no file, or the directory was moved away.
@@ -263,7 +263,7 @@ class RunDirectory:
         """Write ``config.yaml`` atomically, keys in the order given.
 
         Args:
-            config: Plain values only.
+            config: plain values only.
 
         Raises:
             yaml.YAMLError: If a value has no plain YAML form.
@@ -297,11 +297,11 @@ def default_run_directory(
     """The name a run directory gets when the user gives none. Creates nothing.
 
     Args:
-        dataset: Name of the data set.
-        model: Name of the student.
-        strategy: Name of the strategy, or several joined with ``+``.
-        seed: The run's seed; None where there are several.
-        root: The folder it lies in.
+        dataset: name of the data set.
+        model: name of the student.
+        strategy: name of the strategy, or several joined with ``+``.
+        seed: the run's seed; None where there are several.
+        root: the folder it lies in.
 
     Returns:
         ``root/<dataset>-<model>-<strategy>-<seed>-<time>``, the time to the microsecond; no such path exists

@@ -17,7 +17,7 @@ def serialize(value: Any) -> dict[str, Tensor]:
     """A nested value as a flat dictionary of tensors, of which one holds the structure as JSON.
 
     Args:
-        value: Dictionaries with plain keys, lists, tuples, numbers, text, truth values, None and tensors.
+        value: dictionaries with plain keys, lists, tuples, numbers, text, truth values, None and tensors.
 
     Returns:
         The tensors; :func:`unpack` makes of them what was given.

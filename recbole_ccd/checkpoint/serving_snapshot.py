@@ -49,7 +49,7 @@ class ServingSnapshot:
         """The record of which :meth:`tensors` were written.
 
         Raises:
-            KeyError: a tensor is missing.
+            KeyError: If a tensor is missing.
         """
         n_users, n_items = tensors["known"].tolist()
         found = [tensors[name] for name in _VECTORS if name in tensors]

@@ -48,7 +48,7 @@ def write_rows(
         The manifest's entry for it.
 
     Raises:
-        RunError: it cannot be written.
+        RunError: If it cannot be written.
     """
     name = f"block-{block}" if not number else f"block-{block}-{number + 1}"
     file = store.save(f"{ROWS_FOLDER}/{name}.pt", partial(save_tensors, tensors=rows))
@@ -65,7 +65,7 @@ def read_rows(folder: Path, entries: Sequence[InteractionsRecord]) -> Interactio
         entries: which, from block 0 on.
 
     Raises:
-        RunError: a file is missing, damaged or not what it should be.
+        RunError: If a file is missing, damaged or not what it should be.
     """
     remedy = _remedy(folder, entries[-1])
     arrivals = [(entry.block, read_tensors(folder, entry.file, remedy)) for entry in entries]
@@ -94,7 +94,7 @@ def read_given(folder: Path, entries: Sequence[InteractionsRecord]) -> Given:
         entries: with which interactions.
 
     Raises:
-        RunError: a file is missing, damaged or not what it should be, or the run is of an earlier version.
+        RunError: If a file is missing, damaged or not what it should be, or the run is of an earlier version.
     """
     if any(entry.given is None for entry in entries):
         raise RunError(
@@ -118,7 +118,7 @@ def read_tensors(folder: Path, file: FileRecord, remedy: str | None = None) -> d
         remedy: what to do if it is damaged; None if it can be made anew.
 
     Raises:
-        RunError: the file is missing or not what was written.
+        RunError: If the file is missing or not what was written.
     """
     problem = file.problem(folder)
     if problem is not None:
@@ -130,7 +130,7 @@ def read_vocabulary(folder: Path, entry: InteractionsRecord) -> dict[str, list[s
     """Tokens known with some interactions, in order of id; the file may be ahead of them for a moment.
 
     Raises:
-        RunError: the file is missing, damaged or of another run.
+        RunError: If the file is missing, damaged or of another run.
     """
     try:
         document = RunDirectory(folder).read_json(VOCABULARY)
@@ -149,7 +149,7 @@ def read_vocabulary(folder: Path, entry: InteractionsRecord) -> dict[str, list[s
 
 
 def digest_of(vocabulary: Mapping[str, Sequence[str]]) -> str:
-    """What tells tokens of ``users`` and ``items`` from others, in hexadecimal digits."""
+    """The digest of the tokens of ``users`` and ``items``, in hexadecimal digits."""
     digest = hashlib.sha256()
     for name in ("users", "items"):
         for token in vocabulary[name]:

@@ -25,7 +25,7 @@ from recbole_ccd.utils.errors import ConfigError, one_line
 DEFAULT_MODEL = "LightGCN"
 DEFAULT_DATASET = "ml-100k"
 METHOD_NAME = "CCD"
-# strategies whose base student is taught by the teacher, whatever the key ``base`` says
+# strategies whose base student is distilled from the teacher, whatever the key ``base`` says
 ALWAYS_TAUGHT = frozenset({"ccd", "distill", "distill_each_block"})
 
 # what the models of the base block depend on, which compared strategies share
@@ -61,7 +61,7 @@ def yaml_keys(path: Path) -> frozenset[str]:
 
 
 def recbole_properties_dir() -> Path:
-    """RecBole's YAML files."""
+    """The folder of RecBole's property files."""
     return Path(recbole.__file__).parent / "properties"
 
 

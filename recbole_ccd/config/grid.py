@@ -120,7 +120,7 @@ def expand(
     """One configuration per combination of the listed values, each as if its values had been given alone.
 
     A list is ``[a, b]``, or ``a,b`` as text; ``none`` in a list of ablations is the method as it is. Where
-    a strategy's base student is always taught by the teacher, listed bases make one run and not several.
+    a strategy's base student is always distilled from the teacher, listed bases make one run and not several.
     Where strategies are listed, ablations are of CCD alone, a single one too: they hold settings that others
     of them read as well.
 
@@ -148,7 +148,7 @@ def expand(
                 continue
             chosen["ablation"] = None
         config = CCDConfig(model, dataset, config_file_list, *_put(chosen, lists, config_dict, argv))
-        # not as configured, where a strategy that is always taught has no plain base
+        # not as configured, where a strategy that always distils has no plain base
         plain_of_several = chosen.get("base") == "plain" and len(lists["base"].entries) > 1
         if not (plain_of_several and config["strategy"] in ALWAYS_TAUGHT):
             variants.append(_variant(config, plain_of_several))
@@ -196,7 +196,7 @@ def _lists(layers: Sequence[Layer]) -> dict[str, _List]:
 
 
 def _with_single_ablation(lists: dict[str, _List], layers: Sequence[Layer]) -> dict[str, _List]:
-    """The same, a single ablation as a list of one where strategies are listed."""
+    """The lists, with a single ablation as a list of one where strategies are listed."""
     deciding = _deciding(layers, "ablation")
     if "strategy" not in lists or "ablation" in lists or deciding is None:
         return lists

@@ -23,7 +23,7 @@ def check_plugin_keys(
         source_of: where a key was set.
 
     Raises:
-        ConfigError: there is such a plugin.
+        ConfigError: If there is such a plugin.
     """
     for key, has_place, what in (
         ("replay", strategy.replays, "replays"),

@@ -240,7 +240,7 @@ def read_yaml(
 
 
 def plain_keys(values: Mapping[Any, Any], source: str) -> dict[str, Any]:
-    """The same settings as new, plain objects.
+    """Copies settings into new, plain objects.
 
     Tuples and NumPy arrays become lists, NumPy scalars become numbers and paths become text, so that the
     settings can be compared and written down; other objects are deep-copied.

@@ -1,4 +1,4 @@
-"""Atomic files: each token as it stands there, and what cannot be read told by file, column and row."""
+"""Atomic files: each token as it stands there, and what cannot be read reported by file, column and row."""
 
 from __future__ import annotations
 
@@ -29,8 +29,9 @@ def read_header(path: str, separator: str) -> dict[str, str]:
         Type by name, in the file's order.
 
     Raises:
-        DataError: the file cannot be opened, is empty or not UTF-8, its first line is no header of different
-            ``name:type`` columns, a row is longer than that, or holds a character that no token can.
+        DataError: If the file cannot be opened, is empty or not UTF-8, its first line is no header of
+            different ``name:type`` columns, a row is longer than that, or holds a character that no token
+            can.
     """
     try:
         with io.TextIOWrapper(open_input(path), encoding="utf-8", newline="\n") as file:
@@ -80,7 +81,7 @@ def read_columns(
         takes for nothing (NA, null and the like) are missing.
 
     Raises:
-        DataError: a number cannot be read.
+        DataError: If a number cannot be read.
     """
     numbers = [name for name in loaded if header[name] == _FLOAT]
     kinds = {name: np.float64 if name in numbers else str for name in loaded}
@@ -110,7 +111,7 @@ def sequences(
         longest: how many of them are kept; None for all.
 
     Raises:
-        DataError: an entry is to be a number, and is none.
+        DataError: If an entry is to be a number, and is none.
     """
     convert = float if kind == FeatureType.FLOAT_SEQ else str
     parts: list[np.ndarray] = []
@@ -192,7 +193,7 @@ def check_ids(path: str, header: Mapping[str, str], loaded: Collection[str], key
         keys: the columns of users and items by the key that names each.
 
     Raises:
-        DataError: a column is missing, not loaded, or not of type token.
+        DataError: If a column is missing, not loaded, or not of type token.
     """
     for key, field in keys.items():
         if field not in header:
@@ -216,7 +217,7 @@ def check_label(path: str, label: str, loaded: Collection[str], seen_to: Collect
         seen_to: those by which interactions are selected, or that are said to be unused.
 
     Raises:
-        DataError: there are labels, and nothing selects by them.
+        DataError: If there are labels, and nothing selects by them.
     """
     if label in loaded and label not in seen_to:
         raise DataError(

@@ -170,7 +170,7 @@ class Block:
         """Refuses users for whom no negative can be drawn.
 
         Raises:
-            DataError: a user has interacted with every known item.
+            DataError: If a user has interacted with every known item.
         """
         full = NegativeSampler.saturated_users(self.train_matrix)
         if len(full):
@@ -254,7 +254,7 @@ class Block:
         return self._source.before(self.index, (TRAIN,))
 
     def with_earlier(self, rows: np.ndarray) -> Block:
-        """The same block with earlier train rows to learn again.
+        """A block like this one, with earlier train rows to learn again.
 
         They count as this block's own in its loader, its negatives, its graph and its matrices. What is
         measured stays as it was: validation and test parts, and which items are masked there.
@@ -263,7 +263,7 @@ class Block:
             rows: row numbers out of :attr:`earlier_train_rows`, in the order wanted.
 
         Raises:
-            ValueError: a row is no train row of an earlier block.
+            ValueError: If a row is no train row of an earlier block.
         """
         if not np.isin(rows, np.concatenate([*self.earlier_train_rows, rows[:0]])).all():
             raise ValueError(f"block {self.index} can only learn again what earlier blocks have trained on")

@@ -31,7 +31,7 @@ class WholeBatches(AbstractDataLoader):
     """
 
     def __iter__(self) -> Iterator[Interaction]:
-        """One epoch."""
+        """Batches of one epoch, shuffled where the loader shuffles."""
         n = self.sample_size
         order = torch.randperm(n, generator=self.generator) if self.shuffle else torch.arange(n)
         return (self.collate_fn(index) for index in order.split(self.step) if len(index))
@@ -40,7 +40,7 @@ class WholeBatches(AbstractDataLoader):
 class CandidateScorer:
     """The model as RecBole's dynamic sampling uses it: set to eval, asked, and set to train for every batch.
 
-    Nobody reads gradients of these scores; and SGL, told by its own ``train``, would draw its views of the
+    Nobody reads gradients of these scores; and SGL, by its own ``train``, would draw its views of the
     graph anew each time.
     """
 
@@ -50,7 +50,7 @@ class CandidateScorer:
 
     @property
     def device(self) -> torch.device:
-        """Where the model lives."""
+        """The device that the model is on."""
         return self._model.device
 
     def eval(self) -> None:
@@ -202,6 +202,6 @@ class ReplayDataLoader(WholeBatches):
         self.set_batch_size(self.step)
 
     def collate_fn(self, index: torch.Tensor) -> Interaction:
-        """One batch of triples."""
+        """A batch of users, items and labels."""
         index = index.to(self._device)
         return Interaction({field: values[index] for field, values in self._triples.interaction.items()})

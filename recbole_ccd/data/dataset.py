@@ -62,7 +62,7 @@ class IncrementalDataset(Dataset):
             config: the run's configuration.
 
         Raises:
-            DataError: a file is missing or cannot be cut into the blocks asked for.
+            DataError: If a file is missing or cannot be cut into the blocks asked for.
         """
         self._known: dict[str, int] = {}
         self._check_files(given_config(config))
@@ -312,7 +312,7 @@ class IncrementalDataset(Dataset):
         """Not how a stream is used.
 
         Raises:
-            DataError: always; a stream is divided by :class:`~recbole_ccd.data.stream.BlockStream`.
+            DataError: Always; a stream is divided by :class:`~recbole_ccd.data.stream.BlockStream`.
         """
         raise DataError("a stream is not one train/valid/test split; use recbole_ccd.create_stream(config)")
 

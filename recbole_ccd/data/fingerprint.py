@@ -1,4 +1,4 @@
-"""What tells the data of two streams apart."""
+"""Digests by which the data of two streams are told from each other."""
 
 from __future__ import annotations
 

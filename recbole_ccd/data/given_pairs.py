@@ -55,7 +55,7 @@ class Given:
 
     @property
     def tensors(self) -> dict[str, Tensor]:
-        """All of it, to be saved."""
+        """The attributes as tensors, to be saved."""
         return {"pairs": self.pairs, "newest": self.newest}
 
 

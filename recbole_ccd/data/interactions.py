@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 ROWS = {"users": torch.int32, "items": torch.int32, "parts": torch.int8}
-"""What is kept of an interaction, and how."""
+"""The columns that are stored of an interaction, and their types."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class Interactions:
             arrivals: the block of each, and its ``users``, ``items`` and ``parts``.
 
         Raises:
-            KeyError: one of these is missing.
-            ValueError: they are not of one shape ``(n,)``, or blocks are missing.
+            KeyError: If one of these is missing.
+            ValueError: If they are not of one shape ``(n,)``, or blocks are missing.
         """
         blocks = np.array([block for block, _ in arrivals], dtype=np.int64)
         if not len(blocks) or blocks[0] != 0 or not np.isin(np.diff(blocks), (0, 1)).all():

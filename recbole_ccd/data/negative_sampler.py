@@ -40,7 +40,7 @@ class NegativeSampler(AbstractSampler):
             seed: seed of this sampler's own generator.
 
         Raises:
-            DataError: a user has interacted with every known item.
+            DataError: If a user has interacted with every known item.
         """
         self.n_users, self.n_items = positives.shape
         self._rng = np.random.default_rng(seed)

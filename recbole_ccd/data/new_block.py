@@ -76,8 +76,8 @@ def new_files(given: Files) -> list[Path]:
         given: a path, several, or text with commas between them.
 
     Raises:
-        ConfigError: there are two, or three that are no such triple, or none.
-        DataError: one of them is missing.
+        ConfigError: If there are two, or three that are no such triple, or none.
+        DataError: If one of them is missing.
     """
     paths = [given] if isinstance(given, str | os.PathLike) else list(given)
     if len(paths) == 1 and "," in os.fspath(paths[0]) and not os.path.exists(paths[0]):
@@ -146,7 +146,7 @@ def read_new_block(config: CCDConfig, files: Sequence[Path]) -> NewBlock:
         files: what :func:`new_files` gave.
 
     Raises:
-        DataError: a file cannot be read, or holds what cannot be used; the message names the place.
+        DataError: If a file cannot be read, or holds what cannot be used; the message names the place.
     """
     rows = _Rows(config, files)
     tokens = [rows.inter_feat[field].to_numpy(dtype=object) for field in (rows.uid_field, rows.iid_field)]
@@ -172,7 +172,7 @@ def filtered(arrival: NewBlock, config: CCDConfig, earlier: Given) -> NewBlock:
         earlier: what the run has been given before; the first of a pair may have been in that.
 
     Raises:
-        DataError: none is left.
+        DataError: If none is left.
     """
     keep, rows = config["rm_dup_inter"], np.arange(len(arrival.users))
     if keep is not None:
@@ -209,7 +209,7 @@ def divided(
         ``users``, ``items`` (tokens) and ``parts`` of the rows that are kept, shapes ``(n,)``.
 
     Raises:
-        DataError: there is nothing to learn, or nothing to measure on.
+        DataError: If there is nothing to learn, or nothing to measure on.
     """
     parts = arrival.given.copy()
     if (parts == DROPPED).any():
@@ -239,8 +239,8 @@ def check_unlearned(arrival: NewBlock, earlier: Given) -> None:
         earlier: all that the run has been given, what it has dropped included.
 
     Raises:
-        DataError: most pairs of user and item have been given, so that what is measured has been trained on,
-            and what was measured is trained on.
+        DataError: If most pairs of user and item have been given, so that what is measured has been trained
+            on, and what was measured is trained on.
     """
     pairs = arrival.contents.pairs
     n_repeated = int(torch.isin(pairs, earlier.pairs).sum())
@@ -262,7 +262,7 @@ def check_later(arrival: NewBlock, newest: Tensor) -> str | None:
         What is odd, for the log: that some rows are older.
 
     Raises:
-        DataError: all are older.
+        DataError: If all are older.
     """
     times = arrival.moments
     if times is None or not len(newest):

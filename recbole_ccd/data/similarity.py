@@ -18,8 +18,8 @@ def similarity_graph(matrix: csr_matrix, mean_degree: float, block_rows: int = 1
     Args:
         matrix: (n, m) interactions, n rows to compare; stored values other than 0 count as 1. Pass the
             transpose to compare columns.
-        mean_degree: Wanted mean number of neighbours of a row that has interactions.
-        block_rows: Rows whose similarities are computed at a time.
+        mean_degree: wanted mean number of neighbours of a row that has interactions.
+        block_rows: rows whose similarities are computed at a time.
 
     Returns:
         (n, n) symmetric float32 adjacency of ones with sorted indices and an empty diagonal.

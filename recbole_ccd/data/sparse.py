@@ -78,7 +78,7 @@ def pairs_matrix(lists: Sequence[Tensor], n_rows: int, n_columns: int) -> csr_ma
         float32 matrix with sorted indices; row 0 and column 0 ([PAD]) are empty.
 
     Raises:
-        ValueError: a list lies beyond the rows, or holds an id beyond the columns.
+        ValueError: If a list lies beyond the rows, or holds an id beyond the columns.
     """
     lists = [ids.cpu().numpy() for ids in lists]
     for part in lists:

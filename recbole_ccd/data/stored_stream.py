@@ -32,12 +32,12 @@ class StoredDataset(IncrementalDataset):
             interactions: those of the blocks.
             vocabulary: tokens of ``users`` and ``items`` by id.
         """
-        self._kept, self._vocabulary = interactions, vocabulary
+        self._stored, self._vocabulary = interactions, vocabulary
         super().__init__(config)
 
     @staticmethod
     def _check_files(config: CCDConfig) -> None:
-        """There are none."""
+        """Checks nothing, as stored interactions are read from no atomic files."""
 
     def _from_scratch(self) -> None:
         # RecBole's constructor loads, filters and numbers the rows in this method; all that has been done
@@ -46,28 +46,28 @@ class StoredDataset(IncrementalDataset):
         # folder that they name is not read
         self.dataset_path = os.devnull
         self._get_field_from_config()
-        kept, fields = self._kept, (self.uid_field, self.iid_field)
+        stored, fields = self._stored, (self.uid_field, self.iid_field)
         self.field2type = dict.fromkeys(fields, FeatureType.TOKEN)
         self.field2seqlen = dict.fromkeys(fields, 1)
         self.field2source = dict(zip(fields, (FeatureSource.USER_ID, FeatureSource.ITEM_ID), strict=True))
         tokens = (np.array(self._vocabulary[name], dtype=object) for name in ("users", "items"))
         self.field2id_token = dict(zip(fields, tokens, strict=True))
-        ids = (part.numpy().astype(np.int64) for part in (kept.users, kept.items))
+        ids = (part.numpy().astype(np.int64) for part in (stored.users, stored.items))
         self.inter_feat = pd.DataFrame(dict(zip(fields, ids, strict=True)))
         self.user_feat = self.item_feat = None
         self.feat_name_list = ["inter_feat"]
-        self.block_of_row, self.part_of_row = kept.blocks_of_rows(), kept.parts.numpy()
-        self.arrival_of_row, self.n_blocks = kept.arrivals_of_rows(), kept.n_blocks
+        self.block_of_row, self.part_of_row = stored.blocks_of_rows(), stored.parts.numpy()
+        self.arrival_of_row, self.n_blocks = stored.arrivals_of_rows(), stored.n_blocks
 
     def given_in(self, block: int) -> Given:
-        """The pairs of a block that were kept, which are all that is known here."""
+        """The pairs of a block that were stored, which are all that is known here."""
         rows, fields = self.block_of_row == block, (self.uid_field, self.iid_field)
         tokens = (self.field2id_token[field][self.inter_feat[field].numpy()[rows]] for field in fields)
         return Given.of(pair_codes(*tokens))
 
 
 class StoredStream(BlockStream):
-    """The blocks of kept interactions; see :class:`BlockStream`."""
+    """The blocks of stored interactions; see :class:`BlockStream`."""
 
     def __init__(
         self,

@@ -36,7 +36,7 @@ class BlockStream:
             dataset: the whole stream.
 
         Raises:
-            DataError: a block has no train row or none to measure on, or too few items to rank.
+            DataError: If a block has no train row or none to measure on, or too few items to rank.
         """
         self.config, self.dataset = config, dataset
         self._rows = BlockIndex(dataset)
@@ -72,7 +72,7 @@ class BlockStream:
         return len(self._blocks)
 
     def __getitem__(self, index: int) -> Block:
-        """One block."""
+        """The block of an index; negative ones count from the end."""
         return self._blocks[index]
 
     def __iter__(self) -> Iterator[Block]:
@@ -80,7 +80,7 @@ class BlockStream:
         return iter(self._blocks)
 
     def rows_of(self, block: Block) -> dict[str, torch.Tensor]:
-        """The interactions of a block in order of arrival, as :class:`Interactions` keeps them."""
+        """The interactions of a block in order of arrival, as :class:`Interactions` stores them."""
         dataset = self.dataset
         start, end = np.searchsorted(dataset.block_of_row, (block.index, block.index + 1))
         rows = {

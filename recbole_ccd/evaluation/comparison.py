@@ -34,19 +34,19 @@ class Comparison:
     """Runs over the same blocks, by label and seed.
 
     Args:
-        results: Finished results, the same seeds for every label. A label is a strategy and what is special
+        results: finished results, the same seeds for every label. A label is a strategy and what is special
             about its runs; its results differ in the seed alone.
 
     Attributes:
-        labels: The labels, in order.
-        seeds: The seeds, in the order in which they occur.
+        labels: the labels, in order.
+        seeds: the seeds, in the order in which they occur.
         head: ``dataset`` and ``model``.
-        strategies: The strategy by label.
-        roles: The roles that some label has, the student first.
-        metric_names: The metrics, such as ``recall@20``, the primary one first.
-        primary_metric: The metric of early stopping.
+        strategies: the strategy by label.
+        roles: the roles that some label has, the student first.
+        metric_names: the metrics, such as ``recall@20``, the primary one first.
+        primary_metric: the metric of early stopping.
         n_blocks: K + 1, the blocks of the stream, base block included.
-        eval_part: The part of each block that R was measured on, ``test`` or ``valid``.
+        eval_part: the part of each block that R was measured on, ``test`` or ``valid``.
 
     Raises:
         RunError: If there is nothing to compare, a label lacks a seed, or the runs do not fit together: not
@@ -78,8 +78,8 @@ class Comparison:
 
         Args:
             role: ``student`` or ``teacher``.
-            metric: Name of the metric.
-            label: The label.
+            metric: name of the metric.
+            label: the label.
             quantity: ``H``, ``LA`` or ``RA``, or ``BWT`` or ``forgetting`` after the last block.
 
         Returns:
@@ -98,8 +98,8 @@ class Comparison:
 
         Args:
             role: ``student`` or ``teacher``.
-            metric: Name of the metric.
-            quantity: As in :meth:`values`; of ``forgetting`` the lowest is best, of the others the highest.
+            metric: name of the metric.
+            quantity: as in :meth:`values`; of ``forgetting`` the lowest is best, of the others the highest.
 
         Returns:
             One pair per entry of :meth:`spreads`: labels of the highest mean and of the next one, more than
@@ -117,7 +117,7 @@ class Comparison:
 
         Args:
             role: ``student`` or ``teacher``; competitors without it do not count.
-            metric: Name of the metric.
+            metric: name of the metric.
 
         Returns:
             By label of CCD, one entry per block; None where there is no H (block 0) or no competitor.
@@ -243,7 +243,7 @@ def _unwrapped(quantity: str, entries: list[Any]) -> Any:
 
 
 def _by_seed(results: Mapping[str, Sequence[StreamResult]]) -> dict[str, dict[int, StreamResult]]:
-    """The same results by seed, all in the order in which seeds first occur."""
+    """The results of each label by seed, all in the order in which seeds first occur."""
     seeds = dict.fromkeys(run.head["seed"] for runs in results.values() for run in runs)
     if not seeds:
         raise RunError("there is no run to compare; give at least one")

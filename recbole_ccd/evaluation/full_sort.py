@@ -34,7 +34,7 @@ class FullSortEvaluator:
     GiniIndex, which no run offers, count [PAD] among the items, as in RecBole.
 
     Args:
-        config: A RecBole Config: ``metrics``, ``topk``, ``metric_decimal_place``, ``eval_args``, ``device``
+        config: a RecBole Config: ``metrics``, ``topk``, ``metric_decimal_place``, ``eval_args``, ``device``
             and ``USER_ID_FIELD`` are read.
         score: ``(model, users) -> (B, n_items)`` scores of the users (B,) for every item, column 0 the
             padding item, which may be overwritten; ``recbole_ccd.model.scoring.score_rows`` when left out.
@@ -61,11 +61,11 @@ class FullSortEvaluator:
         untouched.
 
         Args:
-            model: A RecBole model.
-            loader: Yields ``(interaction, (history_u, history_i) or None, positive_u, positive_i)``, where
+            model: a RecBole model.
+            loader: yields ``(interaction, (history_u, history_i) or None, positive_u, positive_i)``, where
                 ``*_u`` are row numbers within the batch and ``*_i`` item ids.
-            progress: The label of a progress bar; no bar when left out.
-            label: What error messages call this evaluation, such as ``block 3``; ``progress`` when left out.
+            progress: the label of a progress bar; no bar when left out.
+            label: what error messages call this evaluation, such as ``block 3``; ``progress`` when left out.
             train_data: RecBole Dataset of what the model was trained on, needed only by metrics that weigh
                 items by popularity (AveragePopularity, TailPercentage).
 
@@ -100,17 +100,17 @@ class FullSortEvaluator:
         once where the parts mask the same items: scores of a large ensemble are what an evaluation costs.
 
         Args:
-            model: A RecBole model.
-            parts: Loaders that rank the same items, by any name.
-            label: What error messages and the progress bar call this evaluation.
-            show_progress: Whether to draw a bar.
-            train_data: See :meth:`evaluate`.
+            model: a RecBole model.
+            parts: loaders that rank the same items, by any name.
+            label: what error messages and the progress bar call this evaluation.
+            show_progress: whether to draw a bar.
+            train_data: as of :meth:`evaluate`.
 
         Returns:
             Metrics of each part.
 
         Raises:
-            RunError: See :meth:`evaluate`; the message names the part.
+            RunError: As of :meth:`evaluate`; the message names the part.
         """
         model.eval()
         measured = {name: _Measured(self._config, f"{label} on {name}") for name in parts}
@@ -160,7 +160,7 @@ class _Ranked(NamedTuple):
     Attributes:
         values: (B, n) of all items, or (B, k) of each user's list, best first.
         items: (B, k) items of the lists; None where ``values`` are of all items.
-        n_items: Items ranked, [PAD] included.
+        n_items: items ranked, [PAD] included.
     """
 
     values: Tensor

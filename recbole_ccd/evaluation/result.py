@@ -50,7 +50,7 @@ class StreamResult:
     """Collects a run's measurements, in order, and writes them as result.json format 1.
 
     Args:
-        config: Gives ``dataset``, ``model``, ``strategy`` and ``seed``, the metrics' names, and itself as a
+        config: gives ``dataset``, ``model``, ``strategy`` and ``seed``, the metrics' names, and itself as a
             dict, in which ``la_include_base`` (default True: the base block counts in LA and RA),
             ``ra_include_current`` (default False: RA leaves the current block out) and ``eval_part`` (default
             ``test``: what R was measured on) are looked up.
@@ -58,7 +58,7 @@ class StreamResult:
         known: ``{"users": n, "items": n}`` per block: how many are known after it, without the padding entry.
 
     Attributes:
-        stages: One record per finished stage of training, in order (see ``stage_record.stage_record``).
+        stages: one record per finished stage of training, in order (see ``stage_record.stage_record``).
 
     Raises:
         ValueError: If ``known`` has not one entry per block.
@@ -85,7 +85,7 @@ class StreamResult:
         """Take in that there are more blocks by now.
 
         Args:
-            known: As of the constructor, of all blocks; it begins with what was known before.
+            known: as of the constructor, of all blocks; it begins with what was known before.
         """
         self.known = [{"users": int(k["users"]), "items": int(k["items"])} for k in known]
         self.n_blocks = len(self.known)
@@ -125,9 +125,9 @@ class StreamResult:
 
         Args:
             role: ``student`` or ``teacher``.
-            block: The block, whose row may come before or after.
-            users: Every metric over the new users; None if there are none.
-            items: Every metric over the new items; None if there are none.
+            block: the block, whose row may come before or after.
+            users: every metric over the new users; None if there are none.
+            items: every metric over the new items; None if there are none.
 
         Raises:
             ValueError: If the role or the block is unknown, or a metric is missing or not finite.
@@ -188,8 +188,8 @@ class StreamResult:
         """Read back what ``to_dict`` gave, whole or of an unfinished run.
 
         Args:
-            document: The parsed result.json. LA, RA and H are computed anew from R.
-            config: The configuration of the run that goes on; that of the document when left out.
+            document: the parsed result.json. LA, RA and H are computed anew from R.
+            config: the run's configuration that goes on; that of the document when left out.
 
         Returns:
             A result that equals the one written and can be added to.
@@ -240,7 +240,7 @@ class StreamResult:
 
 
 class _StoredConfig:
-    """The configuration as a result.json tells it."""
+    """The configuration as it stands in a result.json."""
 
     def __init__(self, document: Mapping[str, Any]) -> None:
         self._document = document

@@ -53,8 +53,8 @@ def two_best(means: Mapping[str, float | None], lowest: bool) -> tuple[list[str]
     """The labels of the best mean and of the next one.
 
     Args:
-        means: By label; None does not take part.
-        lowest: Whether the lowest is the best.
+        means: by label; None does not take part.
+        lowest: whether the lowest is the best.
 
     Returns:
         More than one label where means are equal, none where all are.
@@ -70,8 +70,8 @@ def gain_over(rivals: Mapping[str, Sequence[float | None]], ours: Sequence[float
     """What we gain over the best of several rivals.
 
     Args:
-        rivals: Values by label, one per seed; those with a None do not take part.
-        ours: Our values for the same seeds.
+        rivals: values by label, one per seed; those with a None do not take part.
+        ours: our values for the same seeds.
 
     Returns:
         The gain over the rival with the highest mean; None if there is no rival or one of our values is None.

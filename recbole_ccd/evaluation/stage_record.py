@@ -18,12 +18,12 @@ def stage_record(
     """What result.json has of a finished stage, with this process's peak resident memory so far, in MB.
 
     Args:
-        block: The block it belongs to.
+        block: the block it belongs to.
         stage: ``base``, ``student_generation``, ``student_update`` or ``teacher_update``.
-        member: The teacher member trained; None for the student.
-        epochs: Epochs run.
+        member: the teacher member trained; None for the student.
+        epochs: epochs run.
         seconds: Wall-clock time.
-        learned: What else is recorded: ``loss`` and ``valid_score`` by epoch and, where pairs were
+        learned: what else is recorded: ``loss`` and ``valid_score`` by epoch and, where pairs were
             replayed, ``replayed`` by source, see the trainers' ``learned``.
     """
     return {

@@ -1,4 +1,4 @@
-"""A comparison as its comparison.json tells it."""
+"""A comparison as read from its comparison.json."""
 
 from __future__ import annotations
 

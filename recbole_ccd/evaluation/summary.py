@@ -39,9 +39,9 @@ def definitions(
     """The lines of ``DEFINITIONS``, worded for the options that R, LA and RA were computed with.
 
     Args:
-        include_base: Whether the base block (block 0) counts in LA and RA.
-        include_current: Whether RA counts the current block.
-        part: The part of each block that R was measured on, ``test`` or ``valid``.
+        include_base: whether the base block (block 0) counts in LA and RA.
+        include_current: whether RA counts the current block.
+        part: the part of each block that R was measured on, ``test`` or ``valid``.
 
     Returns:
         One line per quantity, in the order of ``DEFINITIONS``.
@@ -156,8 +156,8 @@ def summarise(R: Matrix, include_base: bool = True, include_current: bool = Fals
 
     Args:
         R: Lower-triangular matrix of K + 1 rows.
-        include_base: Whether the base block counts in LA and RA.
-        include_current: Whether RA counts the current block.
+        include_base: whether the base block counts in LA and RA.
+        include_current: whether RA counts the current block.
 
     Returns:
         ``R`` (a copy), ``LA``, ``RA``, ``H`` (lists of K + 1), ``BWT`` and ``forgetting`` (a float or None).

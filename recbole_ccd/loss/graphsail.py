@@ -72,7 +72,7 @@ def global_structure_loss(old: Tensor, new: Tensor, centers: Tensor, temperature
         old: (B, d) embeddings before the update; taken as constants.
         new: (B, d) live embeddings of the same nodes.
         centers: (C, d) cluster centres; taken as constants.
-        temperature: The :math:`\tau` above.
+        temperature: the :math:`\tau` above.
 
     Returns:
         Scalar, mean over the nodes; 0 when there is none.

@@ -40,7 +40,7 @@ def contrastive_terms(
         kinds: S disjoint ranges of candidates; each has a softmax of its own.
         rows: (P,) anchor of each positive pair, in [0, B).
         cols: (P,) candidate of each positive pair, in one of the kinds. A repeated pair counts twice.
-        temperature: The :math:`\tau` above.
+        temperature: the :math:`\tau` above.
 
     Returns:
         (B, S) losses, 0 where an anchor has no positive of a kind, and (B, S) bool, True where it has one.

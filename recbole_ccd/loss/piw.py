@@ -18,7 +18,7 @@ def soft_assignment(x: Tensor, centers: Tensor, degrees_of_freedom: float) -> Te
     Args:
         x: (B, d) vectors.
         centers: (C, d) cluster centres.
-        degrees_of_freedom: The :math:`\alpha` above.
+        degrees_of_freedom: the :math:`\alpha` above.
 
     Returns:
         (B, C) probabilities; each row sums to 1.
@@ -69,9 +69,9 @@ class ImitationWeight(nn.Module):
     Recommender Systems", AAAI 2023.
 
     Args:
-        clusters: Number of clusters C.
-        hidden: Width of the hidden layer.
-        generator: Source of the initial weights; None for one seeded with 0.
+        clusters: number of clusters C.
+        hidden: width of the hidden layer.
+        generator: source of the initial weights; None for one seeded with 0.
     """
 
     def __init__(self, clusters: int, hidden: int = 64, generator: torch.Generator | None = None) -> None:

@@ -43,8 +43,8 @@ def ranking_weights(ranks: Tensor, valid: Tensor, decay: float, slope: float) ->
     Args:
         ranks: (B, K) the student's ranks :math:`\hat r` of the items at places r = 1 … K.
         valid: (B, K) bool, False on the padding.
-        decay: The :math:`\lambda` above.
-        slope: The :math:`\mu` above.
+        decay: the :math:`\lambda` above.
+        slope: the :math:`\mu` above.
 
     Returns:
         (B, K) weights; 0 throughout a row in which no item is ranked too low.

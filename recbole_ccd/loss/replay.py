@@ -35,9 +35,9 @@ def annealed(weight: float, epoch: int, decay: float | None) -> float:
     Source: CCD, Lee et al., KDD 2024 (arXiv 2405.19046).
 
     Args:
-        weight: Weight :math:`\lambda` in epoch 0.
-        epoch: Epoch t, from 0.
-        decay: Time constant :math:`\tau` in epochs; None keeps the weight.
+        weight: weight :math:`\lambda` in epoch 0.
+        epoch: epoch t, from 0.
+        decay: time constant :math:`\tau` in epochs; None keeps the weight.
 
     Returns:
         The weight.

@@ -15,7 +15,7 @@ def place_scores(places: Tensor) -> Tensor:
     Source: the ensemble of CCD, Lee et al., KDD 2024 (arXiv 2405.19046).
 
     Args:
-        places: Places from 1; infinity for what is not in the ranking.
+        places: places from 1; infinity for what is not in the ranking.
 
     Returns:
         Scores of the same shape, 0 for the first place and ``-inf`` for infinity.
@@ -36,7 +36,7 @@ def soft_target_kl(student: Tensor, teacher: Tensor, valid: Tensor, temperature:
         student: (B, K) scores of the listed items.
         teacher: (B, K) or (K,) the teacher's scores, taken as constants.
         valid: (B, K) bool, False on the padding.
-        temperature: The T above.
+        temperature: the T above.
 
     Returns:
         (B,) losses; 0 for a fully padded row.

@@ -26,7 +26,7 @@ class Windows(NamedTuple):
         columns: (2L,) column id at each place of a circle of L, written down twice so that a window that
             passes its end lies in one piece; never [PAD].
         order: (B,) the batch's rows, group by group.
-        tiles: Number of rows and first place of each group, in that order.
+        tiles: number of rows and first place of each group, in that order.
         ends: (B,) length of each row's window, rows in ``order``.
         barred_rows: (E,) sorted places in ``order`` of pairs that are inside a window and yet no samples.
         barred_places: (E,) their columns' places, counted from the window's beginning.
@@ -43,7 +43,7 @@ class Windows(NamedTuple):
         """The same as a dense matrix, rows in the batch's own order.
 
         Args:
-            n_columns: Columns of the result, [PAD] included.
+            n_columns: columns of the result, [PAD] included.
 
         Returns:
             (B, n_columns) bool, True on the uninteresting columns.
@@ -77,8 +77,8 @@ def windowed_ranking_loss(
         rows: (B, d) vectors of the rows.
         columns: (n, d) vectors of all columns, column 0 being the padding.
         interesting: (B, K) column ids in the teacher's order, padded with 0 at the end.
-        windows: The uninteresting columns.
-        score_max: Upper clamp of the scores; a clamped score has no gradient.
+        windows: the uninteresting columns.
+        score_max: upper clamp of the scores; a clamped score has no gradient.
 
     Returns:
         Scalar; a row without interesting columns adds 0.

@@ -49,7 +49,7 @@ def check_growable(config: CCDConfig, role: str) -> None:
         role: ``student`` or ``teacher``, for the message.
 
     Raises:
-        ModelError: the model has no parameters to grow, a training loop that cannot be extended, or a
+        ModelError: If the model has no parameters to grow, a training loop that cannot be extended, or a
             number of layers with which it cannot be grown as configured.
     """
     name = config["model"]
@@ -93,7 +93,7 @@ def fitted(config: CCDConfig, block: Block) -> GeneralRecommender:
         block: gives the known prefix and the rows the model is built on.
 
     Raises:
-        ModelError: the model's class refuses its settings or the data.
+        ModelError: If the model's class refuses its settings or the data.
     """
     try:
         return build(config, block)
@@ -139,7 +139,7 @@ def check_buildable(config: CCDConfig, block: Block) -> GeneralRecommender:
         The model, untrained, in evaluation mode.
 
     Raises:
-        ModelError: the model's class refuses them, or it cannot score with them.
+        ModelError: If the model's class refuses them, or it cannot score with them.
     """
     try:
         model = build(config, block).eval()
@@ -186,7 +186,7 @@ def copy_prefix(target: dict[str, Tensor], source: dict[str, Tensor]) -> None:
         source: state of the smaller one.
 
     Raises:
-        ModelError: a tensor is unknown to the target, has shrunk, or has other dimensions.
+        ModelError: If a tensor is unknown to the target, has shrunk, or has other dimensions.
     """
     for name, old in source.items():
         new = target.get(name)
@@ -214,7 +214,7 @@ def grow(
 
     Args:
         model: a model of an earlier prefix; left as it is.
-        config: its configuration.
+        config: the model's configuration.
         block: the block that has arrived.
         initialize: whether new rows of embeddings start from their neighbourhood (CCD)
             instead of at random.

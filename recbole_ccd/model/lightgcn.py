@@ -177,7 +177,7 @@ def _mean_of_layers(adjacency: Tensor, x: Tensor, n_layers: int) -> Tensor:
 
 
 def _sum_of_layers_from(adjacency: Tensor, rows: Tensor, nodes: Tensor, n_layers: int) -> Tensor:
-    """The same of the matrix that has rows summed at some nodes and is zero elsewhere."""
+    """As ``_sum_of_layers`` of a matrix that has the sums of ``rows`` at ``nodes`` and is zero elsewhere."""
     size = adjacency.shape[0]
     if rows.shape[1] < _WIDE:
         return _sum_of_layers(adjacency, _sum_of_rows(rows, nodes, size), n_layers)
@@ -267,7 +267,7 @@ class LightGCN(RecBoleLightGCN):
             Own embeddings of users and items, of the same shapes.
 
         Raises:
-            ValueError: the number of layers is odd.
+            ValueError: If the number of layers is odd.
         """
         if self.n_layers % 2:
             raise ValueError(f"with {self.n_layers} layers the final embeddings do not tell the own ones")

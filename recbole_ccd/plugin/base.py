@@ -40,10 +40,10 @@ class Batches(Protocol):
     """Batches of a pass, of which it is known how many there are."""
 
     def __iter__(self) -> Any:
-        """One after the other."""
+        """The batches, one after the other."""
 
     def __len__(self) -> int:
-        """Their number."""
+        """How many batches there are."""
 
 
 @dataclass(frozen=True)

@@ -153,7 +153,7 @@ class _Countdown:
 
 
 def write_stream(folder: Path, n_users: int = 70, n_items: int = 60, n_rows: int = 2600) -> list[str]:
-    """Writes a stream in blocks: users and items keep arriving, and tastes are of three kinds.
+    """Writes a stream in blocks: new users and items appear in every block, and tastes are of three kinds.
 
     Args:
         folder: where the data set's folder is made.

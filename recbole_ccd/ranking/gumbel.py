@@ -24,9 +24,9 @@ def gumbel_top_k(
         rank_now: (B, A) ranks of the items in the live model.
         rank_proxy: (B, A) ranks of the items in the proxy.
         items: (B, A) candidate ids, padded with 0; the padding is never drawn.
-        n: Number of draws per row.
-        temperature: The :math:`\varepsilon` above.
-        generator: Source of the noise.
+        n: number of draws per row.
+        temperature: the :math:`\varepsilon` above.
+        generator: source of the noise.
 
     Returns:
         (B, n) item ids; 0 fills up the rows with fewer than n candidates.

@@ -23,13 +23,13 @@ class RankingPass:
     """What is ranked in one pass over users.
 
     Attributes:
-        score: Scores of all items for a batch of users.
+        score: scores of all items for a batch of users.
         users: (n,) ids of the candidate users; [PAD] is ignored.
-        n_items: Number of item columns, [PAD] included.
-        k_items: Length of the users' lists.
-        k_users: Length of the items' lists.
-        exclude: Pairs (user, item) that are no candidates, rows indexed by user id.
-        batch_size: Users scored at a time; memory is (batch_size + k_users) × n_items scores.
+        n_items: number of item columns, [PAD] included.
+        k_items: length of the users' lists.
+        k_users: length of the items' lists.
+        exclude: pairs (user, item) that are no candidates, rows indexed by user id.
+        batch_size: users scored at a time; memory is (batch_size + k_users) × n_items scores.
     """
 
     score: ScoreFn
@@ -53,8 +53,8 @@ class RankingPass:
         """Scores a batch of users.
 
         Args:
-            number: Which batch.
-            best: Where the best users of each item are kept; changed.
+            number: which batch.
+            best: the best users of each item so far; changed.
 
         Returns:
             The users' lists, (B, k_items), and what has got among the best users, unless it is a lot.
@@ -87,17 +87,17 @@ def top_lists(
     in; so what they have found is put together batch by batch in the order of one process, and is the same.
 
     Args:
-        score: Scores of all items for a batch of users.
+        score: scores of all items for a batch of users.
         users: (n,) ids of the candidate users; [PAD] is ignored.
-        n_items: Number of item columns, [PAD] included.
-        k_items: Length of the users' lists; see :func:`~recbole_ccd.ranking.topk.list_length`.
-        k_users: Length of the items' lists; likewise.
-        exclude: Pairs (user, item) that are no candidates, rows indexed by user id; see
+        n_items: number of item columns, [PAD] included.
+        k_items: length of the users' lists; see :func:`~recbole_ccd.ranking.topk.list_length`.
+        k_users: length of the items' lists; likewise.
+        exclude: pairs (user, item) that are no candidates, rows indexed by user id; see
             :func:`~recbole_ccd.ranking.topk.mask_rows`.
-        batch_size: Users scored at a time; memory is (batch_size + k_users) × n_items scores.
-        workers: Who does it; None for this process.
-        worth: Batches that each worker must get for several to share them.
-        waiting: Called now and then while workers are at it.
+        batch_size: users scored at a time; memory is (batch_size + k_users) × n_items scores.
+        workers: who does it; None for this process.
+        worth: batches that each worker must get for several to share them.
+        waiting: called now and then while workers are at it.
 
     Returns:
         (n, k_items) int64 item ids and (n_items, k_users) int64 user ids, best first; 0 fills up short
@@ -188,13 +188,13 @@ class RunningTopK:
     """
 
     def __init__(self, n_columns: int, k: int, device: torch.device) -> None:
-        """Nothing has come in yet."""
+        """Begins without any score."""
         self.scores = torch.full((n_columns, k), -torch.inf, device=device)
         self.ids = torch.zeros(n_columns, k, dtype=torch.int64, device=device)
         self.is_choosy = not k
 
     def copy(self) -> RunningTopK:
-        """The same, apart."""
+        """A copy that shares no tensor with this one."""
         other = RunningTopK(0, 0, self.scores.device)
         other.scores, other.ids, other.is_choosy = self.scores.clone(), self.ids.clone(), self.is_choosy
         return other

@@ -47,8 +47,8 @@ def ensemble_scores(
 
     Args:
         member_scores: (B, n) scores of each member; read one at a time.
-        exponent: The :math:`p` above.
-        depth: Ranks beyond this one count as the last, which spares sorting most of a large catalogue; items
+        exponent: the :math:`p` above.
+        depth: ranks beyond this one count as the last, which spares sorting most of a large catalogue; items
             that no member ranks so high are ``-inf``. None ranks all.
 
     Returns:
@@ -103,7 +103,7 @@ def _descending_order(scores: Tensor) -> Tensor:
 
 
 def _radix_order(values: np.ndarray) -> np.ndarray:
-    """The same for float32 values, by numpy's radix sort of the low and then the high 16 bits."""
+    """Columns of float32 values by falling value, by numpy's radix sort of the low, then the high 16 bits."""
     # Flipping the sign bit, or all bits of a negative number, orders floats like integers; ~ reverses that.
     bits = values.view(np.int32)
     keys = ~(bits ^ ((bits >> 31) | np.int32(-(2**31))))

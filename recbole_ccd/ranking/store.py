@@ -41,6 +41,6 @@ class RankingStore:
         return entries[-1][1]
 
     def discard(self, *slots: str) -> None:
-        """Empties slots."""
+        """Empties slots, so that their lists are made anew when they are asked for."""
         for slot in slots:
             self._slots.pop(slot, None)

@@ -95,7 +95,7 @@ def mask_rows(scores: Tensor, users: Tensor, matrix: csr_matrix, value: float) -
         users: (B,) row of the matrix for each row of the scores; a row the matrix lacks leaves the scores
             alone.
         matrix: Non-zeros to set; it may have fewer or more rows and columns than there are users and items.
-        value: The value to write.
+        value: the value to write.
 
     Raises:
         ValueError: If the number of users is not the number of rows.
@@ -116,11 +116,11 @@ def top_k(
     """The k items each user scores highest.
 
     Args:
-        score: Scores of all items for a batch of users.
+        score: scores of all items for a batch of users.
         users: (n,) user ids.
-        k: Length of the lists.
-        exclude: Pairs (user, item) that are no candidates, rows indexed by user id; see :func:`mask_rows`.
-        batch_size: Users scored at a time; memory is batch_size × n_items scores.
+        k: length of the lists.
+        exclude: pairs (user, item) that are no candidates, rows indexed by user id; see :func:`mask_rows`.
+        batch_size: users scored at a time; memory is batch_size × n_items scores.
 
     Returns:
         (n, k) int64 item ids, best first, never [PAD]; 0 fills up the rows of users with fewer candidates,
@@ -142,11 +142,11 @@ def top_scored(
     """The k items each user scores highest, and their scores; of equal ones those that RecBole would take.
 
     Args:
-        score: Scores of all items for a batch of users.
+        score: scores of all items for a batch of users.
         users: (n,) user ids.
-        k: Length of the lists.
-        exclude: See :func:`top_k`.
-        batch_size: See :func:`top_k`.
+        k: length of the lists.
+        exclude: as of :func:`top_k`.
+        batch_size: as of :func:`top_k`.
 
     Returns:
         (n, k) int64 item ids as :func:`top_k` gives them, and (n, k) float32 scores, ``-inf`` where the id

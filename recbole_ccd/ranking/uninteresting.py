@@ -21,15 +21,15 @@ class UninterestingSampler:
     from its group's place on. For any single row that is a uniform sample of the eligible columns; the
     samples of two rows are not independent. What rows share is what makes it cheap: the scores of a group
     are one matrix product with neighbouring columns, whatever share of the catalogue is sampled. The state
-    is O(n_columns + n_rows), and no row's sample is remembered.
+    is O(n_columns + n_rows), and no row's sample is stored.
 
     Source: the set Z of RRD, Kang et al., CIKM 2020, redrawn every few epochs in CCD, Lee et al., KDD 2024.
 
     Args:
-        n_columns: Number of columns, column 0 ([PAD]) included.
-        n_rows: Number of rows, row 0 included.
-        n_samples: Columns per row; None for all that are eligible.
-        generator: Source of the permutation, the groups and their places.
+        n_columns: number of columns, column 0 ([PAD]) included.
+        n_rows: number of rows, row 0 included.
+        n_samples: columns per row; None for all that are eligible.
+        generator: source of the permutation, the groups and their places.
 
     Raises:
         ValueError: If a size is out of range.
@@ -63,7 +63,7 @@ class UninterestingSampler:
 
         Args:
             rows: (B,) row ids.
-            ineligible: Pairs (row, column) that are never sampled, without repeated ones.
+            ineligible: pairs (row, column) that are never sampled, without repeated ones.
 
         Returns:
             A window for each row that holds exactly min(n_samples, eligible columns) columns besides those
@@ -124,7 +124,7 @@ class UninterestingSampler:
         """Restore what :meth:`state_dict` returned.
 
         Args:
-            state: The state of a sampler of the same size.
+            state: the state of a sampler of the same size.
 
         Raises:
             ValueError: If the state is of another size.

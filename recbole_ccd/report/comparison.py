@@ -35,7 +35,7 @@ def comparison_table(comparison: AnyComparison) -> str:
     """The comparison in the primary metric, printed after the last run.
 
     Args:
-        comparison: The runs compared.
+        comparison: the runs compared.
 
     Returns:
         Per role H after each block and the other averages after the last one, best and second best marked;
@@ -54,10 +54,10 @@ def comparison_table(comparison: AnyComparison) -> str:
 
 
 def comparison_markdown(comparison: AnyComparison) -> str:
-    """The same for every metric as a Markdown page; the best in bold, the second best in italics.
+    """The tables of every metric as a Markdown page; the best in bold, the second best in italics.
 
     Args:
-        comparison: The runs compared.
+        comparison: the runs compared.
     """
     parts = [f"# {comparison_title(comparison)}"]
     for metric in comparison.metric_names:
@@ -75,7 +75,7 @@ def comparison_csv(comparison: AnyComparison) -> str:
     """All numbers as CSV, one line per metric, role, label and block.
 
     Args:
-        comparison: The runs compared.
+        comparison: the runs compared.
 
     Returns:
         Text with a header line; BWT and forgetting stand in the lines of the last block, gains in those of
@@ -120,11 +120,11 @@ def comparison_tables(
     """Heading and table of everything there is about a role in a metric.
 
     Args:
-        comparison: The runs compared.
+        comparison: the runs compared.
         role: ``student`` or ``teacher``.
-        metric: Name of the metric.
-        marks: How a number is shown that is the best, the second best, or neither.
-        table: Makes a table, a text or whatever else, of rows and a header.
+        metric: name of the metric.
+        marks: how a number is shown that is the best, the second best, or neither.
+        table: makes a table, a text or whatever else, of rows and a header.
 
     Yields:
         H after each block, the other averages after the last one, and what each label of CCD gains.
@@ -143,7 +143,7 @@ def _block_table(comparison: AnyComparison, role: str, metric: str, marks: Marks
     for label in comparison.labels_of(role):
         spreads = comparison.spreads(role, metric, label, "H")
         cells = [_marked(label, *entry, marks) for entry in zip(spreads, ranking, strict=True)]
-        # there is no past to retain in block 0
+        # block 0 has no block before it, and so no RA and no H
         rows.append([label, *cells[1:], _number(spreads[-1].std)])
     return table(rows, ["", *(f"block {k}" for k in range(1, comparison.n_blocks)), "± std"])
 

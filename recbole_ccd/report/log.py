@@ -39,10 +39,10 @@ class RunLog:
     the file, as is every record from INFO on. The file is appended to.
 
     Args:
-        path: The log file, which is no link; its folder must exist. None for none.
-        level: The console's level, in RecBole's words (its key ``state``): DEBUG, INFO, WARNING, ERROR,
+        path: the log file, which is no link; its folder must exist. None for none.
+        level: the console's level, in RecBole's words (its key ``state``): DEBUG, INFO, WARNING, ERROR,
             CRITICAL.
-        show_epochs: Whether per-epoch lines are shown on the console.
+        show_epochs: whether per-epoch lines are shown on the console.
 
     Raises:
         ConfigError: If the level is unknown.

@@ -19,7 +19,7 @@ def stream_table(stream: Iterable[Block]) -> str:
     """The blocks of a stream and what arrives with each; printed before anything is trained.
 
     Args:
-        stream: The blocks.
+        stream: the blocks.
 
     Returns:
         A table of interactions per part, known users and items, and how many of them are new.
@@ -43,8 +43,8 @@ def block_table(result: StreamResult, block: int) -> str:
     """What is known after a block, in the primary metric.
 
     Args:
-        result: A result with the rows of this block; a role without it is left out.
-        block: The block k.
+        result: a result with the rows of this block; a role without it is left out.
+        block: the block k.
 
     Returns:
         A title, a table and what its columns mean: per role R[k][0..k], LA, RA, H-mean, and the metric over
@@ -71,7 +71,7 @@ def final_table(result: StreamResult) -> str:
     """The whole stream: student and teacher side by side, every metric, sizes, and what each column means.
 
     Args:
-        result: A result with at least one row.
+        result: a result with at least one row.
 
     Returns:
         Up to three tables and the definitions, at most 110 columns wide.

@@ -35,7 +35,7 @@ def write_report(run_dir: str | os.PathLike[str]) -> Path:
         The page, one file that needs no other and no network.
 
     Raises:
-        RunError: There is no result, it cannot be read, or the page cannot be written.
+        RunError: If there is no result, it cannot be read, or the page cannot be written.
     """
     directory = RunDirectory(given_path("run_dir", run_dir))
     try:
@@ -105,7 +105,7 @@ def write_report_page(directory: RunDirectory, name: str, document: Any) -> None
         document: what it holds.
 
     Raises:
-        OSError: The page cannot be written.
+        OSError: If the page cannot be written.
     """
     try:
         text = _page(name, document)

@@ -28,7 +28,7 @@ def checked_path(name: str, path: Any, wanted: str) -> str | os.PathLike[str]:
         wanted: what the path is of.
 
     Raises:
-        ConfigError: it is none.
+        ConfigError: If it is none.
     """
     if not isinstance(path, str | os.PathLike):
         raise ConfigError(f"{name} is {shown(path)}; give the path of {wanted}")
@@ -46,7 +46,7 @@ def checked_integer(name: str, value: Any, wanted: str, low: int, high: int | No
         high: the greatest one.
 
     Raises:
-        ConfigError: it is no such integer.
+        ConfigError: If it is no such integer.
     """
     right = isinstance(value, int | np.integer) and not isinstance(value, bool)
     if not right or value < low or (high is not None and value > high):
@@ -62,7 +62,7 @@ def checked_token(name: str, token: Any) -> str:
         token: what was given.
 
     Raises:
-        ConfigError: it is no text.
+        ConfigError: If it is no text.
     """
     if isinstance(token, bool) or not isinstance(token, str | int | np.integer):
         raise ConfigError(f"{name} {shown(token)}, which is no token; give tokens as text")
@@ -78,7 +78,7 @@ def checked_tokens(name: str, tokens: Any, are: str = "is") -> list[str]:
         are: the verb that goes with the name.
 
     Raises:
-        ConfigError: it is a single text, or no list, or holds what is no token.
+        ConfigError: If it is a single text, or no list, or holds what is no token.
     """
     if isinstance(tokens, str | bytes):
         raise ConfigError(f"{name} {are} the text {shown(tokens)}; give a list of tokens")
@@ -92,15 +92,15 @@ def checked_interactions(interactions: Any) -> dict[str, list[str]]:
     """Item tokens by user token.
 
     Raises:
-        ConfigError: it is no mapping of tokens to lists of tokens.
+        ConfigError: If it is no mapping of tokens to lists of tokens.
     """
     if not isinstance(interactions, Mapping):
         raise ConfigError(f"interactions is {shown(interactions)}; give a dictionary of items by user")
-    told: dict[str, list[str]] = {}
+    checked: dict[str, list[str]] = {}
     for user, items in interactions.items():
         token = checked_token("interactions holds", user)
-        told.setdefault(token, []).extend(checked_tokens(f"the items of {shown(user)}", items, "are"))
-    return told
+        checked.setdefault(token, []).extend(checked_tokens(f"the items of {shown(user)}", items, "are"))
+    return checked
 
 
 def exclusion(value: Any) -> str:
@@ -110,7 +110,7 @@ def exclusion(value: Any) -> str:
         value: True, False or one of :data:`EXCLUDED`.
 
     Raises:
-        ConfigError: it is none of these.
+        ConfigError: If it is none of these.
     """
     if isinstance(value, bool | np.bool_):
         return "all" if value else "none"

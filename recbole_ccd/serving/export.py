@@ -33,9 +33,9 @@ def export_vectors(served: Recommender, path: str | os.PathLike[str]) -> None:
         path: the file; it appears when it is whole, in the place of one that was there.
 
     Raises:
-        ConfigError: an argument is of the wrong type.
-        ModelError: the model does not score by an inner product.
-        RunError: the file cannot be written.
+        ConfigError: If an argument is of the wrong type.
+        ModelError: If the model does not score by an inner product.
+        RunError: If the file cannot be written.
     """
     if not isinstance(served, Recommender):
         raise ConfigError(f"served is {shown(served)}; give what load_student returns")

@@ -9,14 +9,14 @@ from scipy.sparse import csr_matrix
 
 
 class FoldedInUsers:
-    """Interactions told to a served model, by users whom it knows and by new ones.
+    """Interactions added to a served model, by users whom it knows and by new ones.
 
     Attributes:
         new: ids of the new users by token, those after the known ones.
     """
 
     def __init__(self, vocabulary: Mapping[str, Sequence[str]]) -> None:
-        """Nothing has been told yet.
+        """Begins without any interaction.
 
         Args:
             vocabulary: tokens of ``users`` and ``items`` by id, the first being [PAD].
@@ -25,7 +25,7 @@ class FoldedInUsers:
             {token: i for i, token in enumerate(vocabulary[name]) if i} for name in ("users", "items")
         )
         self._shape = len(vocabulary["users"]), len(vocabulary["items"])
-        self._told: dict[str, frozenset[int]] = {}
+        self._interactions: dict[str, frozenset[int]] = {}
         self.new: dict[str, int] = {}
 
     def with_more(self, interactions: Mapping[str, Sequence[str]]) -> FoldedInUsers:
@@ -36,12 +36,12 @@ class FoldedInUsers:
         """
         more = object.__new__(FoldedInUsers)
         more._users, more._items, more._shape = self._users, self._items, self._shape
-        more._told = dict(self._told)
+        more._interactions = dict(self._interactions)
         for token, items in interactions.items():
             known = {self._items[item] for item in items if item in self._items}
             if known:
-                more._told[token] = more._told.get(token, frozenset()) | known
-        arrived = [token for token in more._told if token not in self._users]
+                more._interactions[token] = more._interactions.get(token, frozenset()) | known
+        arrived = [token for token in more._interactions if token not in self._users]
         more.new = {token: self._shape[0] + i for i, token in enumerate(arrived)}
         return more
 
@@ -63,12 +63,14 @@ class FoldedInUsers:
 
     def rows_of_known(self) -> csr_matrix:
         """What known users have done, as 0/1, shape ``(n_users, n_items)``."""
-        rows = {self._users[token]: items for token, items in self._told.items() if token in self._users}
+        rows = {
+            self._users[token]: items for token, items in self._interactions.items() if token in self._users
+        }
         return self._matrix(rows, self._shape[0])
 
     def rows_of_new(self) -> csr_matrix:
         """What new users have done, as 0/1, shape ``(new users, n_items)``."""
-        rows = {i - self._shape[0]: self._told[token] for token, i in self.new.items()}
+        rows = {i - self._shape[0]: self._interactions[token] for token, i in self.new.items()}
         return self._matrix(rows, len(rows))
 
     def _matrix(self, rows: Mapping[int, frozenset[int]], n_rows: int) -> csr_matrix:

@@ -54,8 +54,8 @@ def load_student(run_dir: str | os.PathLike[str], role: str = "student") -> Reco
         role: ``student``, or ``teacher`` where the strategy has one.
 
     Raises:
-        ConfigError: there is no such role, or what is given is no path.
-        RunError: the folder is no run directory, or what is needed is not there, damaged or foreign.
+        ConfigError: If there is no such role, or what is given is no path.
+        RunError: If the folder is no run directory, or what is needed is not there, damaged or foreign.
     """
     folder = Path(checked_path("run_dir", run_dir, "a run directory"))
     if not isinstance(role, str) or role not in _ROLES:
@@ -73,7 +73,7 @@ def load_student(run_dir: str | os.PathLike[str], role: str = "student") -> Reco
 
 
 def _loaded(folder: Path, manifest: Manifest, role: str) -> Recommender:
-    """What a manifest tells of, as long as its files are there."""
+    """What a manifest names, as long as its files are there."""
     entry = _last_block(folder, manifest, role)
     rows = _rows_of(manifest, entry)
     record = _record(folder, entry.files[RECORD], read_rows(folder, rows))

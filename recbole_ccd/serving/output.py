@@ -33,8 +33,8 @@ def check_output(path: str | os.PathLike[str], read: str | os.PathLike[str] | No
         read: a file that is read for it.
 
     Raises:
-        RunError: its folder is missing or may not be written to, or it is a folder itself, the file that is
-            read, or one that belongs to a run.
+        RunError: If its folder is missing or may not be written to, or it is a folder itself, the file that
+            is read, or one that belongs to a run.
     """
     target, found = Path(path), _found(path)
     if found is not None and stat.S_ISDIR(found.st_mode):
@@ -74,8 +74,8 @@ def writing(path: str | os.PathLike[str]) -> Iterator[Any]:
     """What takes the bytes of an output: a file that takes its name when all has been written, or a stream.
 
     Raises:
-        RunError: it cannot be written; a file that was there before is still there.
-        ReaderGone: it is standard output, and nobody reads that.
+        RunError: If it cannot be written; a file that was there before is still there.
+        ReaderGone: If it is standard output, and nobody reads that.
     """
     check_output(path)
     printed = is_standard_output(path)

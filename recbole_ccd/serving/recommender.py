@@ -92,14 +92,14 @@ class Recommender:
         self.vectors = record.vectors if score is None else None
         self.user_tokens = np.array(vocabulary["users"], dtype=object)
         self.item_tokens = np.array(vocabulary["items"], dtype=object)
-        self._newcomers = FoldedInUsers(vocabulary)
+        self._folded_in = FoldedInUsers(vocabulary)
         self._score = score or steady(self._by_vectors)
         self._folded: Tensor | None = None
         self._masks: dict[tuple[str, int], sp.csr_matrix] = {}
         self._popular = record.popular()
 
     def __repr__(self) -> str:
-        """Its name and sizes."""
+        """The model's name, and how many users and items it knows."""
         return (
             f"Recommender({self.about.role} {self.about.model} after block {self.block}: "
             f"{len(self.user_tokens) - 1} users, {len(self.item_tokens) - 1} items)"
@@ -134,14 +134,14 @@ class Recommender:
             as far as its lists reach.
 
         Raises:
-            ConfigError: an argument is of the wrong type or impossible.
+            ConfigError: If an argument is of the wrong type or impossible.
         """
         tokens = checked_tokens("user_tokens", user_tokens)
         k = min(checked_integer("k", k, "an integer >= 1", 1), len(self.item_tokens) - 1)
         exclude = self._excluded(exclusion(exclude_seen), block)
         if batch_size is not None:
             batch_size = checked_integer("batch_size", batch_size, "an integer >= 1, or None", 1)
-        ids = np.array([self._newcomers.id_of(token) for token in tokens], dtype=np.int64)
+        ids = np.array([self._folded_in.id_of(token) for token in tokens], dtype=np.int64)
         items, scores = np.zeros((len(tokens), k), dtype=np.int64), np.zeros((len(tokens), k))
         known = np.flatnonzero(ids)
         # of equal scores the evaluation's choice depends on how many it takes
@@ -169,27 +169,27 @@ class Recommender:
             The items that are passed over, by user.
 
         Raises:
-            ConfigError: it is no dictionary of lists of tokens.
-            ModelError: there are new users, and the model does not score by an inner product.
+            ConfigError: If it is no dictionary of lists of tokens.
+            ModelError: If there are new users, and the model does not score by an inner product.
         """
         interactions = checked_interactions(interactions)
-        told = self._newcomers.with_more(interactions)
-        if told.new and self.vectors is None:
+        folded_in = self._folded_in.with_more(interactions)
+        if folded_in.new and self.vectors is None:
             raise ModelError(
                 f"{self.about.role} {self.about.model} does not score by an inner product, so that new users "
                 "cannot be folded in; leave their items out, or serve a student such as LightGCN or BPR"
             )
-        self._newcomers = told
+        self._folded_in = folded_in
         self._masks.clear()
-        self._folded = self._start_of(told) if told.new else None
-        unknown = told.unknown_in(interactions)
+        self._folded = self._start_of(folded_in) if folded_in.new else None
+        unknown = folded_in.unknown_in(interactions)
         if unknown:
             _warn_of(unknown)
         return unknown
 
-    def _start_of(self, told: FoldedInUsers) -> Tensor:
+    def _start_of(self, folded_in: FoldedInUsers) -> Tensor:
         settings = self.about.settings
-        rows = sp.vstack([self._record.matrix((TRAIN,), self.block), told.rows_of_new()], format="csr")
+        rows = sp.vstack([self._record.matrix((TRAIN,), self.block), folded_in.rows_of_new()], format="csr")
         two_hop = settings["new_entity_initialization"] != "one_hop"
         return start_of_new_users(rows, *self.vectors, settings["n_popular_neighbors"], two_hop)
 
@@ -225,7 +225,7 @@ class Recommender:
             parts = (TRAIN,) if settings["eval_part"] == "valid" else (TRAIN, VALID)
             done = self._record.matrix(parts, None if settings["mask_history"] == "all" else block)
         return sp.vstack(
-            [done + self._newcomers.rows_of_known(), self._newcomers.rows_of_new()], format="csr"
+            [done + self._folded_in.rows_of_known(), self._folded_in.rows_of_new()], format="csr"
         )
 
     def _table(

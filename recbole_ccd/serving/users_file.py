@@ -41,7 +41,7 @@ def read_users(path: str | os.PathLike[str]) -> dict[str, list[str]]:
         Item tokens by user token, in the order of the file; mostly none.
 
     Raises:
-        DataError: the file cannot be read, names no user, or a line cannot be understood.
+        DataError: If the file cannot be read, names no user, or a line cannot be understood.
     """
     users: dict[str, list[str]] = {}
     line_of: dict[str, int] = {}

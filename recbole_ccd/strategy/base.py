@@ -76,7 +76,7 @@ class Strategy(BlockLoop):
             stream: the blocks.
 
         Raises:
-            CCDError: as :meth:`check_models` does.
+            CCDError: As of :meth:`check_models`.
         """
         if self._checked is not stream.config:
             # models are built, whose weights are drawn
@@ -93,7 +93,7 @@ class Strategy(BlockLoop):
             stream: the blocks.
 
         Raises:
-            CCDError: as :meth:`check_block` does.
+            CCDError: As of :meth:`check_block`.
         """
         self.check_block(stream[len(stream) - 1])
         self._checked = stream.config
@@ -112,7 +112,7 @@ class Strategy(BlockLoop):
             stream: the blocks.
 
         Raises:
-            ModelError: a model lacks what its role needs.
+            ModelError: If a model lacks what its role needs.
         """
 
     def stage(
@@ -133,8 +133,8 @@ class Strategy(BlockLoop):
 
         Args:
             name: one of the configuration's stages.
-            block: the block (or the piece of it) learned.
-            config: the configuration of the model trained.
+            block: the block learned, or the piece of it.
+            config: the model's configuration.
             learn: makes and trains the model.
             member: which member of the teacher, where it is one.
             piece: which piece of the block, where it arrives in several.
@@ -144,8 +144,8 @@ class Strategy(BlockLoop):
             The model, in evaluation mode.
 
         Raises:
-            LossError: the loss became NaN or infinite.
-            RunError: the outcome cannot be saved.
+            LossError: If the loss became NaN or infinite.
+            RunError: If the outcome cannot be saved.
         """
         task = self.task(name, block, config, member, piece)
         (model,) = self.stages(block, learn, [task], built_on)
@@ -160,7 +160,7 @@ class Strategy(BlockLoop):
         piece: int | None = None,
         old: GeneralRecommender | None = None,
     ) -> StageTask:
-        """One of several :meth:`stages`; arguments as of :meth:`stage`, and the model that is to be grown."""
+        """Describes one of several :meth:`stages`: arguments as of :meth:`stage`, and the model to grow."""
         which = StageName(name, block.index, config["model"], member, piece)
         # what models without gradient steps have fitted is not in their state dict
         return StageTask(which, config, old, self.checkpoints if learns_by_steps(config) else None, self.stop)
@@ -175,7 +175,7 @@ class Strategy(BlockLoop):
         """Makes models in stages that do not need one another, such as the members of a teacher.
 
         Args:
-            block: the block (or the piece of it) learned.
+            block: the block learned, or the piece of it.
             learn: makes and trains a model. Where there are several it may be sent to workers, with all that
                 it knows; so it must not know the strategy.
             tasks: the stages.
@@ -213,7 +213,7 @@ class Strategy(BlockLoop):
         """What comes out of the stages at some places, with the place.
 
         Raises:
-            LossError: as before, with the last good checkpoint.
+            LossError: If the loss is not finite; it names the last good checkpoint.
         """
 
         def at(number: int) -> None:
@@ -255,7 +255,7 @@ class Strategy(BlockLoop):
 
         Args:
             block: the block.
-            config: the configuration of the model.
+            config: the model's configuration.
         """
         return self.stage("base", block, config, learn_plainly)
 
@@ -266,7 +266,7 @@ class Strategy(BlockLoop):
 
         Args:
             part: what tells the models of a seed apart.
-            config: the configuration of the model.
+            config: the model's configuration.
             block: the base block.
             train: trains it in one stage.
         """

@@ -28,8 +28,8 @@ class ContinualStrategy(DistillingStrategy):
         """Refuses models that cannot play their role, and users for whom no negative can be drawn.
 
         Raises:
-            ModelError: a model lacks what its role needs.
-            DataError: a user has interacted with every known item.
+            ModelError: If a model lacks what its role needs.
+            DataError: If a user has interacted with every known item.
         """
         if self._is_distilled:
             super().check_models(stream)
@@ -44,7 +44,7 @@ class ContinualStrategy(DistillingStrategy):
             other: a strategy for such a student.
 
         Raises:
-            ModelError: it is one.
+            ModelError: If it is one.
         """
         if not has_factors(self.config.model_class):
             start = f"model: {self.config['model']} does not score by an inner product, which strategy"

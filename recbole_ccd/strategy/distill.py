@@ -1,4 +1,4 @@
-"""One-time distillation: the base teacher teaches the base student, and that is all."""
+"""One-time distillation: the base student is distilled from the base teacher, and that is all."""
 
 from __future__ import annotations
 

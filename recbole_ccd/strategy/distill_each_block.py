@@ -14,7 +14,7 @@ from recbole_ccd.strategy.stage import Stage
 
 @register("distill_each_block")
 class DistillEachBlock(DistillingStrategy):
-    """The teacher follows the stream by plain continual learning and teaches a new student on each block.
+    """The teacher follows the stream by plain continual learning; a new student is distilled on each block.
 
     What CCD adds to this is the student's own update and what flows back from the student side. The
     teacher is the competitor of CCD's: the same members under LWC-KD, with or without PIW (``piw``).

@@ -60,8 +60,8 @@ class DistillingStrategy(Strategy):
         """Refuses models that cannot play their role, and users for whom no negative can be drawn.
 
         Raises:
-            ModelError: the student has no user and item embeddings, or a model cannot be built or grown.
-            DataError: a user has interacted with every known item.
+            ModelError: If the student has no user and item embeddings, or a model cannot be built or grown.
+            DataError: If a user has interacted with every known item.
         """
         self.check_student(stream)
         # members of one model have the same settings
@@ -74,7 +74,7 @@ class DistillingStrategy(Strategy):
         """Refuses a user for whom no negative can be drawn.
 
         Raises:
-            DataError: a user has interacted with every known item.
+            DataError: If a user has interacted with every known item.
         """
         followers = self.members if self.keeps_teacher else []
         self.check_negatives([block], self.config, *followers)
@@ -83,7 +83,7 @@ class DistillingStrategy(Strategy):
         """Refuses a student that rankings cannot be distilled to, or that cannot be grown.
 
         Raises:
-            ModelError: the student has no user and item embeddings, or cannot be built or grown.
+            ModelError: If the student has no user and item embeddings, or cannot be built or grown.
         """
         check_growable(self.config, "student")
         student = check_buildable(self.config, stream[0])
@@ -97,8 +97,8 @@ class DistillingStrategy(Strategy):
         """Refuses users for whom no negative can be drawn, where a model needs negatives.
 
         Raises:
-            ConfigError: negatives are needed and switched off.
-            DataError: a user has interacted with every known item.
+            ConfigError: If negatives are needed and switched off.
+            DataError: If a user has interacted with every known item.
         """
         drawing = [config for config in configs if not learns_from_rows(config)]
         for config in drawing:
@@ -141,7 +141,7 @@ class DistillingStrategy(Strategy):
 
         Args:
             block: the block that has arrived, not the base block.
-            config: the configuration of the model.
+            config: the model's configuration.
 
         Returns:
             The two; earlier rows that are replayed are not propagated over, but a model that learns from
@@ -259,7 +259,7 @@ class DistillingStrategy(Strategy):
         """Saves in the run directory the teacher's lists that the next block begins with.
 
         Raises:
-            RunError: they cannot be saved.
+            RunError: If they cannot be saved.
         """
         if self.checkpoints is not None and self.checkpoints.load_stage(_lists_of(block)) is None:
             lists = dict(zip(_SIDES, self._teacher_lists(block), strict=True))

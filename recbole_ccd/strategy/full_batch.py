@@ -47,9 +47,9 @@ class FullBatch(DistillingStrategy):
         """Refuses models that cannot be trained here, and users for whom no negative can be drawn.
 
         Raises:
-            ModelError: the model is trained in several phases, cannot be built, or cannot be the base student
-                asked for.
-            DataError: a user has interacted with every known item.
+            ModelError: If the model is trained in several phases, cannot be built, or cannot be the base
+                student asked for.
+            DataError: If a user has interacted with every known item.
         """
         if not learns_by_steps(self.config):
             return
@@ -73,7 +73,7 @@ class FullBatch(DistillingStrategy):
         """Refuses a student that cannot be distilled on the base block.
 
         Raises:
-            ModelError: the student has no user and item embeddings, or is no model that can be grown.
+            ModelError: If the student has no user and item embeddings, or is no model that can be grown.
         """
         try:
             super().check_student(stream)

@@ -15,7 +15,7 @@ class GraphSAIL(ContinualStrategy):
         """Refuses students that do not score by an inner product, which the terms are about.
 
         Raises:
-            ModelError: the student has no embeddings, cannot be grown, or scores in another way.
+            ModelError: If the student has no embeddings, cannot be grown, or scores in another way.
         """
         super().check_student(stream)
         self.check_inner_product("lwc_kd")

@@ -84,7 +84,7 @@ class BlockLoop(ABC):
             stream: the blocks.
 
         Raises:
-            CCDError: something in it cannot work.
+            CCDError: If something in it cannot work.
         """
 
     @abstractmethod
@@ -124,7 +124,7 @@ class BlockLoop(ABC):
             What was measured: the R matrices of every metric and all that follows from them.
 
         Raises:
-            RunError: training went wrong, or the run directory cannot be used.
+            RunError: If training went wrong, or the run directory cannot be used.
         """
         with self.workers:
             for block in self._begin(stream):
@@ -142,7 +142,7 @@ class BlockLoop(ABC):
             What was measured; the student has a row more than the teacher.
 
         Raises:
-            RunError: training went wrong, or the run directory cannot be used.
+            RunError: If training went wrong, or the run directory cannot be used.
         """
         *earlier, block = self._begin(stream)
         with self.workers:
@@ -159,13 +159,13 @@ class BlockLoop(ABC):
     def prepare_next(self, stream: BlockStream) -> None:
         """Does ahead what the next block begins with, as far as that needs nothing of it.
 
-        It is kept among the finished stages of the run directory.
+        It is saved among the finished stages of the run directory.
 
         Args:
             stream: the blocks, which have been followed.
 
         Raises:
-            RunError: training went wrong, or the run directory cannot be used.
+            RunError: If training went wrong, or the run directory cannot be used.
         """
         recorded = list(self.result.stages)
         self.prepare_next_block(stream[len(stream) - 1])

@@ -15,7 +15,8 @@ class PIW(ContinualStrategy):
         """Refuses students that only their scores would keep near the past, where there is nothing to weigh.
 
         Raises:
-            ModelError: the student has no embeddings, cannot be grown, or does not score by an inner product.
+            ModelError: If the student has no embeddings, cannot be grown, or does not score by an inner
+                product.
         """
         super().check_student(stream)
         self.check_inner_product("lwc_kd")

@@ -69,7 +69,7 @@ class Stage:
 
     Attributes:
         name: which one.
-        config: the configuration of the model trained, with the stage's own training keys.
+        config: the model's configuration, with the stage's own training keys.
         block: the block learned.
         old: the model to be grown, where the stage updates one.
         seed: seed of everything drawn in the stage.
@@ -89,7 +89,7 @@ class Stage:
 
         Args:
             name: which one.
-            config: the configuration of the model trained.
+            config: the model's configuration.
             block: the block learned.
             checkpoints: where it is saved every ``checkpoint_every`` epochs; None for nowhere.
             stop: who may want it to end early.
@@ -157,7 +157,7 @@ class StageContext:
     """What stages that do not need one another have in common.
 
     Attributes:
-        block: the block (or the piece of it) learned.
+        block: the block learned, or the piece of it.
         learn: makes and trains a model in a stage. It knows nothing of who leads the run: it may be sent to
             another process, and all that it knows with it.
         seed: the run's seed.
@@ -176,7 +176,7 @@ class StageTask:
 
     Attributes:
         name: which stage it is.
-        config: the configuration of the model trained.
+        config: the model's configuration.
         old: the model to be grown, where one is updated.
         checkpoints: where it is saved while it is under way; None for nowhere.
         stop: who may want it to end early.
@@ -223,7 +223,7 @@ def run_stage(context: StageContext, task: StageTask) -> StageResult:
         task: what it has for itself.
 
     Raises:
-        LossError: the loss became NaN or infinite.
+        LossError: If the loss became NaN or infinite.
     """
     name = task.name
     seed_stage(context.seed, context.reproducibility, *name.purpose)
@@ -244,7 +244,7 @@ class BaseModels:
     Attributes:
         states: weights by the model's part, such as ``teacher-0``.
         stages: what was recorded of the training of each.
-        checkpoints: where they are kept for a later process; None for nowhere.
+        checkpoints: where they are saved for a later process; None for nowhere.
     """
 
     states: dict[str, dict[str, Tensor]] = field(default_factory=dict)

@@ -21,5 +21,5 @@ class Static(ContinualStrategy):
     regularizes = None
 
     def learn(self, stage: Stage, student: GeneralRecommender, old: GeneralRecommender) -> None:
-        """Nothing is learned."""
+        """Trains nothing: the student only grows."""
         student.eval()

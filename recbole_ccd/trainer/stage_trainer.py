@@ -45,7 +45,7 @@ class LossError(TrainingError):
 
 
 class _NotFinite(ValueError):
-    """What a loss has become."""
+    """A loss has become NaN or infinite."""
 
 
 class StageTrainer(ContainedTrainer):
@@ -118,7 +118,7 @@ class StageTrainer(ContainedTrainer):
             *plugins: new ones, each with a name of its own.
 
         Raises:
-            ValueError: there is one of that name already.
+            ValueError: If there is one of that name already.
         """
         for plugin in plugins:
             if any(plugin.name == other.name for other in self.plugins):
@@ -186,7 +186,7 @@ class StageTrainer(ContainedTrainer):
             show_progress: whether to draw progress bars.
 
         Raises:
-            LossError: the loss became NaN or infinite.
+            LossError: If the loss became NaN or infinite.
         """
         seed = derive_seed(self.seed, "loader")
         train_data = self.block.train_loader(self.config, seed, self._excluded, self._visited_users())
@@ -299,7 +299,7 @@ class StageTrainer(ContainedTrainer):
         """One optimizer step of a pass outside RecBole's epoch.
 
         Raises:
-            ValueError: the loss is not finite; :meth:`run` makes a LossError of it.
+            ValueError: If the loss is not finite; :meth:`run` makes a LossError of it.
         """
         self._check_nan(loss)
         self.optimizer.zero_grad()

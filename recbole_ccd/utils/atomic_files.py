@@ -89,7 +89,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[_Hashing]:
     What processes that were killed have left of the same file is removed.
 
     Args:
-        path: The file; its folder must exist.
+        path: the file; its folder must exist.
 
     Yields:
         What takes bytes by ``write``; an error in writing is raised at the end, and nothing is left then.
@@ -164,7 +164,7 @@ def open_input(path: str | os.PathLike[str]) -> BinaryIO:
     Whatever is no regular file is refused: a device may never end, and a pipe may never begin.
 
     Args:
-        path: The file, or a link to it.
+        path: the file, or a link to it.
 
     Returns:
         The file, to be read as bytes.
@@ -233,8 +233,8 @@ def atomic_write(path: str | os.PathLike[str], data: bytes | str) -> Written:
     """Write a file so that at any moment, power cut included, the path holds the old content or the new.
 
     Args:
-        path: The file; its folder must exist.
-        data: The content; text is written as UTF-8.
+        path: the file; its folder must exist.
+        data: the content; text is written as UTF-8.
 
     Returns:
         Digest and size of what was written.
@@ -253,8 +253,8 @@ def save_tensors(path: str | os.PathLike[str], tensors: Mapping[str, Tensor]) ->
     Tensors are saved from the CPU and detached; of a view only what it shows is saved.
 
     Args:
-        path: The file; its folder must exist.
-        tensors: A flat mapping of names to tensors of any shape.
+        path: the file; its folder must exist.
+        tensors: a flat mapping of names to tensors of any shape.
 
     Returns:
         Digest and size of what was written.
@@ -281,7 +281,7 @@ def load_tensors(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     """Read what ``save_tensors`` wrote, onto the CPU, after verifying the file's checksums.
 
     Args:
-        path: The file.
+        path: the file.
 
     Returns:
         The named tensors.

@@ -28,7 +28,7 @@ def say(text: str, stream: TextIO | None = None) -> None:
         stream: where to; default standard output. A process may have been started without one.
 
     Raises:
-        RunError: standard output takes nothing, as on a full disk.
+        RunError: If standard output takes nothing, as on a full disk.
     """
     stream = sys.stdout if stream is None else stream
     if stream is None:

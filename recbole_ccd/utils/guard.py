@@ -29,7 +29,7 @@ def guarded(reading: str) -> Iterator[None]:
         reading: what is looked at meanwhile. Where one stands within another the inner one is told.
 
     Raises:
-        RunError: something that is no :class:`~recbole_ccd.utils.errors.CCDError` was raised.
+        RunError: If something that is no :class:`~recbole_ccd.utils.errors.CCDError` was raised.
     """
     inside = _inside.get() or [False]
     before = _inside.set(inside)
@@ -49,7 +49,7 @@ def guarded(reading: str) -> Iterator[None]:
 
 
 def training_begins() -> None:
-    """Says that there is work to lose: from now on an error is told with all that is known of it."""
+    """Says that there is work to lose: from now on an error is reported with all that is known of it."""
     inside = _inside.get()
     if inside is not None:
         inside[0] = True

@@ -40,8 +40,8 @@ class OwnedFolder:
         """Makes the folder where there has never been one; those above it must be there.
 
         Raises:
-            RunError: it was there, and is not any more.
-            OSError: it cannot be made.
+            RunError: If it was there, and is not any more.
+            OSError: If it cannot be made.
         """
         if self._identity is None:
             self.path.mkdir(exist_ok=True)
@@ -51,7 +51,7 @@ class OwnedFolder:
         """Refuses to go on where the folder is not the one it was; nothing where it has never been there.
 
         Raises:
-            RunError: somebody has moved or removed it.
+            RunError: If somebody has moved or removed it.
         """
         try:
             found = _identity_of(self.path)
@@ -72,8 +72,8 @@ class OwnedFolder:
             name: its path within the folder, with ``/``.
 
         Raises:
-            RunError: a part of the path is a link or no folder, or this folder was moved away.
-            OSError: it cannot be made.
+            RunError: If a part of the path is a link or no folder, or this folder was moved away.
+            OSError: If it cannot be made.
         """
         self.check()
         path = self.path
@@ -92,8 +92,8 @@ class OwnedFolder:
             name: its path within the folder, with ``/``.
 
         Raises:
-            RunError: as of :meth:`folder`, or what is there is no plain file.
-            OSError: its folder cannot be made.
+            RunError: As of :meth:`folder`, or if what is there is no plain file.
+            OSError: If its folder cannot be made.
         """
         where = Path(name)
         path = self.folder(where.parent.as_posix()) / where.name
@@ -106,8 +106,8 @@ class OwnedFolder:
         """Writes a file; at any moment it is the old one or the new one.
 
         Raises:
-            RunError: as of :meth:`file`.
-            OSError: it cannot be written.
+            RunError: As of :meth:`file`.
+            OSError: If it cannot be written.
         """
         atomic_write(self.file(name), text)
 
@@ -127,8 +127,8 @@ class OwnedFolder:
         """Refuses a folder that holds anything but folders and plain files.
 
         Raises:
-            RunError: it does; the message names the first one.
-            OSError: it cannot be looked into.
+            RunError: If it does; the message names the first one.
+            OSError: If it cannot be looked into.
         """
         waiting = [self.path]
         while waiting:
@@ -153,8 +153,8 @@ def open_owned(path: str | os.PathLike[str], flags: int) -> int:
         The descriptor.
 
     Raises:
-        RunError: it is a link, or no plain file.
-        OSError: it cannot be opened.
+        RunError: If it is a link, or no plain file.
+        OSError: If it cannot be opened.
     """
     try:
         descriptor = os.open(path, flags | os.O_CREAT | _NO_LINK | _NO_WAIT, 0o644)
@@ -173,7 +173,7 @@ def unshare(path: str | os.PathLike[str]) -> None:
     """Gives a file that has other names too, as in a copy made of hard links, a content of its own.
 
     Raises:
-        OSError: it cannot be read, or not be written.
+        OSError: If it cannot be read, or not be written.
     """
     with suppress(FileNotFoundError):
         found = os.lstat(path)

@@ -1,4 +1,4 @@
-"""What the machine can refuse in the middle of a run, told in one line."""
+"""What the machine can refuse in the middle of a run, reported in one line."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def translate_resource_errors(folder: str | os.PathLike[str], doing: Callable[[]
         doing: says what the run is at.
 
     Raises:
-        TrainingError: there is no memory.
-        RunError: there is no room, or a file cannot be written.
+        TrainingError: If there is no memory.
+        RunError: If there is no room, or a file cannot be written.
     """
     try:
         yield

@@ -55,7 +55,7 @@ def exclusive(patience: float = 0.0) -> Iterator[None]:
         patience: seconds to wait for another thread.
 
     Raises:
-        RunError: another thread holds them.
+        RunError: If another thread holds them.
     """
     if not _drawing.acquire(timeout=patience):
         raise RunError(

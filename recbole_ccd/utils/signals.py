@@ -57,7 +57,7 @@ class InterruptHandler:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> InterruptHandler:
-        """Begin to listen."""
+        """Handles signals from now on."""
         if threading.current_thread() is threading.main_thread():
             numbers = [getattr(signal, name) for name in _SIGNALS]
             self._before = {number: signal.signal(number, self._hear) for number in numbers}
@@ -93,7 +93,7 @@ class InterruptHandler:
         """End here if a signal has come.
 
         Raises:
-            Stopped: a signal has come.
+            Stopped: If a signal has come.
         """
         if self._number is not None:
             self._forget_time()

@@ -57,7 +57,7 @@ def triples(blocks):
 
 
 class Recording:
-    """A strategy that remembers its models' weights after every block; a base class beside the strategy's."""
+    """A strategy that records its models' weights after every block; a base class beside the strategy's."""
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -74,7 +74,7 @@ class Recording:
 
 
 class Recorded(Recording, CCD):
-    """CCD that remembers its models' weights after every block."""
+    """CCD that records its models' weights after every block."""
 
 
 def recorded(strategy):

@@ -59,7 +59,7 @@ def settings_of(name):
 
 
 class Watched(Recorded):
-    """CCD that remembers what its stages were given."""
+    """CCD that records what its stages were given."""
 
     def watch(self, patch):
         self.sources, self.terms, self.weights, self.excluding = {}, {}, {}, []
@@ -236,7 +236,7 @@ def test_a_teacher_without_student_knowledge_learns_as_if_there_were_no_student(
 
 
 def with_members(strategy):
-    """A strategy that remembers its teacher's members too."""
+    """A strategy that records its teacher's members too."""
 
     class WithMembers(strategy):
         def models(self):

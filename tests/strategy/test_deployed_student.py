@@ -8,7 +8,7 @@ from tests.strategy.runs import Recorded, follow, same_weights, teachers
 
 
 class Generating(Recorded):
-    """CCD that remembers what stage 1 made of each block, and of which blocks its teacher was asked."""
+    """CCD that records what stage 1 made of each block, and of which blocks its teacher was asked."""
 
     def top_lists(self, teacher, block, item_lists):
         # a teacher that was grown for its rankings is another one

@@ -88,9 +88,9 @@ def test_a_base_block_and_a_later_one_with_nothing_to_validate_on(run):
 
 def test_blocks_in_which_no_earlier_user_is_active_and_that_share_nothing_with_the_past(run):
     base, later = two_blocks()
-    newcomers = [(f"new-{user}", item) for user, item in later]
+    new_users = [(f"new-{user}", item) for user, item in later]
     strangers = [(f"other-{user}", f"other-{item}") for user, item in later]
-    strategy = run(triples([base, newcomers, later, strangers]))
+    strategy = run(triples([base, new_users, later, strangers]))
     counts = known(strategy)
     assert counts[1][0] > counts[0][0] and counts[3][0] > counts[2][0] and counts[3][1] > counts[2][1]
 

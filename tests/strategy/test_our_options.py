@@ -38,7 +38,7 @@ def elsewhere(tmp_path, monkeypatch):
 
 
 class Asking(recorded(CCD)):
-    """CCD that remembers its models' weights, and what its teacher was asked for."""
+    """CCD that records its models' weights, and what its teacher was asked for."""
 
     def teacher_rankings(self, block):
         self.told = [*getattr(self, "told", []), super().teacher_rankings(block)]
@@ -71,7 +71,7 @@ def is_finished(strategy, n_blocks):
 
 
 def starting(strategy):
-    """A strategy that remembers which students it had before stage 1, and which after."""
+    """A strategy that records which students it had before stage 1, and which after."""
 
     class Starting(strategy):
         def generate_student(self, block):

@@ -1,4 +1,4 @@
-"""Distillation of a teacher's rankings: what is taught, and the losses that teach it."""
+"""Distillation of a teacher's rankings: the losses, and the plugins that apply them."""
 
 from recbole_ccd.plugin.distillation.base import DistillationLoss
 from recbole_ccd.plugin.distillation.objective import DistillationObjective, wants_item_lists

@@ -1,4 +1,4 @@
-"""A distillation loss: by what a student is taught the teacher's rankings."""
+"""A distillation loss: how far a student is from the teacher's rankings, chosen by ``distill_loss``."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class DistillationLoss(ABC):
-    """A loss that teaches users' rankings, and items' if it has an item side, by the teacher's lists.
+    """A loss of users' rankings, and of items' if it has an item side, against the teacher's lists.
 
     The student may know more users and items than the lists do: those are left alone. What is drawn at
     random comes from a generator of its own, seeded anew for each epoch.
@@ -33,7 +33,7 @@ class DistillationLoss(ABC):
     settings: ClassVar[Mapping[str, Any]] = {}
     """Keys of a loss outside the package with their defaults; those of ours are in ``learning.yaml``."""
     has_item_side: ClassVar[bool] = False
-    """Whether items are taught their users too, by :meth:`item_loss`."""
+    """Whether items have lists of users to learn as well, by :meth:`item_loss`."""
 
     def __init__(
         self,
@@ -78,7 +78,7 @@ class DistillationLoss(ABC):
         self._seed_epoch(epoch)
 
     def state_dict(self) -> dict[str, Any]:
-        """What is kept from one epoch to the next beside what each epoch is seeded with."""
+        """What lasts from one epoch to the next beside what each epoch is seeded with."""
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:  # noqa: B027

@@ -73,5 +73,5 @@ class PreviousTeacherDistillation(TrainerPlugin):
         return self._objective.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes on with that."""
+        """Restores what :meth:`state_dict` gave."""
         self._objective.load_state_dict(state)

@@ -58,7 +58,7 @@ class RelaxedRankingDistillation(DistillationLoss):
         seen: csr_matrix,
         seed: int,
     ) -> None:
-        """As of :class:`DistillationLoss`; there is no item side where it has no weight."""
+        """Prepares the side of users, and that of items where ``distill_item_weight`` is above 0."""
         super().__init__(config, model, rankings, seen, seed)
         taken = seen + rankings.excluded
         self._users = self._side(rankings.top_items, taken, "items", swapped=False)
@@ -116,7 +116,7 @@ class RelaxedRankingDistillation(DistillationLoss):
         return windowed_ranking_loss(row_vectors[rows], known, interesting, windows, score_max)
 
     def _of_pairs(self, side: _Side, rows: Tensor, interesting: Tensor, mask: Tensor) -> Tensor:
-        """The same loss for a model that can only score pairs, on a few shared uninteresting columns."""
+        """The loss of a model that can only score pairs, on a few shared uninteresting columns."""
         n_shared = list_length(self.config["n_uninteresting_pairs"], mask.shape[1])
         shared = torch.randint(1, mask.shape[1], (n_shared,), generator=self._generator)
         columns = torch.cat([interesting, shared.to(rows.device).expand(len(rows), -1)], dim=1)

@@ -82,7 +82,7 @@ def drawn(most: int | None, generator: torch.Generator, *columns: Tensor) -> tup
     """All entries of some columns, or so many at random: of a mean a sample is an unbiased estimate.
 
     Args:
-        most: entries that are kept of more; None keeps all.
+        most: how many entries are drawn where there are more; None takes all.
         generator: moves on where there are more.
         *columns: each of shape ``(n,)``; what belongs together stays together.
     """
@@ -115,7 +115,7 @@ def chosen_regularizers(config: CCDConfig, model: GeneralRecommender) -> list[Re
     """New plugins for a stage: the configured regularizers that fit a model and have a weight.
 
     Args:
-        config: the configuration of the model.
+        config: the model's configuration.
         model: the model.
     """
     known = registered(Regularizer.kind, config["plugins"])
@@ -131,7 +131,7 @@ def check_regularizers(config: CCDConfig, role: str) -> None:
         role: ``student`` or ``teacher``, whose updates are regularized.
 
     Raises:
-        ModelError: there are some, and each would be left out.
+        ModelError: If there are some, and each would be left out.
     """
     known, names = registered(Regularizer.kind, config["plugins"]), one_or_more(config["regularizer"])
     models = [config.model_class]

@@ -70,7 +70,7 @@ class LWCKDRegularizer(Regularizer):
         return {"generator": self._generator.get_state(), "imitation": learned}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes on with these."""
+        """Restores what :meth:`state_dict` gave."""
         self._generator.set_state(state["generator"])
         if self._imitation is not None:
             self._imitation.load_state_dict(state["imitation"])

@@ -87,7 +87,7 @@ class PairKLRegularizer(Regularizer):
         return {"generator": self._generator.get_state()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes on with that."""
+        """Restores what :meth:`state_dict` gave."""
         self._generator.set_state(state["generator"])
 
     @staticmethod

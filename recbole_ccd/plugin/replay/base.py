@@ -36,7 +36,7 @@ class ReplaySource:
 
 
 class ReplayScheme(TrainerPlugin):
-    """A plugin that brings back the past, by models that remember it or by rows that are kept.
+    """A plugin that replays the past, by what earlier models know or by stored interactions.
 
     A scheme that replays interactions adds them to the block (:meth:`extend`); one that replays what models
     know adds losses or passes as any plugin does.
@@ -83,7 +83,7 @@ def chosen_scheme(config: CCDConfig) -> type[ReplayScheme] | None:
     """The configured replay scheme; None for none.
 
     Args:
-        config: the configuration of the run, or of one of its models.
+        config: the run's configuration, or of one of its models.
     """
     name = config["replay"]
     return None if name is None else registered(ReplayScheme.kind, config["plugins"])[name]

@@ -257,7 +257,7 @@ class ProxyGuidedReplay(ReplayScheme):
         return annealed(weight, epoch, decay)
 
     def after_epoch(self, epoch: int) -> Iterator[TrainingPass]:
-        """The replay pass."""
+        """The pass over the pairs drawn, where they have optimizer steps of their own."""
         weight = self._weight(epoch)
         if self._reads_rows or weight == 0 or not len(self._pairs[0]):
             return
@@ -288,7 +288,7 @@ class ProxyGuidedReplay(ReplayScheme):
         return {"pairs": tuple(self._pairs), "counts": counts}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes on with these."""
+        """Restores what :meth:`state_dict` gave."""
         self._pairs = tuple(part.to(self.model.device) for part in state["pairs"])
         self._draws.drawn, self._replayed = (dict(state["counts"][name]) for name in ("drawn", "replayed"))
 

@@ -27,7 +27,7 @@ def ordered_metrics(names: Iterable[str], primary: str) -> list[str]:
 
 
 def number(value: float | None) -> str:
-    """A metric's value."""
+    """The value of a metric as text."""
     return "none" if value is None else f"{value:.4f}"
 
 

@@ -35,7 +35,7 @@ def ray_module() -> ModuleType:
     """Ray itself, which takes seconds to import and is needed by nothing else here.
 
     Raises:
-        ConfigError: it is not installed, or cannot be imported.
+        ConfigError: If it is not installed, or cannot be imported.
     """
     try:
         with _signals_kept(), warnings.catch_warnings():
@@ -58,7 +58,7 @@ def connect(ray: ModuleType, at_once: int) -> None:
         at_once: workers of a cluster that is begun here.
 
     Raises:
-        RunError: nobody answers at the address, or the cluster cannot be used.
+        RunError: If nobody answers at the address, or the cluster cannot be used.
     """
     address = os.environ.get(ADDRESS) or _OF_OUR_OWN
     package, threads = Path(recbole_ccd.__file__).parent, str(torch.get_num_threads())
@@ -104,7 +104,7 @@ def _check_greeting(connection: socket.socket) -> None:
     """Refuses who does not speak as Ray does: gRPC, that is HTTP/2, which begins with settings of both sides.
 
     Raises:
-        OSError: there is no answer in time, or another one.
+        OSError: If there is no answer in time, or another one.
     """
     end = monotonic() + _SECONDS_TO_ANSWER
     connection.sendall(_GREETING)

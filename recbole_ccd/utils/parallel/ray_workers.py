@@ -48,8 +48,8 @@ class RayWorkers(Workers):
         """Connects to the cluster of ``RAY_ADDRESS``, or begins workers here, unless that has been done.
 
         Raises:
-            ConfigError: Ray is not installed, or there is no GPU in the cluster where tasks need one.
-            RunError: the cluster cannot be reached or used.
+            ConfigError: If Ray is not installed, or there is no GPU in the cluster where tasks need one.
+            RunError: If the cluster cannot be reached or used.
         """
         ray = ray_module()
         begins = not ray.is_initialized()
@@ -76,7 +76,7 @@ class RayWorkers(Workers):
         return self._wanted or self._room()
 
     def _needs(self) -> dict[str, float]:
-        """What Ray is told that a task needs."""
+        """The resources that a task asks Ray for."""
         # a GPU is there to compute; of the CPU's cores a task takes one
         return {"num_cpus": 1, "num_gpus": 1 if self._on_gpu else 0}
 

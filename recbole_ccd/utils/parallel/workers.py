@@ -11,7 +11,7 @@ Shared, Task, Done = TypeVar("Shared"), TypeVar("Task"), TypeVar("Done")
 
 
 def nothing(*place: int) -> None:
-    """Is told of something and does nothing."""
+    """Takes a notice and does nothing."""
 
 
 class Workers(ABC):
@@ -43,14 +43,14 @@ class Workers(ABC):
             do: does a task, a function that is found by its name.
             shared: what all tasks need, such as a block; it is sent once.
             tasks: what each of them needs beside that.
-            at: told the place of a task when it is begun here, and of one that has failed.
+            at: called with the place of a task when it is begun here, and of one that has failed.
             waiting: called now and then while others work; what it raises ends all tasks.
 
         Yields:
             The place of a task and what came out of it, in the order in which they are finished.
 
         Raises:
-            RunError: the workers were lost, and so were those that took their place.
+            RunError: If the workers were lost, and so were those that took their place.
         """
 
     @abstractmethod
@@ -58,14 +58,14 @@ class Workers(ABC):
         """Gets the workers to hand.
 
         Raises:
-            CCDError: there are none.
+            CCDError: If there are none.
         """
 
     @abstractmethod
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Lets go of workers that have been begun here."""
+        """Ends workers that have been begun here."""
 
 
 class Sequential(Workers):
@@ -73,7 +73,7 @@ class Sequential(Workers):
 
     @property
     def at_once(self) -> int:
-        """One."""
+        """One task at a time."""
         return 1
 
     def each(
@@ -90,10 +90,10 @@ class Sequential(Workers):
             yield place, do(shared, task)
 
     def __enter__(self) -> Sequential:
-        """This process is there."""
+        """Begins nothing, as this process does the work."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """It stays."""
+        """Ends nothing."""

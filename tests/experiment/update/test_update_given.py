@@ -122,30 +122,30 @@ def early_copy(early, tmp_path):
     return shutil.copytree(early, tmp_path / "run")
 
 
-def newcomers(start, n=60):
+def rows_of_new_users(start, n=60):
     return [(f"n{k % 6}", f"i{k % 10}", start + k) for k in range(n)]
 
 
 def test_rows_older_than_the_run_are_told_of(early_copy, tmp_path, caplog):
-    write_inter(tmp_path / "new.inter", newcomers(570))
+    write_inter(tmp_path / "new.inter", rows_of_new_users(570))
     update(early_copy, tmp_path / "new.inter")
     told = "30 of its 60 interactions are older than the last interaction so far (600)"
     assert told in caplog.text and told in (early_copy / "run.log").read_text()
 
 
 def test_nothing_is_said_of_later_ones(early_copy, tmp_path, caplog):
-    write_inter(tmp_path / "new.inter", newcomers(600))
+    write_inter(tmp_path / "new.inter", rows_of_new_users(600))
     update(early_copy, tmp_path / "new.inter")
     assert "older than" not in caplog.text
 
 
 def test_rows_that_are_all_older_are_refused(early_copy, tmp_path):
-    write_inter(tmp_path / "new.inter", newcomers(400))
+    write_inter(tmp_path / "new.inter", rows_of_new_users(400))
     with pytest.raises(
         DataError, match=r"new.inter: all its interactions are older than .* \(600\); give later"
     ):
         update(early_copy, tmp_path / "new.inter")
-    write_inter(tmp_path / "untimed.inter", [row[:2] for row in newcomers(400)], HEADER)
+    write_inter(tmp_path / "untimed.inter", [row[:2] for row in rows_of_new_users(400)], HEADER)
     assert update(early_copy, tmp_path / "untimed.inter").n_blocks == 3
 
 
@@ -153,7 +153,7 @@ def test_files_of_an_open_block_may_come_in_any_order(tmp_path, caplog):
     rows = [row for row in tiny_rows() if row[2] < 600]
     run = timed_run(tmp_path / "data", rows, strategy="ccd", base="distilled", prepare_update=False)
     for start in (700, 610):
-        write_inter(tmp_path / "new.inter", [(f"{u}-{start}", i, t) for u, i, t in newcomers(start)])
+        write_inter(tmp_path / "new.inter", [(f"{u}-{start}", i, t) for u, i, t in rows_of_new_users(start)])
         update(run, tmp_path / "new.inter", cycle="student")
     assert "older than" not in caplog.text
 
