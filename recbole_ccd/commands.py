@@ -377,7 +377,8 @@ def _only(argument: Argument, texts: Sequence[str] | None, command: Command) -> 
         return None
     different = list(dict.fromkeys(texts))
     if len(different) > 1:
-        shown = f", with {different[0]!r} and {different[1]!r}" if command.settings else ""
+        one, other = (one_line(repr(text)) for text in different[:2])
+        shown = f", with {one} and {other}" if command.settings else ""
         raise ConfigError(f"--{argument.name} occurs twice (command line){shown}; give it once")
     if different[0].strip():
         return different[0]
