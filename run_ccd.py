@@ -2,7 +2,7 @@
 
 import sys
 
-from recbole_ccd.__main__ import main
+from recbole_ccd.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from recbole_ccd import __version__
-from recbole_ccd.__main__ import main
+from recbole_ccd.cli import main
 from tests.conftest import SMALL, SMALL_CCD
 
 REPOSITORY = Path(__file__).parents[1]
@@ -72,12 +72,15 @@ def test_the_home_folder_is_meant_by_its_sign(arguments, tmp_path, monkeypatch, 
     assert everything_in(tmp_path) == []
 
 
-@pytest.mark.parametrize("command", [SCRIPT, MODULE], ids=["script", "module"])
-def test_help_answers_without_loading_anything(command, tmp_path):
+@pytest.mark.parametrize(
+    ("command", "program"),
+    [(SCRIPT, "run_ccd.py"), (MODULE, "python -m recbole_ccd")],
+    ids=["script", "module"],
+)
+def test_help_answers_without_loading_anything(command, program, tmp_path):
     done = execute([*command, "--help"], tmp_path)
-    assert (done.returncode, done.stderr) == (0, "") and done.stdout.startswith(
-        "usage: run_ccd.py [--key=value ...]"
-    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"usage: {program} [--key=value ...]\n")
     named = execute([*command, "--version"], tmp_path)
     assert (named.returncode, named.stdout) == (0, f"recbole_ccd {__version__}\n")
     loaded = execute([sys.executable, "-X", "importtime", *command[1:], "-h"], tmp_path).stderr

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from recbole_ccd.__main__ import USAGE
+from recbole_ccd.commands import COMMANDS
 from recbole_ccd.config import STAGES, CCDConfig
 from recbole_ccd.config.catalogue import names_of, properties_dir
 from recbole_ccd.config.sources import parse_arguments
@@ -18,7 +18,9 @@ IDS = [str(page.relative_to(REPOSITORY)) for page in PAGES]
 OF_DEVELOPERS = ("CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md")
 DEVELOPERS = [*PAGES, *(REPOSITORY / page for page in OF_DEVELOPERS)]
 # keys that the program takes beside those of a run
-OF_THE_PROGRAM = set(re.findall(r"--(\w+)=", USAGE)) | {"new_block", "cycle", "replace", "config_files"}
+OF_THE_PROGRAM = {argument.name for command in COMMANDS for argument in command.all_arguments} | {
+    "config_files"
+}
 
 
 def anchors(page):

@@ -13,7 +13,7 @@ import torch
 import yaml
 
 from recbole_ccd import CCDConfig, ConfigError, RunError, compare, load_student, resume, run_ccd, update
-from recbole_ccd.__main__ import main
+from recbole_ccd.cli import main
 from recbole_ccd.config.catalogue import names_of
 from recbole_ccd.registry import KINDS, registered
 from recbole_ccd.strategy import strategy_class

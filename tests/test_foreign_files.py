@@ -18,9 +18,9 @@ from recbole.utils import get_model
 
 import recbole_ccd
 from recbole_ccd import load_student, run_ccd, update
-from recbole_ccd.__main__ import main
 from recbole_ccd.checkpoint import Manifest
 from recbole_ccd.checkpoint.manifest import FileRecord
+from recbole_ccd.cli import main
 from recbole_ccd.config.catalogue import general_models, model_defaults, model_keys
 from recbole_ccd.utils.atomic_files import digest_of, load_tensors, save_tensors
 from recbole_ccd.utils.errors import CCDError, RunError

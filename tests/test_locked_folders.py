@@ -2,7 +2,7 @@
 
 import pytest
 
-from recbole_ccd.__main__ import main
+from recbole_ccd.cli import main
 from tests.powers import permissions_count, skip_if_readable
 
 COMMANDS = {

@@ -57,7 +57,7 @@ def test_the_wheel_holds_all_modules_and_settings(wheel):
 def test_the_command_is_installed(wheel):
     archive = zipfile.ZipFile(wheel)
     (entry_points,) = (name for name in archive.namelist() if name.endswith("entry_points.txt"))
-    assert "run_ccd = recbole_ccd.__main__:main" in archive.read(entry_points).decode()
+    assert "run_ccd = recbole_ccd.cli:main" in archive.read(entry_points).decode()
 
 
 @pytest.fixture(scope="module")

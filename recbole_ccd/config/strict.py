@@ -8,6 +8,7 @@ from typing import Any
 from recbole.model.abstract_recommender import AbstractRecommender
 from recbole.utils import training_arguments
 
+from recbole_ccd.commands import GOES_WITH
 from recbole_ccd.config.catalogue import (
     all_model_keys,
     choose,
@@ -28,12 +29,6 @@ from recbole_ccd.config.suggestions import COUNTERPARTS, nearest, suggestion
 from recbole_ccd.registry import Modules, of_user, user_keys
 from recbole_ccd.utils.errors import ConfigError, one_line
 
-# arguments of the program that are no settings, and what each goes with
-_ARGUMENTS = {
-    **dict.fromkeys(("new_block", "cycle", "replace", "allow_repeated"), "update=RUN_DIR"),
-    **dict.fromkeys(("users", "k", "output", "exclude_seen", "role"), "recommend=RUN_DIR"),
-    **dict.fromkeys(("tune_algorithm", "tune_trials"), "tune=FILE"),
-}
 # a teacher is trained on the base block and in stage 3
 _MEMBER_STAGES = ("base", "teacher_update")
 # the strategy that ablations take parts away from
@@ -66,13 +61,13 @@ def check_keys(layer: Layer, known: Collection[str], student: str, teachers: Seq
 
 def _unknown(key: str, source: str, known: Collection[str], student: str, teachers: Sequence[str]) -> str:
     start = f"unknown key '{one_line(key)}' ({source})"
-    meant = set(known) | _ARGUMENTS.keys()
+    meant = set(known) | GOES_WITH.keys()
     near = nearest(key, meant)
     beside = f", and the nearest known key is '{near}'" if near else ""
     if key == "config_files":
         return f"{start}: files are named on the command line or in config_file_list; move it there"
-    if key in _ARGUMENTS:
-        return f"{start}: it is an argument that goes with --{_ARGUMENTS[key]}; add that, or remove it"
+    if key in GOES_WITH:
+        return f"{start}: it is an argument that goes with --{GOES_WITH[key]}; add that, or remove it"
     for model in teachers:
         if key in model_keys(model):
             where = f"but teacher member {model} has it; put it under teacher_args"

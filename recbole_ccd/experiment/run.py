@@ -15,6 +15,7 @@ from recbole_ccd.checkpoint.manifest import FULL
 from recbole_ccd.checkpoint.restoration import FinishedRun, recorded_config
 from recbole_ccd.checkpoint.serving_snapshot import RECORD, ServingSnapshot
 from recbole_ccd.checkpoint.stored_interactions import read_rows, read_vocabulary
+from recbole_ccd.commands import named, request
 from recbole_ccd.config import CCDConfig
 from recbole_ccd.config.sources import argument_list, read_layers
 from recbole_ccd.config.yaml_reader import merged
@@ -27,7 +28,7 @@ from recbole_ccd.report.tables import final_table, stream_table
 from recbole_ccd.report.writing import REPORT
 from recbole_ccd.strategy import BaseModels, Strategy, strategy_class
 from recbole_ccd.strategy.evaluation import final_vectors
-from recbole_ccd.utils.errors import ConfigError, RunError, one_line
+from recbole_ccd.utils.errors import RunError, one_line
 from recbole_ccd.utils.resource_errors import translate_resource_errors
 from recbole_ccd.utils.signals import resumable
 
@@ -59,40 +60,14 @@ def split_resume(
     """The arguments without ``--resume=DIR``, and the run directory to go on with, if there is one.
 
     Args:
-        argv: all arguments; see :func:`split_folder`.
-        resume: a directory that is taken in the place of DIR.
-    """
-    rest, named = split_folder("resume", argv)
-    return rest, named if resume is None else os.fspath(resume)
-
-
-def split_folder(key: str, argv: Sequence[str] | None) -> tuple[list[str], str | None]:
-    """The arguments without ``--key=DIR``, and DIR if it is among them; see :func:`split_key`."""
-    return split_key(key, argv, "no folder; give the run directory")
-
-
-def split_key(
-    key: str, argv: Sequence[str] | None, wanted: str = "nothing; give it a value, or leave it out"
-) -> tuple[list[str], str | None]:
-    """The arguments without ``--key=VALUE``, and VALUE if it is among them.
-
-    Args:
-        key: what is no setting of a run.
         argv: all arguments.
-        wanted: what an empty value is, and the remedy.
+        resume: a directory that is taken in the place of DIR.
 
     Raises:
-        ConfigError: If it is empty, or there are two.
+        ConfigError: DIR is nothing, or there are two.
     """
-    arguments, start = argument_list(argv), f"--{key}="
-    given = list(dict.fromkeys(text.removeprefix(start) for text in arguments if text.startswith(start)))
-    if len(given) > 1:
-        raise ConfigError(
-            f"--{key} occurs twice (command line), with {given[0]!r} and {given[1]!r}; give it once"
-        )
-    if given and not given[0].strip():
-        raise ConfigError(f"{key} is '' (command line), which is {wanted}")
-    return [text for text in arguments if not text.startswith(start)], given[0] if given else None
+    asked = request(named("resume"), argument_list(argv))
+    return asked.rest, asked.values["resume"] if resume is None else os.fspath(resume)
 
 
 def load_manifest(folder: Path) -> Manifest | None:

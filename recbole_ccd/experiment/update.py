@@ -35,8 +35,6 @@ from recbole_ccd.experiment.run import (
     load_manifest,
     rebuild_config,
     show_finished,
-    split_folder,
-    split_key,
     strategy_in,
 )
 from recbole_ccd.report.log import RunLog
@@ -295,40 +293,3 @@ def _take_in(folder: Path, manifest: Manifest, new: _TakenIn, config: CCDConfig,
 
 def _kept_rows(manifest: Manifest, without_open: bool) -> list[InteractionsRecord]:
     return [entry for entry in manifest.rows if not without_open or entry.block <= manifest.last_learned]
-
-
-def is_update(argv: Sequence[str]) -> bool:
-    """Whether arguments ask for an update rather than for a run."""
-    return any(text.partition("=")[0] == "--update" for text in argv)
-
-
-def update_by(argv: Sequence[str], stop: InterruptHandler | None = None) -> StreamResult:
-    """Updates a run as the arguments of a command line say.
-
-    Args:
-        argv: ``--update=RUN_DIR`` and, if wanted, ``--new_block``, ``--cycle``, ``--replace`` and
-            ``--allow_repeated``; the others are laid over the run's configuration.
-        stop: who may want it to end early.
-
-    Raises:
-        CCDError: as :func:`update` does, or an argument cannot be used.
-    """
-    rest, folder = split_folder("update", argv)
-    rest, new_block = split_key("new_block", rest)
-    rest, cycle = split_key("cycle", rest)
-    rest, replace = _split_truth("replace", rest)
-    rest, allow_repeated = _split_truth("allow_repeated", rest)
-    if folder is None:
-        raise ConfigError(
-            "the argument '--update' (command line) cannot be read; write it as --update=RUN_DIR"
-        )
-    how = {"stop": stop, "allow_repeated": allow_repeated}
-    return update(folder, new_block, cycle or FULL, replace, argv=rest, **how)
-
-
-def _split_truth(key: str, argv: Sequence[str]) -> tuple[list[str], bool]:
-    """The arguments without ``--key=VALUE``, and whether VALUE is True."""
-    rest, value = split_key(key, argv)
-    if value is not None and value.lower() not in ("true", "false"):
-        raise ConfigError(f"{key} is {one_line(repr(value))} (command line); give True or False")
-    return rest, value is not None and value.lower() == "true"

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from logging import getLogger
 from time import perf_counter
+from typing import Any
 
 import pandas as pd
 
-from recbole_ccd.config.suggestions import suggestion
 from recbole_ccd.report.log import RunLog
-from recbole_ccd.serving.arguments import EXCLUDED
 from recbole_ccd.serving.csv_text import csv_text
 from recbole_ccd.serving.export import export_vectors
 from recbole_ccd.serving.loading import load_student
@@ -21,16 +20,8 @@ from recbole_ccd.serving.output import check_output, is_standard_output, writing
 from recbole_ccd.serving.recommender import FOLDED_IN, POPULAR, Recommender
 from recbole_ccd.serving.users_file import read_users
 from recbole_ccd.utils.console import say
-from recbole_ccd.utils.errors import ConfigError, one_line
+from recbole_ccd.utils.errors import one_line
 
-_KEYS = {
-    "recommend": ("recommend", "users", "k", "output", "exclude_seen", "role"),
-    "export": ("export", "output"),
-}
-_NEEDED = {"recommend": ("users", "output"), "export": ("output",)}
-_WORDS = {"true": "all", "false": "none"}
-# of a number of items; nobody has more, and integers of thousands are not read
-_DIGITS = 18
 # users who are named, of those who get something else than they might expect
 _SHOWN = 3
 # users whose recommendations are held at a time, and rows of these
@@ -38,80 +29,49 @@ _USERS = 1 << 16
 _ROWS = 1 << 21
 
 
-def is_serving(argv: Sequence[str]) -> bool:
-    """Whether arguments ask for recommendations or for an export rather than for a run."""
-    return any(text.partition("=")[0] in ("--recommend", "--export") for text in argv)
-
-
-def serve(argv: Sequence[str]) -> None:
-    """Recommends or exports as the arguments say, and prints what was done in a line.
+def export(given: Mapping[str, Any]) -> None:
+    """Writes the student's tables, and prints what was done in a line.
 
     Args:
-        argv: ``--recommend=RUN_DIR --users=FILE --output=FILE.csv`` with ``--k``, ``--exclude_seen`` and
-            ``--role`` if wanted, or ``--export=RUN_DIR --output=FILE.npz``.
+        given: the arguments of ``--export`` by name.
 
     Raises:
         CCDError: bad input; nothing has been written then.
     """
-    given = _arguments(argv)
     with RunLog(None, "WARNING"):
-        lines = _recommend(given) if "recommend" in given else _export(given)
-    # what is said does not get into what is written
-    say("\n".join(lines), sys.stderr if is_standard_output(given["output"]) else None)
+        check_output(given["output"])
+        served = load_student(given["export"])
+        export_vectors(served, given["output"])
+    _say([f"{served}: {given['output']}"], given["output"])
 
 
-def _export(given: dict[str, str]) -> list[str]:
-    check_output(given["output"])
-    served = load_student(given["export"])
-    export_vectors(served, given["output"])
-    return [f"{served}: {given['output']}"]
+def recommend(given: Mapping[str, Any]) -> None:
+    """Writes recommendations, and prints what was done in a line or a few.
+
+    Args:
+        given: the arguments of ``--recommend`` by name.
+
+    Raises:
+        CCDError: bad input; nothing has been written then.
+    """
+    with RunLog(None, "WARNING"):
+        lines = _recommend(given)
+    _say(lines, given["output"])
 
 
-def _arguments(argv: Sequence[str]) -> dict[str, str]:
-    given: dict[str, str] = {}
-    for text in argv:
-        key, separator, value = text.removeprefix("--").partition("=")
-        if not (text.startswith("--") and separator and value.strip()):
-            raise ConfigError(
-                f"the argument {one_line(text)!r} (command line) cannot be read; write it as --key=value"
-            )
-        if given.setdefault(key, value) != value:
-            raise ConfigError(f"--{key} occurs twice (command line); give it once")
-    if {"recommend", "export"} <= given.keys():
-        raise ConfigError("--recommend and --export exclude each other (command line); give one of them")
-    task = "recommend" if "recommend" in given else "export"
-    for key in given:
-        if key not in _KEYS[task]:
-            otherwise = f"give one of: {', '.join(sorted(_KEYS[task]))}"
-            remedy = suggestion(key, _KEYS[task], otherwise)
-            start = f"unknown key {one_line(key)!r} beside --{task} (command line)"
-            raise ConfigError(f"{start}; {remedy}")
-    for key in _NEEDED[task]:
-        if key not in given:
-            raise ConfigError(f"--{task} needs --{key}=FILE (command line); give it")
-    return given
+def _say(lines: Sequence[str], output: str) -> None:
+    """Prints lines so that they do not get into what is written."""
+    say("\n".join(lines), sys.stderr if is_standard_output(output) else None)
 
 
-def _recommend(given: dict[str, str]) -> list[str]:
-    k = given.get("k", "20")
-    if not (k.isascii() and k.isdigit() and k.strip("0")):
-        raise ConfigError(f"k is {one_line(k)!r} (command line); give an integer >= 1")
-    if len(k.lstrip("0")) > _DIGITS:
-        raise ConfigError(
-            f"k is {one_line(k)!r} (command line), more than any number of items; give a smaller one"
-        )
-    exclude = given.get("exclude_seen", "all").lower()
-    exclude = _WORDS.get(exclude, exclude)
-    if exclude not in EXCLUDED:
-        raise ConfigError(
-            f"exclude_seen is {one_line(exclude)!r} (command line); give one of: {', '.join(EXCLUDED)}"
-        )
+def _recommend(given: Mapping[str, Any]) -> list[str]:
     check_output(given["output"], given["users"])
     users = read_users(given["users"])
-    served = load_student(given["recommend"], given.get("role", "student"))
+    served = load_student(given["recommend"], given["role"])
     served.fold_in({token: items for token, items in users.items() if items})
     start = perf_counter()
-    told = _write(served, list(users), _length(k, served), exclude, given["output"])
+    k = _length(given["k"], served)
+    told = _write(served, list(users), k, given["exclude_seen"], given["output"])
     seconds = perf_counter() - start
     return [
         f"{served}: {len(users)} users ({told.sources}) in {seconds:.1f}s: {given['output']}",
@@ -119,13 +79,13 @@ def _recommend(given: dict[str, str]) -> list[str]:
     ]
 
 
-def _length(k: str, served: Recommender) -> int:
+def _length(k: int, served: Recommender) -> int:
     """The length of lists that there can be."""
     n_items = len(served.item_tokens) - 1
-    if int(k) > n_items:
+    if k > n_items:
         words = "k is %d (command line), more than the %d items, where lists end"
-        getLogger("recbole_ccd").warning(words, int(k), n_items)
-    return min(int(k), n_items)
+        getLogger("recbole_ccd").warning(words, k, n_items)
+    return min(k, n_items)
 
 
 @dataclass

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from recbole_ccd import CCDError
-from recbole_ccd.__main__ import main
+from recbole_ccd.cli import main
 from recbole_ccd.quick_start import create_stream
 from recbole_ccd.trainer import StageTrainer
 from tests.bad_input.config_cases import CONFIG_CASES

@@ -8,9 +8,9 @@ from unittest.mock import patch
 import pytest
 
 from recbole_ccd import compare, resume, run_ccd
-from recbole_ccd.__main__ import main
 from recbole_ccd.checkpoint import RunLock
 from recbole_ccd.checkpoint.file_store import FileStore
+from recbole_ccd.cli import main
 from recbole_ccd.utils.errors import RunError
 from recbole_ccd.utils.owned_folder import OwnedFolder
 from tests.checkpoint.cases import assert_same_run, settings_of

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from recbole_ccd.__main__ import main
+from recbole_ccd.cli import main
 from tests.checkpoint.cases import assert_same_run, document_of
 from tests.checkpoint.program import Program, execute, execute_apart, wait_for
 

@@ -7,7 +7,6 @@ import yaml
 
 from recbole_ccd import RunError, compare, resume, run_ccd
 from recbole_ccd.checkpoint.compatibility import FREE_KEYS
-from recbole_ccd.experiment.run import split_resume
 from recbole_ccd.quick_start import create_stream
 from recbole_ccd.utils.errors import ConfigError
 from tests.checkpoint.cases import assert_same_run
@@ -150,12 +149,3 @@ def test_a_run_that_was_killed_before_it_began(place, tmp_path, monkeypatch):
 def test_one_run_and_several_are_told_apart(part):
     with pytest.raises(RunError, match="holds a run and no comparison; call resume"):
         compare(resume=part)
-
-
-def test_the_argument():
-    assert split_resume(["--seed=1", "--resume=a b"]) == (["--seed=1"], "a b")
-    assert split_resume(None) == ([], None)
-    with pytest.raises(ConfigError, match="--resume occurs twice"):
-        split_resume(["--resume=a", "--resume=b"])
-    with pytest.raises(ConfigError, match="no folder"):
-        split_resume(["--resume="])

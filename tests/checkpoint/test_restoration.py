@@ -7,8 +7,8 @@ import pytest
 import yaml
 
 from recbole_ccd import compare, load_student, run_ccd
-from recbole_ccd.__main__ import main
 from recbole_ccd.checkpoint.manifest import FINISHED, MANIFEST, PREVIOUS, Manifest
+from recbole_ccd.cli import main
 from recbole_ccd.strategy.loop import BlockLoop
 from recbole_ccd.utils.errors import RunError
 from tests.checkpoint.cases import Killed, assert_same_run, document_of, killed_after, settings_of

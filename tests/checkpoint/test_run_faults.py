@@ -15,8 +15,8 @@ import torch
 import yaml
 
 from recbole_ccd import resume
-from recbole_ccd.__main__ import main
 from recbole_ccd.checkpoint.manifest import FileRecord, Manifest
+from recbole_ccd.cli import main
 from recbole_ccd.quick_start import create_stream
 from recbole_ccd.utils.atomic_files import digest_of
 from tests.checkpoint.cases import assert_same_run

@@ -14,8 +14,8 @@ from recbole_ccd import (
     quick_start,
     run_ccd,
 )
-from recbole_ccd.__main__ import main
 from recbole_ccd.checkpoint import RunDirectory
+from recbole_ccd.cli import main
 from recbole_ccd.config import expand
 from recbole_ccd.utils.errors import DataError, RunError
 from tests.conftest import SMALL, SMALL_CCD, few

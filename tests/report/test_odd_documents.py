@@ -5,7 +5,7 @@ import json
 import pytest
 
 from recbole_ccd import RunError, write_report
-from recbole_ccd.__main__ import main
+from recbole_ccd.cli import main
 from tests.evaluation.results import make_run
 
 

@@ -6,8 +6,8 @@ import logging
 import pytest
 
 from recbole_ccd import compare, resume, run_ccd, write_report
-from recbole_ccd.__main__ import main
 from recbole_ccd.checkpoint import RunDirectory
+from recbole_ccd.cli import main
 from recbole_ccd.utils.errors import RunError
 from tests.conftest import SMALL
 from tests.report.pages import Read, run_document, series

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from recbole_ccd import load_student
-from recbole_ccd.__main__ import main
+from recbole_ccd.cli import main
 from recbole_ccd.serving import export_vectors
 
 REPOSITORY = Path(__file__).parents[2]

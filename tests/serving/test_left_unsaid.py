@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from recbole_ccd import load_student
-from recbole_ccd.__main__ import main
+from recbole_ccd.cli import main
 from tests.serving.test_command import read_csv, working_folder, write_users
 
 __all__ = ["working_folder"]

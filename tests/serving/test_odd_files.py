@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from recbole_ccd.__main__ import main
+from recbole_ccd.cli import main
 
 
 def pipe():

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recbole_ccd.__main__ import main
 from recbole_ccd.checkpoint import Manifest
+from recbole_ccd.cli import main
 from recbole_ccd.serving.output import check_output
 from tests.serving.test_command import everything, read_csv, working_folder, write_users
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from recbole_ccd.__main__ import main
+from recbole_ccd.cli import main
 from recbole_ccd.serving import Recommender, export_vectors
 from recbole_ccd.serving.csv_text import csv_text
 from recbole_ccd.serving.users_file import read_users

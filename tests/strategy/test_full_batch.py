@@ -10,7 +10,7 @@ import yaml
 from recbole.data.interaction import Interaction
 from recbole.model.general_recommender import BPR, EASE, ItemKNN
 
-from recbole_ccd.__main__ import main
+from recbole_ccd.cli import main
 from recbole_ccd.data.dataloader import BlockTrainDataLoader
 from recbole_ccd.data.negative_sampler import NegativeSampler
 from recbole_ccd.data.splitting import TRAIN, VALID

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from recbole_ccd.__main__ import main
+from recbole_ccd.cli import main
 from recbole_ccd.utils.console import say
 from recbole_ccd.utils.errors import RunError
 from recbole_ccd.utils.signals import InterruptHandler

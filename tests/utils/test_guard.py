@@ -6,7 +6,7 @@ import recbole_ccd.experiment.update
 import recbole_ccd.quick_start
 import recbole_ccd.serving.command
 from recbole_ccd import RunError, run_ccd
-from recbole_ccd.__main__ import main
+from recbole_ccd.cli import main
 from recbole_ccd.data.dataset import IncrementalDataset
 from recbole_ccd.strategy.static import Static
 from recbole_ccd.trainer import StageTrainer

@@ -11,7 +11,7 @@ from recbole_ccd.utils.openmp import waiting_settings, yield_to_other_programs
 
 CODE = """
 import os, sys
-from recbole_ccd.__main__ import main
+from recbole_ccd.cli import main
 assert "torch" not in sys.modules
 assert main(["--dataset=no-such", "--data_path=."]) == 2
 assert "torch" in sys.modules

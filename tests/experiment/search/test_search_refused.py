@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from recbole_ccd.__main__ import main
+from recbole_ccd.cli import main
 from recbole_ccd.trainer import StageTrainer
 from tests.conftest import SMALL, SMALL_CCD
 from tests.experiment.search.refused import REFUSED

@@ -3,8 +3,8 @@
 import pytest
 
 from recbole_ccd import update
-from recbole_ccd.__main__ import main
 from recbole_ccd.checkpoint.file_store import FileStore
+from recbole_ccd.cli import main
 from recbole_ccd.utils.errors import ConfigError
 from tests.checkpoint.cases import Killed, killed_after, weights_of
 from tests.conftest import few

@@ -6,9 +6,9 @@ import shutil
 import pytest
 
 from recbole_ccd import compare, run_ccd, update
-from recbole_ccd.__main__ import main
 from recbole_ccd.checkpoint import RunLock
 from recbole_ccd.checkpoint.manifest import BASE_MODELS, Manifest
+from recbole_ccd.cli import main
 from recbole_ccd.trainer import StageTrainer
 from recbole_ccd.utils.errors import CCDError, ConfigError, RunError
 from tests.checkpoint.cases import Killed, killed_after

@@ -1,0 +1,158 @@
+"""The program: ``python run_ccd.py``, ``python -m recbole_ccd`` and the console script ``run_ccd``."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import signal
+import sys
+import traceback
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from pkgutil import resolve_name
+from textwrap import wrap
+
+from recbole_ccd import __version__
+from recbole_ccd.commands import COMMANDS, Argument, Command, Parser, chosen, request
+from recbole_ccd.utils.console import CLOSED, ReaderGone, say, settle
+from recbole_ccd.utils.errors import CCDError, ConfigError, is_text, one_line
+from recbole_ccd.utils.guard import guarded, shows_tracebacks
+from recbole_ccd.utils.malloc import keep_freed_memory
+from recbole_ccd.utils.openmp import yield_to_other_programs
+from recbole_ccd.utils.signals import InterruptHandler
+
+# of help, and where its explanations begin
+_WIDTH, _INDENT = 100, 27
+_EPILOGUE = (
+    "Bad input ends with one line; with RECBOLE_CCD_DEBUG=1 in the environment the traceback stands above it."
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs from the command line.
+
+    Args:
+        argv: arguments without the program's name; default those of the process.
+
+    Returns:
+        The exit code: 0, 2 for bad input and for what went wrong in training, 130 when interrupted, 143 when
+        terminated, and 141 when nobody reads an output that goes to a pipe.
+    """
+    arguments = [_at_home(text) for text in (sys.argv[1:] if argv is None else argv)]
+    try:
+        _answer(arguments)
+    except CCDError as error:
+        if shows_tracebacks():
+            traceback.print_exception(error)
+        # names of files may hold line breaks
+        say(f"error: {' '.join(str(error).splitlines())}", sys.stderr)
+        return 2
+    except ReaderGone:
+        return CLOSED
+    except KeyboardInterrupt as interruption:
+        folder = getattr(interruption, "folder", None)
+        remedy = "" if folder is None else f"; go on with: {_command()} --resume={shlex.quote(folder)}"
+        say(f"interrupted{remedy}", sys.stderr)
+        return 128 + getattr(interruption, "number", signal.SIGINT)
+    finally:
+        settle()
+    return 0
+
+
+def usage(program: str) -> str:
+    """What ``--help`` says: all commands and their arguments.
+
+    Args:
+        program: how the program was started.
+    """
+    others = [f"       {program} {command.word} ..." for command in COMMANDS if command.word]
+    lines = [f"usage: {program} [--key=value ...]", *others]
+    for command in COMMANDS:
+        lines += ["", *_explained(command)]
+    about = [("--version", "what this is"), ("--help", "this text")]
+    lines += ["", *(line for form, text in about for line in _entry(form, text))]
+    return "\n".join([*lines, "", *wrap(_EPILOGUE, _WIDTH)])
+
+
+def _explained(command: Command) -> Iterator[str]:
+    """The lines about a command."""
+    yield from wrap(f"{command.name}: {command.help}", _WIDTH, subsequent_indent="  ", break_on_hyphens=False)
+    for argument in (*command.all_arguments, *command.examples):
+        yield from _entry(str(argument), _meaning(argument))
+    if command.word and command.settings:
+        yield from _entry("--key=value ...", "settings, as those of a run")
+
+
+def _meaning(argument: Argument) -> str:
+    """What an argument does, and what happens without it."""
+    if argument.needed:
+        return f"{argument.help} (needed)"
+    return argument.help if argument.default is None else f"{argument.help} (default {argument.default})"
+
+
+def _entry(form: str, text: str) -> list[str]:
+    """The lines about an argument: explained beside it where there is room, and else below."""
+    margin = " " * _INDENT
+    lines = wrap(
+        text, _WIDTH, initial_indent=margin, subsequent_indent=margin, break_on_hyphens=False,
+        break_long_words=False,
+    )  # fmt: skip
+    head = f"  {form}"
+    if len(head) >= _INDENT - 1:
+        return [head, *lines]
+    return [head.ljust(_INDENT) + lines[0].lstrip(), *lines[1:]]
+
+
+def _answer(arguments: list[str]) -> None:
+    about = Parser(())
+    about.add_argument("-h", "--help", action="store_true")
+    about.add_argument("--version", action="store_true")
+    asked, _ = about.parse_known_args(arguments)
+    if asked.help:
+        say(usage(_program()))
+    elif asked.version:
+        say(f"recbole_ccd {__version__}")
+    else:
+        with InterruptHandler() as stop, guarded("what was given"):
+            _check_text(arguments)
+            _perform(arguments, stop)
+
+
+def _perform(arguments: Sequence[str], stop: InterruptHandler) -> None:
+    """Does what arguments ask for."""
+    # before anything imports torch
+    yield_to_other_programs()
+    command = chosen(arguments)
+    asked = request(command, arguments)
+    keep_freed_memory()
+    # RecBole 1.2.1 and torch's CSR tensors warn about themselves at every use
+    warnings.filterwarnings("ignore", category=FutureWarning, module="recbole")
+    warnings.filterwarnings("ignore", message="Sparse CSR tensor support")
+    resolve_name(command.does)(asked, stop)
+
+
+def _at_home(argument: str) -> str:
+    """The argument with ``~/`` at the beginning of each path as the home folder, which shells leave there."""
+    return re.sub(r"(?<=[=, ])~(?=/)", lambda _: str(Path.home()), argument)
+
+
+def _check_text(arguments: Sequence[str]) -> None:
+    """Refuses what is no text: it could be neither shown nor written down."""
+    for argument in arguments:
+        if not is_text(argument):
+            raise ConfigError(
+                f"the argument {one_line(repr(argument))} (command line) is not UTF-8; give it as such"
+            )
+
+
+def _program() -> str:
+    """How the program was started, in short."""
+    name = Path(sys.argv[0]).name
+    return "python -m recbole_ccd" if name == "__main__.py" else name
+
+
+def _command() -> str:
+    """How the program was started, in words for a shell."""
+    program = Path(sys.argv[0])
+    return f"python {shlex.quote(str(program))}" if _program().endswith(".py") else _program()
