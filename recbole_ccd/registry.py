@@ -54,6 +54,8 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
 )
 PLUGIN_KINDS = ("distillation loss", "replay scheme", "regularizer")
 """The kinds of which the classes bring their keys into every run, whether it chooses them or not."""
+COMPARABLE_KINDS = ("strategy", "replay scheme", "regularizer")
+"""The kinds in whose keys compared strategies may differ: no model of the base block depends on them."""
 
 
 def register(name: str) -> Callable[[AnyClass], AnyClass]:

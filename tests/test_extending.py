@@ -208,10 +208,14 @@ def test_a_class_that_python_is_given(tiny_folder, tmp_path):
 
 def test_keys_of_a_module_are_settings_like_ours():
     several = {"plugins": "my_ideas", "near_past_weight": 0.5}
-    several["strategy_args"] = {"averaged": {"averaged_keep": 1.0}}
+    several["strategy_args"] = {"averaged": {"averaged_keep": 1.0, "latest_size": 7}}
     config = CCDConfig(config_dict={**several, "strategy": "averaged"})
     assert (config["averaged_keep"], config["new_entity_initialization"]) == (1.0, "random")
-    assert config["near_past_weight"] == 0.5 and config["latest_size"] == 500
+    assert config["near_past_weight"] == 0.5 and config["latest_size"] == 7
+    assert CCDConfig(config_dict={**several, "strategy": "fine_tune"})["latest_size"] == 500
+    # the models of the base block, which compared strategies share, depend on it
+    own = {"strategy_args": {"ccd": {"distill_margin": 0.5}}}
+    refused("strategy_args.ccd.distill_margin", config_dict={"plugins": "my_ideas", **own})
     assert CCDConfig(config_dict={"plugins": "my_ideas"})["distill_margin"] == 0.1
     refused(
         "averaged_kep", "did you mean 'averaged_keep'", config_dict={"plugins": "my_ideas", "averaged_kep": 1}
@@ -320,7 +324,8 @@ TRY = """
 import json, sys
 from recbole_ccd import CCDConfig, ConfigError, run_ccd
 given = json.loads(sys.argv[1])
-wrong = {"new_rows": 1.5, "new_weight": "x", "new_loss_scale": "x", "new_in_class": "x", "new_of_model": "x"}
+wrong = {"new_rows": 1.5, "strategy_args": {"ccd": {"new_loss_scale": 1.0}}}
+wrong |= dict.fromkeys(("new_weight", "new_loss_scale", "new_in_class", "new_of_model"), "x")
 messages = {}
 for key, value in wrong.items():
     try:
@@ -355,13 +360,12 @@ def test_one_file_of_each_kind_in_the_package_is_enough(tmp_path, tiny_folder):
     assert (config["new_rows"], config["new_in_class"], config["new_of_model"]) == (5, 1, 3)
     updates = [stage for stage in stages if stage["stage"] == "student_update"]
     assert [(stage["new_rows"], stage["new_weight"]) for stage in updates] == [(5, 0.75)] * 2
+    messages = found["messages"]
+    own = "unknown key 'strategy_args.ccd.new_loss_scale' (config_dict): strategies cannot differ in it"
+    assert messages.pop("strategy_args").startswith(own)
     # by the type of its default
-    assert (
-        "new_rows is 1.5 (config_dict), which cannot be used; give an integer"
-        in found["messages"]["new_rows"]
-    )
-    assert all("cannot be used; give a" in found["messages"][key] for key in found["messages"])
-    assert len(found["messages"]) == 5
+    assert messages["new_rows"] == "new_rows is 1.5 (config_dict), which cannot be used; give an integer"
+    assert len(messages) == 5 and all("cannot be used; give a" in message for message in messages.values())
 
 
 def write_module(folder, name, code):

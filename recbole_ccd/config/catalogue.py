@@ -121,7 +121,8 @@ def strategy_keys() -> frozenset[str]:
 def comparable_keys() -> frozenset[str]:
     """The keys in which strategies may differ when they are compared: the base block reads none of them."""
     updates = {f"{stage}_{key}" for stage in ("student_update", "teacher_update") for key in STAGE_KEYS}
-    keys = strategy_keys() | updates
+    losses = map(own_settings, registered("distillation loss").values())
+    keys = (strategy_keys() | updates).difference(*losses)
     return frozenset(k for k in keys if k not in _BASE_KEYS and not k.startswith(_BASE_PREFIXES))
 
 

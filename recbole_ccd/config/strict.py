@@ -26,7 +26,7 @@ from recbole_ccd.config.model_rules import check_together
 from recbole_ccd.config.model_settings import model_checks
 from recbole_ccd.config.sources import Layer
 from recbole_ccd.config.suggestions import COUNTERPARTS, nearest, suggestion
-from recbole_ccd.registry import Modules, of_user, user_keys
+from recbole_ccd.registry import COMPARABLE_KINDS, Modules, of_user, user_keys
 from recbole_ccd.utils.errors import ConfigError, one_line
 
 # a teacher is trained on the base block and in stage 3
@@ -90,7 +90,7 @@ def check_strategy_args(layers: Sequence[Layer], plugins: Modules = None) -> Non
     Raises:
         ConfigError: If it is no mapping of strategies to settings, or a name or key in it is wrong.
     """
-    more, comparable = of_user("strategy", plugins), comparable_keys() | user_keys(plugins, ["strategy"])
+    more, comparable = of_user("strategy", plugins), comparable_keys() | user_keys(plugins, COMPARABLE_KINDS)
     for layer in layers:
         args = layer.values.get("strategy_args")
         if args is None:

@@ -18,18 +18,31 @@ from recbole_ccd.registry import register
 
 @register("cd")
 class CollaborativeDistillation(DistillationLoss):
-    r"""Collaborative distillation (CD; Lee, Choi, Lee, Shim, ICDM 2019).
+    r"""Collaborative distillation (CD): soft labels for items that teacher or student rank high.
 
-    For each user of a batch ``distill_draws`` unknown items are drawn without replacement, with probability
-    proportional to :math:`e^{-r / \lambda}` in the rank r: at first the teacher's (rank-aware sampling);
-    from the first redraw on the better one of the teacher's and the student's (student-guided training),
-    the student's lists being renewed every ``uninteresting_redraw`` epochs. An item at place r of the
-    teacher's list has the label :math:`r^{-1/T}`, one that only the student ranks high the label 0.
+    .. math:: L_u = -\sum_{i \in D_u} \bigl[y_{ui} \log \sigma(s_{ui}) + (1 - y_{ui}) \log(1 - \sigma(s_{ui}))
+              \bigr]
+
+    For each user of a batch ``distill_draws`` unknown items :math:`D_u` are drawn without replacement, with
+    probability proportional to :math:`e^{-r / \lambda}` in the rank r: at first the teacher's (rank-aware
+    sampling); from the first redraw on the better one of the teacher's and the student's (student-guided
+    training), the student's lists being renewed every ``uninteresting_redraw`` epochs. An item at place r of
+    the teacher's list has the label :math:`y = r^{-1/T}`, one that only the student ranks high the label 0.
 
     The paper samples among all unknown items and labels them by the teacher's scores. Here the teacher is
     known by its lists: items in neither list are never drawn, labels come from the place, and what stands
     for the paper's student-guided resampling is said at
     :func:`~recbole_ccd.loss.collaborative.best_places`.
+
+    Source: Lee, Choi, Lee, Shim, "Collaborative Distillation for Top-N Recommendation", ICDM 2019.
+
+    .. code-block:: yaml
+
+        distill_loss: cd
+        distill_draws: 20
+        distill_rank_decay: 10.0   # lambda
+        distill_temperature: 2.0   # T
+        uninteresting_redraw: 10
     """
 
     _own: Tensor | None = None

@@ -11,7 +11,23 @@ from recbole_ccd.registry import register
 
 @register("kl")
 class SoftTargetKL(DistillationLoss):
-    """KL divergence of softmaxes at a temperature over the teacher's list (Hinton et al., 2015)."""
+    r"""KL divergence of softmaxes at a temperature over the teacher's list, an item of it for a class.
+
+    .. math:: L_u = T^2 \sum_{r=1}^{K} p_r \log \frac{p_r}{q_r}, \qquad p_r \propto r^{-1/T}, \quad
+              q_r \propto e^{s_r / T}
+
+    with the student's score :math:`s_r` of the item at place r.
+
+    Source: Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", 2015 (arXiv 1503.02531).
+    The teacher's scores are those of places (:func:`~recbole_ccd.loss.soft_targets.place_scores`), which is
+    ours.
+
+    .. code-block:: yaml
+
+        distill_loss: kl
+        distill_temperature: 2.0
+        distill_user_weight: 0.05
+    """
 
     def user_loss(self, users: Tensor) -> Tensor:
         """Sum of the losses of distinct users."""

@@ -11,9 +11,22 @@ from recbole_ccd.registry import register
 
 @register("listnet")
 class ListNet(DistillationLoss):
-    """Top-one cross-entropy on the teacher's list (Cao et al., ICML 2007).
+    r"""Cross-entropy of the probabilities that an item of the teacher's list is its best one.
 
-    The temperature softens the teacher's probabilities only.
+    .. math:: L_u = -\sum_{r=1}^{K} p_r \log q_r, \qquad p_r \propto r^{-1/T}, \quad q_r \propto e^{s_r}
+
+    with the student's score :math:`s_r` of the item at place r. The temperature softens the teacher's
+    probabilities only.
+
+    Source: Cao, Qin, Liu, Tsai, Li, "Learning to Rank: From Pairwise Approach to Listwise Approach", ICML
+    2007. The teacher's scores are those of places
+    (:func:`~recbole_ccd.loss.soft_targets.place_scores`), which is ours.
+
+    .. code-block:: yaml
+
+        distill_loss: listnet
+        distill_temperature: 2.0
+        distill_user_weight: 0.05
     """
 
     def user_loss(self, users: Tensor) -> Tensor:

@@ -24,6 +24,15 @@ class PreviousTeacherDistillation(TrainerPlugin):
     passes visit all users and, on the items' side, all items that the teacher knows.
 
     The weight is that of the role, ``student_update_distill`` or ``teacher_update_distill``.
+
+    Source: ours; the losses are those of stage 1.
+
+    .. code-block:: yaml
+
+        student_update_distill: 1.0
+        teacher_update_distill: 1.0
+        update_distill_teacher: grown
+        update_distill_users: absent
     """
 
     name = "previous_teacher"

@@ -13,10 +13,24 @@ from recbole_ccd.registry import register
 
 @register("rd")
 class RankingDistillation(DistillationLoss):
-    """Ranking distillation (RD; Tang & Wang, KDD 2018) with its hybrid weights, without their warm-up.
+    r"""Ranking distillation (RD): the teacher's list as positives, weighted by place and by error.
 
-    The student's ranks are estimated on ``distill_rank_sample`` items drawn for each batch, the same ones
-    for all its users, those in a user's train part left out.
+    .. math:: L_u = -\sum_{r=1}^{K} w_r \log \sigma(s_r), \qquad
+              w_r \propto e^{-r / \lambda} \tanh\bigl(\mu \max(0, \hat r_r - r)\bigr)
+
+    with the student's score :math:`s_r` and estimated rank :math:`\hat r_r` of the item at place r. Ranks are
+    estimated on ``distill_rank_sample`` items drawn for each batch, the same ones for all its users, those
+    in a user's train part left out.
+
+    Source: Tang, Wang, "Ranking Distillation: Learning Compact Ranking Models With High Performance for
+    Recommender System", KDD 2018, with its hybrid weights and without their warm-up.
+
+    .. code-block:: yaml
+
+        distill_loss: rd
+        distill_rank_decay: 10.0   # lambda
+        distill_rank_slope: 0.1    # mu
+        distill_rank_sample: 100
     """
 
     def user_loss(self, users: Tensor) -> Tensor:

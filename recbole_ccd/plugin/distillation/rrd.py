@@ -41,11 +41,28 @@ class _Side:
 
 @register("rrd")
 class RelaxedRankingDistillation(DistillationLoss):
-    """Relaxed ranking distillation on the users' side, and with roles swapped on the items' side.
+    r"""Relaxed ranking distillation on the users' side, and with roles swapped on the items' side.
 
-    The likelihood of the teacher's list before all uninteresting items (RRD; Kang, Hwang, Kweon, Yu,
-    "DE-RRD", CIKM 2020), and of its users before all uninteresting users (IR-RRD; Kang et al., Information
-    Sciences 2021), both as CCD has them.
+    The likelihood of the teacher's order of its list, before all uninteresting items :math:`Z_u` in any
+    order:
+
+    .. math:: L_u = -\sum_{r=1}^{K} \Bigl[s_r - \log\Bigl(\sum_{j \ge r} e^{s_j}
+              + \sum_{z \in Z_u} e^{s_z}\Bigr)\Bigr]
+
+    with the student's score :math:`s_r` of the item at place r. Uninteresting items are drawn anew every
+    ``uninteresting_redraw`` epochs. On the items' side each item ranks the users of its list.
+
+    Source: RRD, Kang, Hwang, Kweon, Yu, "DE-RRD: A Knowledge Distillation Framework for Recommender System",
+    CIKM 2020; the items' side, IR-RRD, Kang, Hwang, Kweon, Yu, "Item-side ranking regularized distillation
+    for recommender system", Information Sciences 2021; both as CCD has them (Lee, Kang, Kweon, Yu, KDD 2024).
+
+    .. code-block:: yaml
+
+        distill_loss: rrd
+        distill_user_weight: 0.01  # of the users' side
+        distill_item_weight: 0.01  # of the items' side; 0 leaves it out
+        n_uninteresting_items: 500
+        n_uninteresting_users: 500
     """
 
     has_item_side = True

@@ -16,10 +16,23 @@ from recbole_ccd.ranking.teacher_rankings import TeacherRankings
 
 
 class TeacherDistillation(TrainerPlugin):
-    """Adds the configured ``distill_loss`` to a stage (student generation of CCD, Lee et al., KDD 2024).
+    r"""Adds the configured ``distill_loss`` to student generation.
+
+    .. math:: L = L_{\mathrm{model}} + \lambda_U \sum_u L_u + \lambda_I \sum_i L_i
 
     Each batch adds the user-side loss of its users; after each epoch a pass over the known users that the
     block does not show (``distill_absent_users``) and one over all items add the rest.
+
+    Source: stage 1 of CCD, Lee, Kang, Kweon, Yu, "Continual Collaborative Distillation for Recommender
+    System", KDD 2024 (arXiv 2405.19046).
+
+    .. code-block:: yaml
+
+        distill_loss: [rrd, kl]
+        distill_loss_weights: [1.0, 0.1]
+        distill_user_weight: 0.01      # lambda_U
+        distill_item_weight: 0.01      # lambda_I
+        distill_absent_users: True
     """
 
     name = "distillation"

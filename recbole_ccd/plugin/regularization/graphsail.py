@@ -31,12 +31,33 @@ Vectors = tuple[Tensor, Tensor]
 
 @register("graphsail")
 class GraphSAILRegularizer(Regularizer):
-    """GraphSAIL (Xu et al., CIKM 2020), for models that score by an inner product.
+    r"""GraphSAIL, for models that score by an inner product.
 
-    Embeddings are the vectors of that product: propagated ones of graph models, the parameters of BPR.
+    .. math:: L = \lambda_l \sum_v \bigl(h_v \cdot \bar h_{N(v)} - e_v \cdot \bar e_{N(v)}\bigr)^2
+              + \lambda_g \sum_v \sum_A \mathrm{KL}\bigl(\pi_A(h_v) \,\Vert\, \pi_A(e_v)\bigr)
+              + \lambda_s \sum_v w_v \lVert e_v - h_v \rVert^2
+
+    with frozen embeddings h and live ones e, the mean :math:`\bar h_{N(v)}` of a node's neighbours before the
+    block, its softmax :math:`\pi_A` over the cluster centres of users or of items, and the share
+    :math:`w_v` of its interactions that are old. Embeddings are the vectors of the inner product: propagated
+    ones of graph models, the parameters of BPR.
+
     Every term is the mean over the users plus the mean over the items of a batch that were known before
     the block; neighbours are those of the previous block's interactions. Degrees count the train
     interactions of all blocks so far, so that a node which only the last block lacked keeps its past.
+
+    Source: Xu, Zhang, Guo, Guo, Tang, Coates, "GraphSAIL: Graph Structure Aware Incremental Learning for
+    Recommender Systems", CIKM 2020.
+
+    .. code-block:: yaml
+
+        strategy: fine_tune
+        regularizer: graphsail
+        graphsail_local_weight: 1.0
+        graphsail_global_weight: 1.0
+        graphsail_self_weight: 1.0
+        graphsail_temperature: 1.0
+        graphsail_clusters: 10
     """
 
     def bind(self, context: PluginContext) -> None:

@@ -29,11 +29,34 @@ if TYPE_CHECKING:
 
 @register("lwc_kd")
 class LWCKDRegularizer(Regularizer):
-    """LWC-KD (Wang et al., CIKM 2021) with PIW (Wang et al., AAAI 2023), for models with embeddings.
+    r"""LWC-KD with PIW, for models that score by an inner product.
 
-    Four contrastive terms per layer: users with items and items with users along the previous block's
-    interactions, users with users and items with items along its similarity graphs. LightGCN uses
-    layers ``0 … L-1``; other models their final vectors. PIW weighs the two user terms.
+    A contrastive term of each node and layer with its neighbours N of a kind among all nodes C of it:
+
+    .. math:: \ell_v = -\frac{1}{|N|} \sum_{p \in N} \log \frac{e^{h_v \cdot e_p / \tau}}
+              {\sum_{j \in C} e^{h_v \cdot e_j / \tau}}
+
+    with frozen embeddings h and live ones e. There are four per layer: users with items and items with users
+    along the previous block's interactions, users with users and items with items along its similarity
+    graphs. LightGCN uses layers ``0 … L-1``; other models their final vectors. PIW (``piw``) weighs the two
+    user terms by what a perceptron makes of the user's change of interest, which is measured on item clusters
+    that are trained by a loss of their own.
+
+    Source: LWC-KD, Wang, Zhang, Coates, "Graph Structure Aware Contrastive Knowledge Distillation for
+    Incremental Learning in Recommender Systems", CIKM 2021; PIW, Wang, Zhang, Valkanas, Tang, Ma, Hao,
+    Coates, "Structure Aware Incremental Learning with Personalized Imitation Weights for Recommender
+    Systems", AAAI 2023.
+
+    .. code-block:: yaml
+
+        strategy: fine_tune
+        regularizer: lwc_kd
+        lwc_kd_weight: 0.1
+        lwc_kd_temperature: 5.0    # tau
+        lwc_kd_anchors: 64
+        piw: True
+        piw_clusters: 10
+        piw_weight: 1.0
     """
 
     def bind(self, context: PluginContext) -> None:

@@ -27,10 +27,23 @@ if TYPE_CHECKING:
 
 @register("output_kl")
 class OutputKLRegularizer(Regularizer):
-    """For auto-encoders: KL between the frozen and the live output distribution on earlier interactions.
+    r"""For auto-encoders: KL between the frozen and the live output distribution on earlier interactions.
 
-    Both read what the frozen model predicted from before the block. Users without any are left out: they all
-    have the one output of an empty row.
+    .. math:: L = \frac{1}{B} \sum_u
+              \mathrm{KL}\bigl(\mathrm{softmax}(f_u) \,\Vert\, \mathrm{softmax}(s_u)\bigr)
+
+    over the items known before the block, with frozen scores f and live ones s. Both read what the frozen
+    model predicted from before the block. Users without any are left out: they all have the one output of an
+    empty row.
+
+    Source: the continual learning of auto-encoders in CCD, Lee, Kang, Kweon, Yu, "Continual Collaborative
+    Distillation for Recommender System", KDD 2024 (arXiv 2405.19046).
+
+    .. code-block:: yaml
+
+        teacher_models: [LightGCN, MultiVAE]
+        regularizer: [lwc_kd, output_kl]   # each member is given the one that fits it
+        output_kl_weight: 0.1
     """
 
     def bind(self, context: PluginContext) -> None:
@@ -72,9 +85,23 @@ def _logits(model: GeneralRecommender, users: Tensor) -> Tensor:
 
 @register("pair_kl")
 class PairKLRegularizer(Regularizer):
-    """For models that score pairs only: Bernoulli KL on the users' earlier interactions.
+    r"""For models that score pairs only: Bernoulli KL on the users' earlier interactions.
 
-    Of more of them than ``train_batch_size`` so many are drawn.
+    .. math:: L = \frac{1}{P} \sum_{(u,i)} \Bigl[ y_{ui} \log\frac{y_{ui}}{\sigma(s_{ui})} +
+              (1 - y_{ui}) \log\frac{1 - y_{ui}}{1 - \sigma(s_{ui})} \Bigr], \qquad y_{ui} = \sigma(f_{ui})
+
+    with frozen scores f and live ones s of the P interactions of the previous block that a batch's users
+    have. Of more of them than ``train_batch_size`` so many are drawn.
+
+    Source: ours, the counterpart of :class:`OutputKLRegularizer` (Lee, Kang, Kweon, Yu, "Continual
+    Collaborative Distillation for Recommender System", KDD 2024) for NeuMF, DMF and their like.
+
+    .. code-block:: yaml
+
+        model: NeuMF
+        strategy: fine_tune
+        regularizer: pair_kl
+        output_kl_weight: 0.1
     """
 
     def bind(self, context: PluginContext) -> None:

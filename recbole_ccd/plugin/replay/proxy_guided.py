@@ -198,16 +198,34 @@ def score_scale(model: GeneralRecommender, lists: Tensor) -> tuple[float, float]
 
 @register("proxy_guided")
 class ProxyGuidedReplay(ReplayScheme):
-    """Replays what proxies rank high and the model in training now ranks low (CCD, Lee et al., KDD 2024).
+    r"""Replays what proxies rank high and the model in training now ranks low.
 
-    After each epoch a pass minimises ``Σ BCE(σ(score), label)`` times ``weight·exp(-epoch/decay)``, divided
-    by ``train_batch_size`` as all sums are. Pairs are redrawn every ``replay_redraw`` epochs. Keys of the
-    role say how many make a step (``*_replay_batch_size``; larger steps are fewer, and each weighs more), and
-    whether labels are on the sources' scales or on that of the model's own best scores when the stage begins
-    (``*_replay_labels``).
+    .. math:: L = -\lambda e^{-t / \tau} \sum_{(u,i)} \bigl[ y_{ui} \log\sigma(s_{ui}) +
+              (1 - y_{ui}) \log(1 - \sigma(s_{ui})) \bigr], \qquad
+              P(i \mid u) \propto e^{\epsilon (r_{ui} - r^p_{ui})}
+
+    in epoch t, with live scores s, a proxy's soft labels y, and the ranks of an item now and by the proxy. It
+    is minimised in a pass after each epoch, divided by ``train_batch_size`` as all sums are. Pairs are
+    redrawn every ``replay_redraw`` epochs (:class:`ReplayDraws`). Keys of the role say how many make a step
+    (``*_replay_batch_size``; larger steps are fewer, and each weighs more), and whether labels are on the
+    sources' scales or on that of the model's own best scores when the stage begins (``*_replay_labels``).
 
     Auto-encoders have no such pass: they read and reconstruct the replayed pairs as interactions of value
     ``pseudo_interaction_value``, and visit every known user, since replay gives old users rows too.
+
+    Source: Lee, Kang, Kweon, Yu, "Continual Collaborative Distillation for Recommender System", KDD 2024
+    (arXiv 2405.19046).
+
+    .. code-block:: yaml
+
+        strategy: ccd
+        replay: proxy_guided
+        proxies: [stability, plasticity]
+        student_replay_weight: 0.5     # lambda
+        student_replay_decay: 10       # tau
+        student_replay_stability: 5
+        student_replay_plasticity: 5
+        replay_temperature: 1.0e-4     # epsilon
     """
 
     needs_proxies = True

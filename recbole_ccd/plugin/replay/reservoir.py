@@ -17,16 +17,24 @@ if TYPE_CHECKING:
 
 @register("reservoir")
 class ReservoirReplay(ReplayScheme):
-    """Experience replay: every epoch of an update visits the block and a reservoir of past interactions.
+    r"""Experience replay: every epoch of an update visits the block and a reservoir of past interactions.
 
-    The reservoir is a uniform sample without replacement of the train rows of all blocks before
-    (Vitter, "Random sampling with a reservoir", ACM TOMS 1985). Every row has a random key, and the rows
-    with the smallest keys are kept: bottom-k sampling (Cohen & Kaplan, "Summarizing data using bottom-k
-    sketches", PODC 2007). So reservoirs are nested: what has been dropped never comes back.
+    The reservoir is a uniform sample without replacement of the train rows of all blocks before. Every row
+    has a random key :math:`x \sim U(0, 1)`, and the n rows with the smallest keys are kept: bottom-k
+    sampling. So reservoirs are nested: what has been dropped never comes back.
 
     Its rows are training data: they are no negatives of their users, and a model that trains on whole
     rows (ENMF) reads them. The graph of a graph model stays the configured one (``graph``), the same as
     under every other scheme: with ``block`` the reservoir is not propagated over.
+
+    Source: Vitter, "Random sampling with a reservoir", ACM TOMS 1985; Cohen, Kaplan, "Summarizing data using
+    bottom-k sketches", PODC 2007.
+
+    .. code-block:: yaml
+
+        strategy: fine_tune
+        replay: reservoir
+        reservoir_size: 20000          # n
     """
 
     @staticmethod
