@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from recbole_ccd.commands import COMMANDS
 from recbole_ccd.config import STAGES, CCDConfig
 from recbole_ccd.config.catalogue import names_of, properties_dir
 from recbole_ccd.config.sources import parse_arguments
+from recbole_ccd.utils.commands import COMMANDS
 from tests.documents import PAGES, REPOSITORY, blocks, program_arguments, prose
 
 IDS = [str(page.relative_to(REPOSITORY)) for page in PAGES]

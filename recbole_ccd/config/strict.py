@@ -8,7 +8,6 @@ from typing import Any
 from recbole.model.abstract_recommender import AbstractRecommender
 from recbole.utils import training_arguments
 
-from recbole_ccd.commands import GOES_WITH
 from recbole_ccd.config.catalogue import (
     all_model_keys,
     choose,
@@ -27,6 +26,7 @@ from recbole_ccd.config.model_settings import model_checks
 from recbole_ccd.config.sources import Layer
 from recbole_ccd.config.suggestions import COUNTERPARTS, nearest, suggestion
 from recbole_ccd.registry import COMPARABLE_KINDS, Modules, of_user, user_keys
+from recbole_ccd.utils.commands import GOES_WITH
 from recbole_ccd.utils.errors import ConfigError, one_line
 
 # a teacher is trained on the base block and in stage 3

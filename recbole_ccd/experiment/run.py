@@ -15,7 +15,6 @@ from recbole_ccd.checkpoint.manifest import FULL
 from recbole_ccd.checkpoint.restoration import FinishedRun, recorded_config
 from recbole_ccd.checkpoint.serving_snapshot import RECORD, ServingSnapshot
 from recbole_ccd.checkpoint.stored_interactions import read_rows, read_vocabulary
-from recbole_ccd.commands import named, request
 from recbole_ccd.config import CCDConfig
 from recbole_ccd.config.sources import argument_list, read_layers
 from recbole_ccd.config.yaml_reader import merged
@@ -28,6 +27,7 @@ from recbole_ccd.report.tables import final_table, stream_table
 from recbole_ccd.report.writing import REPORT
 from recbole_ccd.strategy import BaseModels, Strategy, strategy_class
 from recbole_ccd.strategy.evaluation import final_vectors
+from recbole_ccd.utils.commands import named, request
 from recbole_ccd.utils.errors import RunError, one_line
 from recbole_ccd.utils.resource_errors import translate_resource_errors
 from recbole_ccd.utils.signals import resumable

@@ -139,7 +139,7 @@ COMMANDS = (
     Command(
         "run",
         "follow a stream, or compare several ways of following it",
-        "recbole_ccd.actions:run",
+        "recbole_ccd.cli:run",
         examples=(
             Argument(
                 "model",
@@ -178,7 +178,7 @@ COMMANDS = (
     Command(
         "tune",
         "search for the best settings, by H-mean on the validation parts, mean over seeds; docs/tuning.md",
-        "recbole_ccd.actions:tune",
+        "recbole_ccd.cli:tune",
         Argument(
             "tune",
             "FILE",
@@ -201,13 +201,13 @@ COMMANDS = (
     Command(
         "resume",
         "go on with what was interrupted",
-        "recbole_ccd.actions:resume",
+        "recbole_ccd.cli:resume",
         Argument("resume", "RUN_DIR", "the directory of a run, a comparison or a search", _NO_FOLDER),
     ),
     Command(
         "update",
         "go on with a finished run on a new block",
-        "recbole_ccd.actions:update",
+        "recbole_ccd.cli:update",
         Argument("update", "RUN_DIR", "the directory of the run", _NO_FOLDER),
         (
             Argument(
@@ -245,14 +245,14 @@ COMMANDS = (
     Command(
         "report",
         "make report.html anew",
-        "recbole_ccd.actions:report",
+        "recbole_ccd.cli:report",
         Argument("report", "RUN_DIR", "the directory whose results it shows", _NO_FOLDER),
         settings=False,
     ),
     Command(
         "recommend",
         "recommend with the student of a run",
-        "recbole_ccd.actions:recommend",
+        "recbole_ccd.cli:recommend",
         Argument("recommend", "RUN_DIR", "the directory of the run"),
         (
             Argument(
@@ -279,7 +279,7 @@ COMMANDS = (
     Command(
         "export",
         "the student's embeddings and tokens for a vector index",
-        "recbole_ccd.actions:export",
+        "recbole_ccd.cli:export",
         Argument("export", "RUN_DIR", "the directory of the run"),
         (Argument("output", "FILE", "the NPZ file that is written", needed=True),),
         settings=False,
