@@ -22,7 +22,7 @@ class ContinualStrategy(DistillingStrategy):
     """
 
     replays = True
-    regularizes = "student"
+    regularizes: ClassVar[str | None] = "student"
 
     def check_models(self, stream: BlockStream) -> None:
         """Refuses models that cannot play their role, and users for whom no negative can be drawn.
