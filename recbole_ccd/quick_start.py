@@ -295,6 +295,7 @@ def _gone_on_with(
         return result
     with resumable(folder), RunLock(folder):
         strategy, updated = strategy_in(folder, config), manifest is not None and manifest.is_updated
+        stream: BlockStream
         if manifest is not None and updated:
             stream = stored_stream(folder, manifest, config)
         else:

@@ -176,8 +176,8 @@ def check_modules(value: Any, source: str, ours: Collection[str], fixed: Collect
     for name in names:
         start = f"{KEY}: {one_line(name)} ({source})"
         module = _imported(name, start)
-        classes = [c for c in vars(module).values() if inspect.isclass(c) and "registered_as" in vars(c)]
-        classes = [c for c in classes if not is_ours(c)]
+        there: list[type[Any]] = [value for value in vars(module).values() if inspect.isclass(value)]
+        classes = [c for c in there if "registered_as" in vars(c) and not is_ours(c)]
         if not classes:
             raise ConfigError(f"{start} registers nothing; put @register(NAME) above a class of yours")
         for found in classes:

@@ -99,7 +99,7 @@ class LoadedConfig(Config):
         self,
         model: str | type[AbstractRecommender] | None = None,
         dataset: str | None = None,
-        config_file_list: Sequence[str] | None = None,
+        config_file_list: Sequence[str | Layer] | None = None,
         config_dict: Mapping[str, Any] | None = None,
         argv: Sequence[str] | None = None,
     ) -> None:

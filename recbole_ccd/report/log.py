@@ -9,6 +9,7 @@ import sys
 from contextlib import suppress
 from io import TextIOWrapper
 from types import TracebackType
+from typing import cast
 
 import colorlog
 from recbole.utils.logger import log_colors_config

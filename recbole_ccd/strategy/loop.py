@@ -212,7 +212,7 @@ class BlockLoop(ABC):
         return rest
 
     def _keep_data(self, stream: BlockStream, block: Block) -> None:
-        """Keeps the tokens known at a block, and the interactions up to it, where there is a run directory."""
+        """Keeps the tokens known at a block, and the interactions up to it, where results are kept."""
         if self.run_directory is None or self.checkpoints is None:
             return
         self.run_directory.write_json(VOCABULARY, stream.vocabulary(block))
