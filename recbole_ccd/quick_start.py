@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from recbole_ccd.checkpoint import RunDirectory, RunLock, check_vacant, create_folder, default_run_directory
 from recbole_ccd.checkpoint.compatibility import check_data
@@ -117,7 +117,7 @@ def run_ccd(
     argv, folder = split_resume(argv, resume)
     if folder is not None:
         given = _with_names(config_dict, model, dataset)
-        return _resumed(folder, config_file_list, given, argv, stop, RUN)
+        return cast(StreamResult, _resumed(folder, config_file_list, given, argv, stop, RUN))
     refuse_lists(config_file_list, config_dict, argv)
     config = CCDConfig(model, dataset, config_file_list, config_dict, argv)
     where = config["run_dir"] or default_run_directory(
@@ -196,7 +196,7 @@ def compare(
     argv, folder = split_resume(argv, resume)
     if folder is not None:
         given = _with_names(config_dict, model, dataset)
-        return _resumed(folder, config_file_list, given, argv, stop, COMPARISON)
+        return cast(Comparison, _resumed(folder, config_file_list, given, argv, stop, COMPARISON))
     runs = expand(model, dataset, config_file_list, config_dict, argv)
     top = top_folder(runs)
     check_vacant(top)
@@ -256,6 +256,10 @@ def _with_names(
     return {**(config_dict or {}), **{key: value for key, value in named.items() if value is not None}}
 
 
+# files, dictionary and arguments that are laid over what a run was begun with
+_Sources = tuple[Sequence[str] | None, Mapping[str, Any] | None, Sequence[str] | None]
+
+
 def _resumed(
     run_dir: str | os.PathLike[str],
     config_file_list: Sequence[str] | None,
@@ -271,7 +275,7 @@ def _resumed(
 
 
 def _gone_on_with(
-    folder: Path, sources: tuple[Any, ...], stop: InterruptHandler | None, kind: str | None
+    folder: Path, sources: _Sources, stop: InterruptHandler | None, kind: str | None
 ) -> StreamResult | Comparison | SearchResult:
     manifest = load_manifest(folder)
     found = RUN if manifest is None else manifest.kind
@@ -279,18 +283,23 @@ def _gone_on_with(
         raise RunError(f"{folder} holds {found} that runs share; give the folder above it")
     if kind not in (found, None):
         raise RunError(f"{folder} holds a {found} and no {kind}; call resume, which takes both")
-    if found in (COMPARISON, SEARCH):
+    if manifest is not None and found in (COMPARISON, SEARCH):
         follow = resume_comparison if found == COMPARISON else resume_search
         return follow(folder, manifest, sources, create_stream, stop)
     recorded = recorded_config(folder, manifest)
-    config = rebuild_config(folder, recorded, *sources, settings=manifest and manifest.settings)
+    settings = None if manifest is None else manifest.settings
+    config = rebuild_config(folder, recorded, *sources, settings=settings)
     result = finished_result(folder, config)
     if result is not None:
         show_finished(folder, result, config)
         return result
     with resumable(folder), RunLock(folder):
         strategy, updated = strategy_in(folder, config), manifest is not None and manifest.is_updated
-        stream = stored_stream(folder, manifest, config) if updated else create_stream(config)
+        stream: BlockStream
+        if manifest is not None and updated:
+            stream = stored_stream(folder, manifest, config)
+        else:
+            stream = create_stream(config)
         if manifest is not None:
             check_data(folder, manifest.data, stream.fingerprint)
         if updated:

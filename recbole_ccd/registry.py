@@ -25,7 +25,7 @@ KEY = "plugins"
 """The key that names a user's modules. No file that a run has left may: whoever resumes it says it again."""
 
 Modules = str | Sequence[str] | None
-AnyClass = TypeVar("AnyClass", bound=type)
+AnyClass = TypeVar("AnyClass", bound=type[Any])
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def register(name: str) -> Callable[[AnyClass], AnyClass]:
     return named
 
 
-def registered(kind: str, modules: Modules = None) -> dict[str, type]:
+def registered(kind: str, modules: Modules = None) -> dict[str, type[Any]]:
     """All classes of a kind by name, ours and those of a user's modules.
 
     Args:
@@ -86,7 +86,7 @@ def registered(kind: str, modules: Modules = None) -> dict[str, type]:
     return {**of_user(kind, modules), **_ours(kind)}
 
 
-def of_user(kind: str, modules: Modules) -> dict[str, type]:
+def of_user(kind: str, modules: Modules) -> dict[str, type[Any]]:
     """The classes of a kind in a user's modules, by name.
 
     Args:
@@ -98,7 +98,7 @@ def of_user(kind: str, modules: Modules) -> dict[str, type]:
 
 
 @functools.cache
-def _ours(kind: str) -> Mapping[str, type]:
+def _ours(kind: str) -> Mapping[str, type[Any]]:
     package = importlib.import_module(KINDS[kind].package)
     names = [entry.name for entry in pkgutil.iter_modules(package.__path__, f"{package.__name__}.")]
     modules = [package, *map(importlib.import_module, names)]
@@ -109,7 +109,7 @@ def _ours(kind: str) -> Mapping[str, type]:
     return MappingProxyType(by_name)
 
 
-def _in_module(module: ModuleType, kind: str, *, ours: bool = False) -> list[type]:
+def _in_module(module: ModuleType, kind: str, *, ours: bool = False) -> list[type[Any]]:
     """Registered classes of a kind among the names of a module; those of the package count as ours alone."""
     classes = [value for value in vars(module).values() if inspect.isclass(value)]
     return [
@@ -119,14 +119,14 @@ def _in_module(module: ModuleType, kind: str, *, ours: bool = False) -> list[typ
     ]
 
 
-def kind_of(found: type) -> str | None:
+def kind_of(found: type[Any]) -> str | None:
     """Of what kind a class is, by what it derives from; None for none."""
     if issubclass(found, AbstractRecommender):
         return "model"
     return getattr(found, "kind", None)
 
 
-def is_ours(found: type) -> bool:
+def is_ours(found: type[Any]) -> bool:
     """Whether a class is of this package."""
     return found.__module__.partition(".")[0] == __name__.partition(".")[0]
 
@@ -138,7 +138,7 @@ def one_or_more(value: Any) -> list[str]:
     return [value] if isinstance(value, str) else list(value)
 
 
-def own_settings(found: type) -> dict[str, Any]:
+def own_settings(found: type[Any]) -> dict[str, Any]:
     """The settings of a class: its own keys with their defaults, and those of ours that it changes."""
     return dict(getattr(found, "settings", {}))
 
@@ -168,16 +168,18 @@ def check_modules(value: Any, source: str, ours: Collection[str], fixed: Collect
     Raises:
         ConfigError: If it names no module, one that cannot be imported, or one without usable classes.
     """
-    names = module_names(value) if value is None or isinstance(value, str) else module_names(value) or [None]
+    names: list[Any] = module_names(value)
+    if not (names or value is None or isinstance(value, str)):
+        names = [None]
     if not all(isinstance(name, str) and all(p.isidentifier() for p in name.split(".")) for name in names):
         shown = one_line(repr(value))
         raise ConfigError(f"{KEY} is {shown} ({source}), which cannot be used; give names of modules")
-    taken: dict[tuple[str, str], type] = {}
+    taken: dict[tuple[str | None, str], type[Any]] = {}
     for name in names:
         start = f"{KEY}: {one_line(name)} ({source})"
         module = _imported(name, start)
-        classes = [c for c in vars(module).values() if inspect.isclass(c) and "registered_as" in vars(c)]
-        classes = [c for c in classes if not is_ours(c)]
+        there: list[type[Any]] = [value for value in vars(module).values() if inspect.isclass(value)]
+        classes = [c for c in there if "registered_as" in vars(c) and not is_ours(c)]
         if not classes:
             raise ConfigError(f"{start} registers nothing; put @register(NAME) above a class of yours")
         for found in classes:
@@ -192,7 +194,7 @@ def check_modules(value: Any, source: str, ours: Collection[str], fixed: Collect
                 )
 
 
-def _check_own_settings(found: type, start: str, refused: Collection[str]) -> None:
+def _check_own_settings(found: type[Any], start: str, refused: Collection[str]) -> None:
     unfit = next((key for key in own_settings(found) if key in refused), None)
     if unfit is None:
         return
@@ -206,7 +208,7 @@ def _check_own_settings(found: type, start: str, refused: Collection[str]) -> No
     )
 
 
-def _check_class(found: type, start: str) -> None:
+def _check_class(found: type[Any], start: str) -> None:
     name, kind = found.registered_as, kind_of(found)
     shown = one_line(repr(name))
     if not (isinstance(name, str) and name.isidentifier()):

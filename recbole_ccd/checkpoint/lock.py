@@ -17,7 +17,7 @@ from recbole_ccd.utils.owned_folder import OwnedFolder, belonging, open_owned, o
 try:
     import fcntl
 except ImportError:  # not on Windows
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]  # a module is no variable that may be None
 
 LOCK = "lock"
 """The name of the lock's file."""

@@ -69,7 +69,9 @@ def recorded_config(folder: Path, manifest: Manifest | None, held: bool = False)
     directory = RunDirectory(folder)
     try:
         config = directory.read_config()
-        lacking = sorted((manifest.settings if manifest else {}).keys() - config.keys())
+        if manifest is None:
+            return config
+        lacking = sorted(manifest.settings.keys() - config.keys())
         if not lacking:
             return config
         problem = f"{directory.config} lacks {lacking[0]}"
@@ -119,8 +121,10 @@ def restore_results(directory: RunDirectory) -> None:
         finished.document()
         return
     found = Manifest.read(directory.path)
+    if found is None or not found[0].blocks:
+        return
     try:
-        if found is None or not found[0].blocks or directory.read_json(_RESULT):
+        if directory.read_json(_RESULT):
             return
     except DamagedFile as error:
         for entry in reversed(found[0].blocks):

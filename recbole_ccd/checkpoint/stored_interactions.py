@@ -96,13 +96,14 @@ def read_given(folder: Path, entries: Sequence[InteractionsRecord]) -> Given:
     Raises:
         RunError: If a file is missing, damaged or not what it should be, or the run is of an earlier version.
     """
-    if any(entry.given is None for entry in entries):
+    kept = [(entry, entry.given) for entry in entries if entry.given is not None]
+    if len(kept) < len(entries):
         raise RunError(
             f"{folder} is of an earlier version, which kept no record of what the run was given; start the "
             "run anew"
         )
     try:
-        parts = [read_tensors(folder, entry.given, _remedy(folder, entry)) for entry in entries]
+        parts = [read_tensors(folder, given, _remedy(folder, entry)) for entry, given in kept]
         return Given.joined([Given.from_tensors(part) for part in parts])
     except KeyError as error:
         where = folder / "checkpoints" / ROWS_FOLDER

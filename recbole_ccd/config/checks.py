@@ -65,8 +65,8 @@ def _moment(value: Any) -> float | None:
 def _are_boundaries(value: Any) -> bool:
     if not isinstance(value, list) or not value or len({isinstance(v, str) for v in value}) > 1:
         return False
-    moments = [_moment(v) for v in value]
-    return None not in moments and all(a < b for a, b in zip(moments, moments[1:], strict=False))
+    moments = [moment for moment in map(_moment, value) if moment is not None]
+    return len(moments) == len(value) and all(a < b for a, b in zip(moments, moments[1:], strict=False))
 
 
 def _are_proxies(value: Any) -> bool:

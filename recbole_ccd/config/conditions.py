@@ -127,9 +127,9 @@ def like(default: Any) -> Check:
             lambda v: isinstance(v, list) and all(map(entry.accepts, v)),
             entry.is_text,
         )
-    kind, words = {str: (str, "text"), list: (list, "a list")}.get(
-        type(default), (type(default), "a mapping")
-    )
+    named: dict[type, str] = {str: "text", list: "a list"}
+    kind = type(default)
+    words = named.get(kind, "a mapping")
     return Check(words, lambda v: isinstance(v, kind), kind is str, kind is str)
 
 

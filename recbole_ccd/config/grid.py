@@ -50,7 +50,7 @@ class _List:
 
 
 def has_lists(
-    config_file_list: Sequence[str] | None = None,
+    config_file_list: Sequence[str | Layer] | None = None,
     config_dict: Mapping[str, Any] | None = None,
     argv: Sequence[str] | None = None,
 ) -> bool:
@@ -68,7 +68,7 @@ def has_lists(
 
 
 def refuse_lists(
-    config_file_list: Sequence[str] | None = None,
+    config_file_list: Sequence[str | Layer] | None = None,
     config_dict: Mapping[str, Any] | None = None,
     argv: Sequence[str] | None = None,
     keys: Sequence[str] = VARIANT_KEYS,
@@ -113,7 +113,7 @@ def first_seed(layers: Sequence[Layer]) -> Any:
 def expand(
     model: str | None = None,
     dataset: str | None = None,
-    config_file_list: Sequence[str] | None = None,
+    config_file_list: Sequence[str | Layer] | None = None,
     config_dict: Mapping[str, Any] | None = None,
     argv: Sequence[str] | None = None,
 ) -> list[GridRun]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -91,11 +91,15 @@ class LoadedConfig(Config):
     See :class:`~recbole_ccd.config.CCDConfig`, which adds what runs ask of them, for the arguments.
     """
 
+    # RecBole's, which has no annotations
+    parameters: dict[str, list[str]]
+    internal_config_dict: dict[str, Any]
+
     def __init__(
         self,
         model: str | type[AbstractRecommender] | None = None,
         dataset: str | None = None,
-        config_file_list: Sequence[str] | None = None,
+        config_file_list: Sequence[str | Layer] | None = None,
         config_dict: Mapping[str, Any] | None = None,
         argv: Sequence[str] | None = None,
     ) -> None:
@@ -164,7 +168,8 @@ class LoadedConfig(Config):
         for kind in PLUGIN_KINDS:
             for plugin in registered(kind, self._plugins).values():
                 self._lay_over(own_settings(plugin))
-        strategy, preset, ablation = map(self._chosen_file, ("strategy", "preset", "ablation"))
+        strategy = self._strategy_file()
+        preset, ablation = map(self._chosen_file, ("preset", "ablation"))
         known_as = documented(model_class)
         if known_as != model:
             # a class of the user's, which derives from one of RecBole's
@@ -188,10 +193,13 @@ class LoadedConfig(Config):
     def _lay_over(self, values: Mapping[str, Any]) -> None:
         self.internal_config_dict = merged(self.internal_config_dict, values)
 
+    def _strategy_file(self) -> str:
+        key, known = "strategy", registered("strategy", self._plugins)
+        name = self.external_config_dict.get(key, self.internal_config_dict[key])
+        return f"{key}/{choose(key, name, self._source(key), known)}"
+
     def _chosen_file(self, key: str) -> str | None:
         name = self.external_config_dict.get(key, self.internal_config_dict[key])
-        if key == "strategy":
-            return f"{key}/{choose(key, name, self._source(key), registered('strategy', self._plugins))}"
         return None if name is None else f"{key}/{choose(key, name, self._source(key))}"
 
     def _properties_of(self, file: str) -> Mapping[str, Any]:
@@ -201,7 +209,7 @@ class LoadedConfig(Config):
             return properties(properties_dir() / f"{file}.yaml")
         lineage = reversed(registered(kind, self._plugins)[name].__mro__)
         known = [found for found in lineage if "registered_as" in vars(found)]
-        files = {found: properties_dir() / kind / f"{found.registered_as}.yaml" for found in known}
+        files = {found: properties_dir() / kind / f"{vars(found)['registered_as']}.yaml" for found in known}
         ours = {found: properties(file) if is_ours(found) else {} for found, file in files.items()}
         return merged(*(merged(ours[found], own_settings(found)) for found in known))
 
@@ -235,7 +243,7 @@ class LoadedConfig(Config):
             settings["base"] = "distilled"
         return settings
 
-    def _what_is_there(self) -> tuple[dict[str, Iterable[str]], str]:
+    def _what_is_there(self) -> tuple[dict[str, dict[str, type[Any]]], str]:
         """Names that may be chosen, by kind, and the name whose keys the student's model has."""
         names = {kind: registered(kind, self._plugins) for kind in PLUGIN_KINDS}
         return names, documented(self.model_class)

@@ -10,8 +10,8 @@ from recbole_ccd.utils.errors import ConfigError, one_line
 
 def check_plugin_keys(
     settings: Mapping[str, Any],
-    strategy: type,
-    schemes: Mapping[str, type],
+    strategy: type[Any],
+    schemes: Mapping[str, type[Any]],
     source_of: Callable[[str], str],
 ) -> None:
     """Refuses plugins that a strategy has no place for, as they would have no effect.

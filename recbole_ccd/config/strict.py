@@ -50,7 +50,7 @@ def check_keys(layer: Layer, known: Collection[str], student: str, teachers: Seq
     for key, value in layer.values.items():
         if key not in known:
             raise ConfigError(_unknown(key, layer.source, known, student, teachers))
-        fixed = NESTED_CHECKS.get(key)
+        fixed = NESTED_CHECKS.get(key, {})
         for part in value if fixed and isinstance(value, Mapping) else ():
             if part not in fixed:
                 dotted = [f"{key}.{known_part}" for known_part in fixed]
@@ -178,6 +178,7 @@ def teacher_settings(
     kept: dict[str, Any] = {}
     for key, value in args.items():
         path = f"teacher_args.{key}"
+        groups: list[tuple[Mapping[str, type[AbstractRecommender]], str, str, Any]]
         if key in members:
             if not isinstance(value, Mapping):
                 shown = one_line(repr(value))

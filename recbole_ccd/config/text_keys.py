@@ -30,7 +30,7 @@ def stands_alone(keys: tuple[str, ...]) -> bool:
 
 
 def _check(keys: tuple[str, ...]) -> Check:
-    parent, key = (None, *keys)[-2:]
+    parent, key = ("", *keys)[-2:]
     return NESTED_CHECKS.get(parent, {}).get(key) or _NAMES.get(key) or CHECKS.get(key) or _by_default(key)
 
 

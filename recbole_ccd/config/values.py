@@ -203,10 +203,10 @@ def _check_block_files(settings: Mapping[str, Any], source_of: Callable[[str], s
         named = (block, part) if block and part in BLOCK_PARTS else (name, "")
         if not named[1] and _LIKE_A_PART.fullmatch(name):
             shown = f"{one_line(repr(settings[key]))} ({source_of(key)})"
-            parts = ", ".join(f"b0.{part}" for part in BLOCK_PARTS)
+            example = ", ".join(f"b0.{part}" for part in BLOCK_PARTS)
             raise ConfigError(
                 f"{key} is {shown}, where {one_line(repr(name))} would be a block of its own to train on; "
-                f"name the three parts of each block, such as {parts}"
+                f"name the three parts of each block, such as {example}"
             )
         blocks.setdefault(named[0], []).append(named[1])
     for block, parts in blocks.items():

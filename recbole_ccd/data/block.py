@@ -90,6 +90,17 @@ class Block:
         return self._source.dataset.view(rows, now.n_users, now.n_items)
 
     @property
+    def before(self) -> Block:
+        """:attr:`previous` of a block that has one.
+
+        Raises:
+            ValueError: it is the base block.
+        """
+        if self.previous is None:
+            raise ValueError("there is no block before the base block")
+        return self.previous
+
+    @property
     def new_users(self) -> torch.Tensor:
         """Ids of the users who arrive with this block, shape ``(n,)``."""
         return torch.arange(self.n_old_users, self.n_users)

@@ -150,7 +150,8 @@ class BlockEvalDataLoader(FullSortEvalDataLoader):
         Returns:
             Places in ``users`` and item ids, one of each per pair masked.
         """
-        return tuple(torch.from_numpy(part) for part in csr_rows(self.history, users.cpu().numpy()))
+        places, items = csr_rows(self.history, users.cpu().numpy())
+        return torch.from_numpy(places), torch.from_numpy(items)
 
     def among(
         self, users: torch.Tensor

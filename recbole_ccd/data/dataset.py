@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -54,6 +54,8 @@ class IncrementalDataset(Dataset):
     """
 
     arrival_of_row: np.ndarray | None = None
+    # a frame while it is prepared, then an Interaction
+    inter_feat: Any
 
     def __init__(self, config: CCDConfig) -> None:
         """Loads, filters, cuts and numbers the stream.
@@ -107,7 +109,7 @@ class IncrementalDataset(Dataset):
             self._columns = list(header)
             ids = {"USER_ID_FIELD": self.uid_field, "ITEM_ID_FIELD": self.iid_field}
             check_ids(filepath, header, loaded, ids)
-            unused = (self.config["unused_col"] or {}).get(source.value) or ()
+            unused = (self.config["unused_col"] or {}).get(FeatureSource.INTERACTION.value) or ()
             seen_to = {*(self.config["val_interval"] or ()), *unused}
             check_label(filepath, self.config["LABEL_FIELD"], loaded, seen_to)
         if not loaded:

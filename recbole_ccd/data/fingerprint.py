@@ -36,7 +36,9 @@ def fingerprint_of(dataset: IncrementalDataset, blocks: Iterable[Block]) -> dict
 
 
 def _add_table(digest: Any, feat: Interaction | None) -> None:
-    for field in sorted(feat.interaction if feat is not None else ()):
+    if feat is None:
+        return
+    for field in sorted(feat.interaction):
         values = feat.interaction[field]
         digest.update(f"{field} {tuple(values.shape)} {values.dtype}".encode())
         digest.update(np.ascontiguousarray(values.cpu().numpy()).tobytes())

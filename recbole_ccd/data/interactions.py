@@ -49,8 +49,10 @@ class Interactions:
             raise ValueError("blocks are missing")
         if any({tuple(rows[name].shape) for name in ROWS} != {(len(rows["users"]),)} for _, rows in arrivals):
             raise ValueError("the columns are not of one length")
-        columns = [torch.cat([rows[name] for _, rows in arrivals]).to(kind) for name, kind in ROWS.items()]
-        return cls(*columns, blocks, np.cumsum([len(rows["users"]) for _, rows in arrivals]))
+        users, items, parts = (
+            torch.cat([rows[name] for _, rows in arrivals]).to(kind) for name, kind in ROWS.items()
+        )
+        return cls(users, items, parts, blocks, np.cumsum([len(rows["users"]) for _, rows in arrivals]))
 
     def with_more(self, block: int, rows: Mapping[str, Tensor]) -> Interactions:
         """These and what has arrived since.
@@ -59,8 +61,11 @@ class Interactions:
             block: the last block, or the one after it.
             rows: ``users``, ``items`` and ``parts`` of what has arrived.
         """
-        columns = [torch.cat([getattr(self, name), rows[name].to(kind)]) for name, kind in ROWS.items()]
-        return Interactions(*columns, np.append(self.blocks, block), np.append(self.ends, len(columns[0])))
+        users, items, parts = (
+            torch.cat([getattr(self, name), rows[name].to(kind)]) for name, kind in ROWS.items()
+        )
+        blocks, ends = np.append(self.blocks, block), np.append(self.ends, len(users))
+        return Interactions(users, items, parts, blocks, ends)
 
     def __len__(self) -> int:
         """The number of interactions."""

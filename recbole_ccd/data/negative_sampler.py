@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -79,11 +80,11 @@ class NegativeSampler(AbstractSampler):
         distinct = np.unique(rows * self.n_items + columns) // self.n_items
         return doubtful[np.bincount(distinct, minlength=len(doubtful)) >= self.n_items - 1]
 
-    def generator_state(self) -> dict[str, Any]:
+    def generator_state(self) -> Mapping[str, Any]:
         """The state of the sampler's own generator, in plain values."""
         return self._rng.bit_generator.state
 
-    def set_generator_state(self, state: dict[str, Any]) -> None:
+    def set_generator_state(self, state: Mapping[str, Any]) -> None:
         """Goes on drawing where a sampler was that gave :meth:`generator_state`."""
         self._rng.bit_generator.state = state
 
@@ -99,6 +100,7 @@ class NegativeSampler(AbstractSampler):
         return self._rng.integers(1, self.n_items, sample_num)
 
     def _pop_sampling(self, sample_num: int) -> np.ndarray:
+        assert self._cumulative is not None, "RecBole makes the table of a sampler by popularity"
         drawn = np.searchsorted(self._cumulative, self._rng.random(sample_num), side="right")
         return np.minimum(drawn, self.n_items - 1)
 

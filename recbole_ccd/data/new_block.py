@@ -79,9 +79,9 @@ def new_files(given: Files) -> list[Path]:
         ConfigError: If there are two, or three that are no such triple, or none.
         DataError: If one of them is missing.
     """
-    paths = [given] if isinstance(given, str | os.PathLike) else list(given)
+    paths: list[str | os.PathLike[str]] = [given] if isinstance(given, str | os.PathLike) else list(given)
     if len(paths) == 1 and "," in os.fspath(paths[0]) and not os.path.exists(paths[0]):
-        paths = os.fspath(paths[0]).split(",")
+        paths = [*os.fspath(paths[0]).split(",")]
     files = [Path(path) for path in paths if os.fspath(path).strip()]
     for file in files:
         if not os.path.isfile(file):
@@ -110,7 +110,8 @@ class _Rows(IncrementalDataset):
     def _from_scratch(self) -> None:
         self._get_preset()
         self._get_field_from_config()
-        self.feat_name_list, self.user_feat, self.item_feat = [], None, None
+        self.feat_name_list: list[str] = []
+        self.user_feat = self.item_feat = None
         frames = [self._frame(str(file)) for file in self._files]
         self.sizes = [len(frame) for frame in frames]
         self.inter_feat = pd.concat(frames, ignore_index=True)
@@ -127,7 +128,7 @@ class _Rows(IncrementalDataset):
 
     def _frame(self, path: str) -> pd.DataFrame:
         frame = self._load_feat(path, FeatureSource.INTERACTION)
-        if not len(frame):
+        if frame is None or not len(frame):
             raise DataError(f"{path}: there is a header but no interaction; add rows under it")
         for field in self.config["val_interval"] or ():
             if field not in frame:
@@ -149,18 +150,20 @@ def read_new_block(config: CCDConfig, files: Sequence[Path]) -> NewBlock:
         DataError: If a file cannot be read, or holds what cannot be used; the message names the place.
     """
     rows = _Rows(config, files)
-    tokens = [rows.inter_feat[field].to_numpy(dtype=object) for field in (rows.uid_field, rows.iid_field)]
+    users, items = (
+        rows.inter_feat[field].to_numpy(dtype=object) for field in (rows.uid_field, rows.iid_field)
+    )
     parts = (TRAIN, VALID, TEST) if len(files) == len(PARTS) else (DROPPED,)
     given = np.repeat(np.array(parts, dtype=np.int8), rows.sizes)
     digest = hashlib.sha256(given.tobytes())
-    for column in tokens:
+    for column in (users, items):
         digest.update("\0".join(column).encode("utf-8", "surrogatepass") + b"\1")
     if rows.times is not None:
         digest.update(rows.times.tobytes())
     if not rows.wanted.all():
         digest.update(rows.wanted.tobytes())
     names, sha256 = [str(file) for file in files], digest.hexdigest()
-    return NewBlock(names, *tokens, given, rows.times, sha256, rows.wanted, rows.moments)
+    return NewBlock(names, users, items, given, rows.times, sha256, rows.wanted, rows.moments)
 
 
 def filtered(arrival: NewBlock, config: CCDConfig, earlier: Given) -> NewBlock:
@@ -189,9 +192,15 @@ def filtered(arrival: NewBlock, config: CCDConfig, earlier: Given) -> NewBlock:
             f"{arrival.label}: rm_dup_inter and val_interval leave none of its {len(arrival.users)} "
             "interactions; give others"
         )
-    columns = ("users", "items", "given", "times", "wanted", "moments")
-    values = {name: getattr(arrival, name) for name in columns}
-    return replace(arrival, **{name: v if v is None else v[rows] for name, v in values.items()})
+    return replace(
+        arrival,
+        users=arrival.users[rows],
+        items=arrival.items[rows],
+        given=arrival.given[rows],
+        times=None if arrival.times is None else arrival.times[rows],
+        wanted=arrival.wanted[rows],
+        moments=None if arrival.moments is None else arrival.moments[rows],
+    )
 
 
 def divided(
@@ -215,9 +224,9 @@ def divided(
     if (parts == DROPPED).any():
         # of a whole block it must be the generator that the block would have had
         purpose = ("split", block) if not number else ("split", block, number)
-        codes = (pd.factorize(column)[0] for column in (arrival.users, arrival.items))
+        users, items = (pd.factorize(column)[0] for column in (arrival.users, arrival.items))
         rng = numpy_generator(config["seed"], *purpose)
-        parts = split_parts(*codes, config["eval_args"]["split"]["RS"], rng)
+        parts = split_parts(users, items, config["eval_args"]["split"]["RS"], rng)
     order = np.arange(len(parts)) if arrival.times is None else np.argsort(arrival.times, kind="stable")
     order = order[parts[order] != DROPPED]
     measured = VALID if config["eval_part"] == "valid" else TEST

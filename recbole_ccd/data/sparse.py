@@ -80,8 +80,8 @@ def pairs_matrix(lists: Sequence[Tensor], n_rows: int, n_columns: int) -> csr_ma
     Raises:
         ValueError: If a list lies beyond the rows, or holds an id beyond the columns.
     """
-    lists = [ids.cpu().numpy() for ids in lists]
-    for part in lists:
+    given = [ids.cpu().numpy() for ids in lists]
+    for part in given:
         highest = part[1:].max(initial=0)
         if len(part) > n_rows or highest >= n_columns:
             raise ValueError(
@@ -89,9 +89,9 @@ def pairs_matrix(lists: Sequence[Tensor], n_rows: int, n_columns: int) -> csr_ma
             )
     lengths, tiles = [np.zeros(1, dtype=np.int64)], [np.zeros(0, dtype=np.int32)]
     for start in range(0, n_rows, _ROW_TILE):
-        ids = np.zeros((min(_ROW_TILE, n_rows - start), sum(part.shape[1] for part in lists)), dtype=np.int32)
+        ids = np.zeros((min(_ROW_TILE, n_rows - start), sum(part.shape[1] for part in given)), dtype=np.int32)
         column = 0
-        for part in lists:
+        for part in given:
             found = part[start : start + len(ids)]
             ids[: len(found), column : column + part.shape[1]] = found
             column += part.shape[1]

@@ -142,8 +142,9 @@ class FullSortEvaluator:
         masked = pad(scores, (0, missing), value=-torch.inf) if missing else scores
         masked[:, 0] = -torch.inf
         if history is not None:
-            rows, items = (part.to(scores.device)[history[1] < n_items] for part in history)
-            masked[rows, items] = -torch.inf
+            rows, known = (part.to(scores.device)[history[1] < n_items] for part in history)
+            masked[rows, known] = -torch.inf
+        items: Tensor | None
         if self._whole_rows:
             values, items = masked, None
         else:
@@ -204,6 +205,7 @@ class _Measured:
     ) -> dict[str, Tensor]:
         """For metrics of lists: RecBole makes a matrix of positives as wide as the scores it is given."""
         values, items, _ = ranked
+        assert items is not None, "whole rows are counted elsewhere"
         # what is masked is not recommended
         items = items.masked_fill(values == -torch.inf, 0)
         hits = items[positive_u] == positive_i[:, None]

@@ -219,7 +219,7 @@ def run_variant(strategy: Strategy, stream: BlockStream, stop: InterruptHandler 
         stream: the blocks.
         stop: who may want it to end early.
     """
-    folder = strategy.run_directory.path
+    folder = strategy.directory.path
     directory = RunDirectory.prepare(folder) if folder.exists() else RunDirectory.create(folder)
     with RunLock(directory.path):
         return execute(strategy, stream, stop)

@@ -209,27 +209,29 @@ def execute(
         RunError: training went wrong, or the machine has no room or no memory left.
         Stopped: somebody wanted it to end; the directory to go on with is told.
     """
-    config, directory = strategy.config, strategy.run_directory
+    config, directory = strategy.config, strategy.directory
     strategy.stop = stop
     with resumable(directory.path), translate_resource_errors(directory.path, lambda: strategy.doing):
         # there is no manifest without a configuration, and no new one before the old one has been compared
         if not directory.config.is_file():
             directory.write_config(config.to_dict())
-        strategy.checkpoints = CheckpointManager.of_run(directory.path, config, stream)
+        checkpoints = strategy.checkpoints = CheckpointManager.of_run(directory.path, config, stream)
         try:
             directory.write_config(config.to_dict())
             with RunLog(directory.log, config["state"], config["show_epochs"]):
-                return _logged(strategy, stream, stop, cycle)
+                result = _logged(strategy, stream, stop, cycle)
+                _tell_of_files(directory, checkpoints, config["write_report"])
+                return result
         except BaseException:
-            strategy.checkpoints.interrupt()
+            checkpoints.interrupt()
             raise
 
 
 def _logged(
     strategy: Strategy, stream: BlockStream, stop: InterruptHandler | None, cycle: str
 ) -> StreamResult:
-    config, directory, logger = strategy.config, strategy.run_directory, getLogger("recbole_ccd")
-    words = (config["model"], config["dataset"], config["strategy"], directory.path)
+    config, logger = strategy.config, getLogger("recbole_ccd")
+    words = (config["model"], config["dataset"], config["strategy"], strategy.directory.path)
     logger.info("%s on %s, strategy %s, in %s", *words)
     logger.info("\n%s", stream_table(stream))
     with nullcontext() if stop is None else stop.gracefully():
@@ -237,9 +239,12 @@ def _logged(
         # runs that are compared are seldom updated
         if cycle == FULL and config["prepare_update"] and strategy.base_models is None:
             strategy.prepare_next(stream)
-    saving = strategy.checkpoints.manifest.saving
+    return result
+
+
+def _tell_of_files(directory: RunDirectory, checkpoints: CheckpointManager, with_report: bool) -> None:
+    logger, saving = getLogger("recbole_ccd"), checkpoints.manifest.saving
     logger.info("saving: %d times, %.1fs", saving["saves"], saving["seconds"])
     logger.info("result: %s", directory.result)
-    if config["write_report"]:
+    if with_report:
         logger.info("report: %s", directory.path / REPORT)
-    return result

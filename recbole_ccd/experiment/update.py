@@ -257,8 +257,9 @@ def _update(
         with translate_resource_errors(folder, lambda: "taking in the new block"):
             if new is not None:
                 _take_in(folder, manifest, new, config, replaced=len(kept) < len(manifest.rows))
-            start_cycle(folder, manifest, cycle if _open_rows(manifest) else FULL)
-        return execute(strategy, stream, stop, manifest.cycle)
+            begun = cycle if _open_rows(manifest) else FULL
+            start_cycle(folder, manifest, begun)
+        return execute(strategy, stream, stop, begun)
 
 
 def _looked_at(

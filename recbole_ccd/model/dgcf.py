@@ -21,6 +21,8 @@ class DGCF(RecBoleDGCF):
     users than items, or the other way round, and few batches, that is more than there are of the others.
     """
 
+    cor_batch_size: int
+
     def __init__(self, config: CCDConfig, dataset: Dataset) -> None:
         """Builds the model.
 

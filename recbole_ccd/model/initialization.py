@@ -57,7 +57,7 @@ def initialize_new_entities(
         (users_items, block.n_old_users, block.n_old_items),
         (users_items.T.tocsr(), block.n_old_items, block.n_old_users),
     ]
-    weights = [_neighbour_weights(matrix, *old, n_popular, two_hop) for matrix, *old in jobs]
+    weights = [_neighbour_weights(matrix, old, others, n_popular, two_hop) for matrix, old, others in jobs]
     with torch.no_grad():
         for tables in embedding_tables(model, block.n_users, block.n_items):
             # both sides read the old rows only, so the order of the two does not matter

@@ -161,6 +161,7 @@ class _MeanOfLayers(torch.autograd.Function):
         if final is not None:
             grad = _sum_of_layers_from(ctx.adjacency, final / (ctx.n_layers + 1), nodes, ctx.n_layers)
             total = grad if total is None else total.add_(grad)
+        assert total is not None, "autograd asks for a gradient only where one has arrived"
         return None, total[: ctx.n_users], total[ctx.n_users :], None, None
 
 

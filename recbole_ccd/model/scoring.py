@@ -47,6 +47,22 @@ def factors(model: GeneralRecommender, layer: str = "final") -> tuple[Tensor, Te
     return None
 
 
+def required_factors(model: GeneralRecommender, layer: str = "final") -> tuple[Tensor, Tensor]:
+    """The :func:`factors` of a model that :func:`has_factors`.
+
+    Args:
+        model: the model.
+        layer: as :func:`factors` has it.
+
+    Raises:
+        ValueError: the model does not score by an inner product.
+    """
+    found = factors(model, layer)
+    if found is None:
+        raise ValueError(f"{type(model).__name__} does not score by an inner product")
+    return found
+
+
 def has_factors(model_class: type[GeneralRecommender]) -> bool:
     """Whether models of this class score by an inner product :func:`factors` knows."""
     return issubclass(model_class, BPR | LightGCN | NGCF | SGL | ENMF)
@@ -79,7 +95,7 @@ def score_rows(model: GeneralRecommender, users: Tensor) -> Tensor:
         overwrite it: it is no tensor that the model keeps.
     """
     if isinstance(model, BPR | ENMF) or (torch.is_grad_enabled() and has_factors(type(model))):
-        user_vectors, item_vectors = factors(model)
+        user_vectors, item_vectors = required_factors(model)
         return user_vectors[users] @ item_vectors.T
     if not scores_pairs_only(model):
         scores = model.full_sort_predict(Interaction({model.USER_ID: users})).view(len(users), model.n_items)

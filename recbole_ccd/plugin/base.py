@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sized
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -57,7 +57,7 @@ class TrainingPass:
     """
 
     name: str
-    batches: Batches | Sized
+    batches: Batches
     loss: Callable[[Any], Tensor]
 
 

@@ -24,6 +24,7 @@ import numpy as np
 
 from recbole_ccd.quick_start import resume, run_ccd
 from recbole_ccd.utils.atomic_files import load_tensors
+from recbole_ccd.utils.signals import InterruptHandler
 
 SMALL: Mapping[str, Any] = {
     "model": "BPR",
@@ -119,9 +120,10 @@ class PluginConformance:
 
     def _outcome(self, folder: Path) -> Outcome:
         """What the run with the plugin gives, run once for all tests of a class."""
-        if vars(type(self)).get("_whole") is None:
-            type(self)._whole = _outcome(_run(folder / "whole", self.settings))
-        return type(self)._whole
+        whole: Outcome | None = vars(type(self)).get("_whole")
+        if whole is None:
+            whole = type(self)._whole = _outcome(_run(folder / "whole", self.settings))
+        return whole
 
     def _left_out(self) -> Mapping[str, Any]:
         if self.without is not None:
@@ -132,10 +134,11 @@ class PluginConformance:
         return {"distill_loss": "listnet" if self.settings.get("distill_loss") == "kl" else "kl"}
 
 
-class _Countdown:
+class _Countdown(InterruptHandler):
     """Wants a run to end after it has been asked so often whether it should."""
 
     def __init__(self, looks: int) -> None:
+        super().__init__()
         self._left = looks
 
     @property

@@ -155,8 +155,8 @@ def _share_out(
     shares = [batches[len(batches) * share // n : len(batches) * (share + 1) // n] for share in range(n)]
     found: dict[int, list[TopKUpdates | None]] = {}
     with closing(workers.each(take_share, (whole, best.copy()), shares, waiting=waiting)) as results:
-        for place, (lists, entries) in results:
-            items[whole.part_of(shares[place])], found[place] = lists, entries
+        for place, (lists, updates) in results:
+            items[whole.part_of(shares[place])], found[place] = lists, updates
     for place, share in enumerate(shares):
         for number, entries in zip(share, found.pop(place), strict=True):
             if entries is None:

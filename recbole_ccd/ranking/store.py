@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from recbole_ccd.data.block import Block
@@ -19,7 +19,7 @@ class RankingStore:
     """
 
     def __init__(self) -> None:
-        self._slots: dict[str, tuple[Block, list[tuple[object, object]]]] = {}
+        self._slots: dict[str, tuple[Block, list[tuple[object, Any]]]] = {}
 
     def get(self, slot: str, model: object, block: Block, make: Callable[[], Ranked]) -> Ranked:
         """What a model says about a block, made now or before.

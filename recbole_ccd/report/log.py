@@ -9,6 +9,7 @@ import sys
 from contextlib import suppress
 from io import TextIOWrapper
 from types import TracebackType
+from typing import cast
 
 import colorlog
 from recbole.utils.logger import log_colors_config
@@ -115,7 +116,9 @@ class _FileHandler(logging.FileHandler):
     """Says nothing where there is no room for the log: what must be saved says so in one line."""
 
     def _open(self) -> TextIOWrapper:
-        return open(self.baseFilename, self.mode, encoding=self.encoding, opener=open_owned)
+        # of text, as every mode of a log is
+        file = open(self.baseFilename, self.mode, encoding=self.encoding, opener=open_owned)
+        return cast(TextIOWrapper, file)
 
     def handleError(self, record: logging.LogRecord) -> None:
         if not isinstance(sys.exc_info()[1], OSError):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import zipfile
-from typing import BinaryIO
 
 import numpy as np
 
@@ -67,6 +66,5 @@ def _arrays_of(tokens: list[str]) -> dict[str, np.ndarray]:
 
 
 def _add(archive: zipfile.ZipFile, name: str, array: np.ndarray) -> None:
-    file: BinaryIO
     with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
         np.lib.format.write_array(file, np.ascontiguousarray(array), allow_pickle=False)

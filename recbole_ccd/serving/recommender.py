@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from logging import getLogger
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -58,7 +59,7 @@ class ModelInfo:
 
     model: str
     role: str
-    settings: Mapping[str, object]
+    settings: Mapping[str, Any]
 
 
 class Recommender:
@@ -191,13 +192,19 @@ class Recommender:
         settings = self.about.settings
         rows = sp.vstack([self._record.matrix((TRAIN,), self.block), folded_in.rows_of_new()], format="csr")
         two_hop = settings["new_entity_initialization"] != "one_hop"
-        return start_of_new_users(rows, *self.vectors, settings["n_popular_neighbors"], two_hop)
+        users, items = self._tables()
+        return start_of_new_users(rows, users, items, settings["n_popular_neighbors"], two_hop)
+
+    def _tables(self) -> tuple[Tensor, Tensor]:
+        assert self.vectors is not None, "a model without vectors has scores of its own, and folds nobody in"
+        return self.vectors
 
     def _by_vectors(self, users: Tensor) -> Tensor:
-        table, items = self.vectors
+        table, items = self._tables()
         old = users < len(table)
         if old.all():
             return table[users] @ items.T
+        assert self._folded is not None, "no id beyond the table is asked for before somebody is folded in"
         rows = table[torch.where(old, users, 0)]
         rows[~old] = self._folded[users[~old] - len(table)]
         return rows @ items.T

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -209,7 +209,7 @@ class Strategy(BlockLoop):
 
     def _trained(
         self, context: StageContext, tasks: Sequence[StageTask], left: Sequence[int]
-    ) -> Iterator[tuple[int, StageResult]]:
+    ) -> Generator[tuple[int, StageResult], None, None]:
         """What comes out of the stages at some places, with the place.
 
         Raises:
@@ -288,9 +288,10 @@ class Strategy(BlockLoop):
         """
         shared, models = self.base_models, {}
         missing = [part for part in parts if shared is None or not shared.find(part)]
-        for part in (part for part in parts if part not in missing):
-            self.result.stages += shared.stages[part]
-            models[part] = rebuild(parts[part], block, shared.states[part])
+        if shared is not None:
+            for part in (part for part in parts if part not in missing):
+                self.result.stages += shared.stages[part]
+                models[part] = rebuild(parts[part], block, shared.states[part])
         first = len(self.result.stages)
         if missing:
             models |= zip(missing, train(missing), strict=True)

@@ -57,7 +57,7 @@ class CCD(DistillingStrategy):
         """These; a proxy is of the distilled student's size, which is that of the block before."""
         super().restore(block, states)
         self.proxies = {
-            name: rebuild(self.config, block.previous, states[name]).requires_grad_(False)
+            name: rebuild(self.config, block.before, states[name]).requires_grad_(False)
             for name in (self.config["proxies"] if block.index else ())
             if name in states
         }
@@ -78,9 +78,9 @@ class CCD(DistillingStrategy):
     def train_block_by_student(self, block: Block) -> None:
         """Stages 1 and 2: short cycles, several of which may pass before the teacher's long one."""
         if block.index > 1 and not self.deploys_generated:
-            self.student = self.generate_student(block.previous)
+            self.student = self.generate_student(block.before)
         # a base student of another strategy, or of before an interruption, learned the same
-        self.rankings = self.rankings or self.teacher_rankings(block.previous)
+        self.rankings = self.rankings or self.teacher_rankings(block.before)
         self.update_proxies(block)
         distilled, several = self.student, self.config["student_updates_per_block"] > 1
         for number, piece in enumerate(self.pieces(block)):
@@ -129,7 +129,7 @@ class CCD(DistillingStrategy):
             if scheme is not None:
                 sources = self._proxies("student", block)
                 trainer.add(scheme("student", sources, None if current else distilled))
-            trainer.exclude(self.exclusion(block, self.rankings.excluded_items))
+            trainer.exclude(self.exclusion(block, self._ranked.excluded_items))
             if previous is not None:
                 trainer.add(PreviousTeacherDistillation("student", previous))
             trainer.run(self.config["show_progress"])
@@ -165,13 +165,13 @@ class CCD(DistillingStrategy):
             block: the block that has arrived, or the piece of it.
         """
         if self.config["update_distill_teacher"] == "previous":
-            return self.rankings
+            return self._ranked
         return self._store.get(GROWN_TEACHER, self.teacher, block, lambda: self._rankings_of_grown(block))
 
     def _rankings_of_grown(self, block: Block) -> TeacherRankings:
         # before the stages, whose own seeds it must not move
         seed_stage(self.config["seed"], self.config["reproducibility"], "reminder", block.index)
-        pairs = zip(self.teacher.members, self.members, strict=True)
+        pairs = zip(self._teaching.members, self.members, strict=True)
         grown = self.ensemble([self.grow(old, config, block) for old, config in pairs], block)
         item_lists = wants_item_lists(self.config) and self.config["update_distill_users"] == "all"
         top_items, top_users = self.top_lists(grown, block, item_lists)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from recbole.model.abstract_recommender import GeneralRecommender
 
 from recbole_ccd.data.block import Block
@@ -22,7 +24,7 @@ class ContinualStrategy(DistillingStrategy):
     """
 
     replays = True
-    regularizes = "student"
+    regularizes: ClassVar[str | None] = "student"
 
     def check_models(self, stream: BlockStream) -> None:
         """Refuses models that cannot play their role, and users for whom no negative can be drawn.

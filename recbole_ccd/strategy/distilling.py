@@ -113,6 +113,18 @@ class DistillingStrategy(Strategy):
             for piece in self.pieces(block):
                 piece.check_negatives()
 
+    @property
+    def _teaching(self) -> TeacherEnsemble:
+        if self.teacher is None:
+            raise ValueError(f"strategy {self.name} has no teacher at this point")
+        return self.teacher
+
+    @property
+    def _ranked(self) -> TeacherRankings:
+        if self.rankings is None:
+            raise ValueError(f"strategy {self.name} has no rankings of the teacher at this point")
+        return self.rankings
+
     def pieces(self, block: Block) -> list[Block]:
         """The parts of a block that the student learns one after the other."""
         return [block]
@@ -220,7 +232,7 @@ class DistillingStrategy(Strategy):
             update(stage, member, stage.old)
             return member
 
-        pairs = enumerate(zip(self.members, self.teacher.members, strict=True))
+        pairs = enumerate(zip(self.members, self._teaching.members, strict=True))
         tasks = [self.task("teacher_update", block, config, m, old=old) for m, (config, old) in pairs]
         return self.ensemble(self.stages(extended, learn, tasks, built_on=block), block)
 
@@ -249,7 +261,7 @@ class DistillingStrategy(Strategy):
         def make() -> tuple[torch.Tensor, torch.Tensor]:
             saved = None if self.checkpoints is None else self.checkpoints.load_stage(_lists_of(block))
             if saved is None:
-                return self.top_lists(self.teacher, block, wants_item_lists(self.config))
+                return self.top_lists(self._teaching, block, wants_item_lists(self.config))
             items, users = (saved.state[side].to(self.config["device"]) for side in _SIDES)
             return items, users
 

@@ -90,7 +90,8 @@ class FullBatch(DistillingStrategy):
 
     def restore(self, block: Block, states: Mapping[str, Mapping[str, Tensor]]) -> None:
         """The student, on all that it has learned; see :class:`Strategy`."""
-        super().restore(*self.pieces(block), states)
+        (whole,) = self.pieces(block)
+        super().restore(whole, states)
 
     def pieces(self, block: Block) -> list[Block]:
         """The block with the train rows of all blocks before it."""
@@ -98,10 +99,11 @@ class FullBatch(DistillingStrategy):
 
     def train_block(self, block: Block) -> None:
         """The base student on block 0, and a fresh model on every other block."""
+        (whole,) = self.pieces(block)
         if not learns_by_steps(self.config):
-            self.student = self.train_plainly(*self.pieces(block), self._one_pass())
+            self.student = self.train_plainly(whole, self._one_pass())
         elif block.index:
-            self.student = self.train_plainly(*self.pieces(block), self.config)
+            self.student = self.train_plainly(whole, self.config)
         else:
             self.student = self.train_base_student(block, self.config["base"] == "distilled")
             # the teacher has done its part

@@ -76,6 +76,17 @@ class BlockLoop(ABC):
         self.workers = workers_of(config)
         self.doing = "at the start"
 
+    @property
+    def directory(self) -> RunDirectory:
+        """The :attr:`run_directory` of a strategy that has one.
+
+        Raises:
+            ValueError: its results are kept in memory.
+        """
+        if self.run_directory is None:
+            raise ValueError("the strategy was made without a run directory")
+        return self.run_directory
+
     @abstractmethod
     def check(self, stream: BlockStream) -> None:
         """Refuses what cannot work, before anything is trained.
@@ -195,17 +206,23 @@ class BlockLoop(ABC):
         self.result.extend(known)
         self.restore(stream[left.block], left.states)
         rest = list(stream)[left.block + 1 :]
-        if not rest and self.run_directory is not None:
+        if not rest:
             # they may be what was damaged
             self._keep_data(stream, stream[left.block])
         return rest
 
     def _keep_data(self, stream: BlockStream, block: Block) -> None:
-        """Keeps the tokens known at a block, and the interactions up to it."""
+        """Keeps the tokens known at a block, and the interactions up to it, where results are kept."""
+        if self.run_directory is None or self.checkpoints is None:
+            return
         self.run_directory.write_json(VOCABULARY, stream.vocabulary(block))
         for known in list(stream)[: block.index + 1]:
-            kept = (partial(of, known) for of in (stream.rows_of, stream.vocabulary, stream.given_in))
-            self.checkpoints.save_interactions(known.index, *kept)
+            self.checkpoints.save_interactions(
+                known.index,
+                partial(stream.rows_of, known),
+                partial(stream.vocabulary, known),
+                partial(stream.given_in, known),
+            )
 
     def _announce(self, stream: BlockStream, block: Block) -> None:
         self.logger.info(set_color(f"block {block.index} of {len(stream) - 1}", "green") + f": {block}")
@@ -246,7 +263,7 @@ class BlockLoop(ABC):
             self._stop_if_asked()
 
     def _save(self, stream: BlockStream, block: Block, whole: bool = True) -> None:
-        if self.run_directory is None:
+        if self.run_directory is None or self.checkpoints is None:
             return
         self.doing = f"block {block.index}, saving"
         document = self.result.to_dict()
@@ -254,7 +271,7 @@ class BlockLoop(ABC):
         if self.config["write_report"]:
             write_report_page(self.run_directory, "result.json", document)
         self._keep_data(stream, block)
-        models = self.models() if whole else {"student": self.student}
+        models: Mapping[str, Any] = self.models() if whole else {"student": self.student}
         states = {name: model.state_dict() for name, model in models.items()}
         if "student" in states:
             vectors = final_vectors(self.config, self.student, block)

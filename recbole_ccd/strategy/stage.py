@@ -148,7 +148,7 @@ class Stage:
         if due and self._checkpoints is not None and trainer.is_resumable:
             state = {"seconds": self.seconds, "trainer": trainer.state_dict()}
             self._checkpoints.save_epochs(self.name.key, trainer.epochs_run, state)
-        if stopping:
+        if self._stop is not None and stopping:
             self._stop.now()
 
 

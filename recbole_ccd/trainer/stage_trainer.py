@@ -123,7 +123,7 @@ class StageTrainer(ContainedTrainer):
         for plugin in plugins:
             if any(plugin.name == other.name for other in self.plugins):
                 raise ValueError(f"{self.label} has a plugin {plugin.name!r} already")
-            plugin.bind(PluginContext(self.config, self.block, self.model, self._previous, self.seed))
+            plugin.bind(PluginContext(self.config, self._learned, self.model, self._previous, self.seed))
             parameters = plugin.parameters()
             if parameters:
                 self.optimizer.add_param_group({"params": parameters})
@@ -189,8 +189,8 @@ class StageTrainer(ContainedTrainer):
             LossError: If the loss became NaN or infinite.
         """
         seed = derive_seed(self.seed, "loader")
-        train_data = self.block.train_loader(self.config, seed, self._excluded, self._visited_users())
-        valid_data = self.block.valid_loaders(self.config)
+        train_data = self._learned.train_loader(self.config, seed, self._excluded, self._visited_users())
+        valid_data = self._learned.valid_loaders(self.config)
         self._train_data = train_data
         if self._saved is not None:
             self.load_state_dict(self._saved)
@@ -204,13 +204,19 @@ class StageTrainer(ContainedTrainer):
             ) from None
         del self._train_data
 
+    @property
+    def _learned(self) -> Block:
+        if self.block is None:
+            raise ValueError(f"{self.label} has no block; call bind first")
+        return self.block
+
     def _visited_users(self) -> Tensor | None:
         wanted = (plugin.visited_users() for plugin in self.plugins)
         return next((users for users in wanted if users is not None), None)
 
     def _training_rows(self) -> csr_matrix:
         """What an auto-encoder reads and reconstructs, users × items."""
-        rows = self.block.train_matrix
+        rows = self._learned.train_matrix
         for plugin in self.plugins:
             rows = plugin.training_rows(rows)
         return rows
@@ -285,7 +291,9 @@ class StageTrainer(ContainedTrainer):
         for plugin in self.plugins:
             for entry in plugin.after_epoch(epoch_idx):
                 shown = show_progress and len(entry.batches)
-                batches = self._bar(entry.batches, epoch_idx, f", {entry.name}") if shown else entry.batches
+                batches: Iterable[Any] = entry.batches
+                if shown:
+                    batches = self._bar(entry.batches, epoch_idx, f", {entry.name}")
                 for batch in batches:
                     self.step(entry.loss(batch))
 

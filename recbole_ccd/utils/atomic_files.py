@@ -15,7 +15,7 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import IO, Any, BinaryIO, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -25,7 +25,7 @@ from recbole_ccd.utils.errors import ConfigError, RunError
 try:
     import fcntl
 except ImportError:  # not on Windows
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]  # a module is no variable that may be None
 
 # what torch and zipfile raise of files that they or others have written
 _UNREADABLE = (
@@ -268,7 +268,8 @@ def save_tensors(path: str | os.PathLike[str], tensors: Mapping[str, Tensor]) ->
         raise TypeError(f"only named tensors can be saved, and these are none: {', '.join(map(str, wrong))}")
     with replacing(path) as file:
         try:
-            torch.save({name: _compact(tensor) for name, tensor in tensors.items()}, file)
+            # torch writes and flushes, and wants nothing else of a file
+            torch.save({name: _compact(tensor) for name, tensor in tensors.items()}, cast("IO[bytes]", file))
         except RuntimeError as error:
             # torch's writer fails once more when it is closed after somebody has interrupted it
             if isinstance(error.__context__, KeyboardInterrupt):

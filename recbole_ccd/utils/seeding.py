@@ -85,15 +85,17 @@ def deterministic(enabled: bool) -> Iterator[None]:
         torch.are_deterministic_algorithms_enabled(),
         torch.is_deterministic_algorithms_warn_only_enabled(),
     )
-    fill = torch.utils.deterministic.fill_uninitialized_memory
+    # a module of properties, of which its annotations know nothing
+    memory: Any = torch.utils.deterministic
+    fill = memory.fill_uninitialized_memory
     torch.use_deterministic_algorithms(True, warn_only=True)
     # the check for reads of memory never written costs a pass over every new tensor
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    memory.fill_uninitialized_memory = False
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(before[0], warn_only=before[1])
-        torch.utils.deterministic.fill_uninitialized_memory = fill
+        memory.fill_uninitialized_memory = fill
 
 
 def seed_stage(seed: int, reproducibility: bool, *purpose: str | int) -> None:
@@ -107,7 +109,8 @@ def seed_stage(seed: int, reproducibility: bool, *purpose: str | int) -> None:
 
 def generator_states() -> dict[str, Any]:
     """States of the global generators of torch (all devices), numpy and Python."""
-    name, keys, *rest = np.random.get_state()
+    state: Any = np.random.get_state()
+    name, keys, *rest = state
     return {
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],

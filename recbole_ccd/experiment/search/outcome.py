@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -33,7 +34,7 @@ class TrialOutcome:
     number: int
     folder: str
     values: Values
-    measured: Mapping[str, Sequence[float]]
+    measured: Mapping[str, Sequence[float | None]]
     error: str | None = None
 
     @classmethod
@@ -94,7 +95,12 @@ class SearchResult:
     def best(self) -> TrialOutcome | None:
         """The trial with the highest mean H, of equal ones the first; None before one is finished."""
         finished = [trial for trial in self.trials if trial.measured]
-        return max(finished, key=lambda trial: trial.spread(OBJECTIVE).mean, default=None)
+
+        def objective(trial: TrialOutcome) -> float:
+            mean = trial.spread(OBJECTIVE).mean
+            return -math.inf if mean is None else mean
+
+        return max(finished, key=objective, default=None)
 
     @property
     def names(self) -> list[str]:

@@ -110,8 +110,9 @@ class Search:
             if entry["failed"] is not None:
                 self._failed(trial, str(entry["failed"]))
                 continue
-            found = [finished_result(self.top / trial.folder_of(run), run.config) for run in trial.runs]
-            if None not in found:
+            results = (finished_result(self.top / trial.folder_of(run), run.config) for run in trial.runs)
+            found = [result for result in results if result is not None]
+            if len(found) == len(trial.runs):
                 self._finished(trial, found)
 
     def run_trials(self) -> SearchResult:

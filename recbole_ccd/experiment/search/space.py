@@ -59,10 +59,9 @@ class Dimension:
         drawn = float(rng.uniform(entry.low, entry.high))
         if entry.kind == "loguniform":
             return math.exp(drawn)
-        return drawn if entry.step is None else self._stepped(drawn)
+        return drawn if entry.step is None else self._stepped(drawn, entry.step)
 
-    def _stepped(self, drawn: float) -> int | float:
-        step = self.entry.step
+    def _stepped(self, drawn: float, step: float) -> int | float:
         first, last = multiples(self.entry.low, self.entry.high, step)
         value = min(max(round(drawn / step), first), last) * step
         # 3 * 0.1 is 0.30000000000000004

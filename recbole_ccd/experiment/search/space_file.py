@@ -173,9 +173,10 @@ def _is_plain(value: Any) -> bool:
 
 def _range(source: str, kind: str, text: str) -> Sequence[int | float]:
     """``low``, ``high`` and for ``quniform`` the step."""
-    parts = [_number(part) for part in text.split(",")]
+    words = text.split(",")
+    parts = [number for number in map(_number, words) if number is not None]
     wanted = f"{source}: {kind} with {one_line(repr(text))}"
-    if None in parts or len(parts) != (3 if kind == "quniform" else 2):
+    if len(parts) < len(words) or len(parts) != (3 if kind == "quniform" else 2):
         raise ConfigError(f"{wanted} is no range; write '{_FORMS[kind]}' with numbers")
     low, high, *step = parts
     if not low < high:

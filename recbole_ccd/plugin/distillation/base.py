@@ -12,7 +12,7 @@ from scipy.sparse import csr_matrix
 from torch import Tensor
 from torch.nn.functional import embedding
 
-from recbole_ccd.model.scoring import clear_cache, factors, has_factors, score_pairs, score_rows
+from recbole_ccd.model.scoring import clear_cache, has_factors, required_factors, score_pairs, score_rows
 from recbole_ccd.ranking.teacher_rankings import TeacherRankings
 from recbole_ccd.ranking.topk import ScoreFn, top_k, users_at_a_time
 from recbole_ccd.utils.seeding import torch_generator
@@ -100,7 +100,7 @@ class DistillationLoss(ABC):
         if not has_factors(type(self.model)):
             rows = users.repeat_interleave(items.shape[1])
             return score_pairs(self.model, rows, items.flatten()).view(items.shape)
-        user_vectors, item_vectors = factors(self.model, self.config["distill_layer"])
+        user_vectors, item_vectors = required_factors(self.model, self.config["distill_layer"])
         return torch.bmm(embedding(items, item_vectors), user_vectors[users].unsqueeze(2)).squeeze(2)
 
     @torch.no_grad()
@@ -123,5 +123,5 @@ class DistillationLoss(ABC):
         """What scores all items that the teacher knows for a batch of users."""
         if not has_factors(type(self.model)):
             return lambda users: score_rows(self.model, users)[:, : self.n_items]
-        user_vectors, item_vectors = factors(self.model, self.config["distill_layer"])
+        user_vectors, item_vectors = required_factors(self.model, self.config["distill_layer"])
         return lambda users: user_vectors[users] @ item_vectors[: self.n_items].T

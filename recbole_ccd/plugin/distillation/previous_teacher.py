@@ -71,11 +71,11 @@ class PreviousTeacherDistillation(TrainerPlugin):
         size, device = self.config["train_batch_size"], self.model.device
         weight = self.config[f"{self._role}_update_distill"]
         if self._objective.has_users:
-            loss, key = self._objective.user_loss, (self.seed, "users", epoch)
-            yield distillation_pass(self._users, loss, size, key, device, weight)
+            key = (self.seed, "users", epoch)
+            yield distillation_pass(self._users, self._objective.user_loss, size, key, device, weight)
         if self._objective.has_items:
-            loss, key = self._objective.item_loss, (self.seed, "items", epoch)
-            yield distillation_pass(self._items, loss, size, key, device, weight)
+            key = (self.seed, "items", epoch)
+            yield distillation_pass(self._items, self._objective.item_loss, size, key, device, weight)
 
     def state_dict(self) -> dict[str, Any]:
         """What the losses have drawn."""

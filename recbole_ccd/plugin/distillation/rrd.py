@@ -14,7 +14,7 @@ from torch import Tensor
 from recbole_ccd.data.sparse import pairs_matrix
 from recbole_ccd.loss.listwise import list_wise_loss, masked_log_sum_exp
 from recbole_ccd.loss.windowed import windowed_ranking_loss
-from recbole_ccd.model.scoring import factors, has_factors, score_pairs
+from recbole_ccd.model.scoring import has_factors, required_factors, score_pairs
 from recbole_ccd.plugin.distillation.base import DistillationLoss
 from recbole_ccd.ranking.teacher_rankings import TeacherRankings
 from recbole_ccd.ranking.topk import list_length
@@ -79,7 +79,7 @@ class RelaxedRankingDistillation(DistillationLoss):
         super().__init__(config, model, rankings, seen, seed)
         taken = seen + rankings.excluded
         self._users = self._side(rankings.top_items, taken, "items", swapped=False)
-        self._items = None
+        self._items: _Side | None = None
         if config["distill_item_weight"] > 0:
             self._items = self._side(rankings.top_users, taken.T, "users", swapped=True)
 
@@ -120,6 +120,7 @@ class RelaxedRankingDistillation(DistillationLoss):
 
     def item_loss(self, items: Tensor) -> Tensor:
         """Sum of the list-wise losses of distinct items."""
+        assert self._items is not None, "there is no item side, as has_items tells"
         return self._list_wise(self._items, items)
 
     def _list_wise(self, side: _Side, rows: Tensor) -> Tensor:
@@ -127,8 +128,9 @@ class RelaxedRankingDistillation(DistillationLoss):
         windows = side.sampler.windows(rows, side.ineligible)
         if not has_factors(type(self.model)):
             return self._of_pairs(side, rows, interesting, windows.mask(side.sampler.n_columns)).sum()
-        vectors = factors(self.model, self.config["distill_layer"])
-        row_vectors, column_vectors = reversed(vectors) if side.swapped else vectors
+        row_vectors, column_vectors = required_factors(self.model, self.config["distill_layer"])
+        if side.swapped:
+            row_vectors, column_vectors = column_vectors, row_vectors
         score_max, known = self.config["distill_score_max"], column_vectors[: side.sampler.n_columns]
         return windowed_ranking_loss(row_vectors[rows], known, interesting, windows, score_max)
 

@@ -36,14 +36,19 @@ class Regularizer(TrainerPlugin):
 
         Args:
             context: a stage with a previous model.
+
+        Raises:
+            ValueError: the stage has none.
         """
         super().bind(context)
+        if context.previous is None:
+            raise ValueError(f"{self.name} regularizes stages that have a previous model")
         self.frozen, self.live = context.previous, context.model
         # so that its draws are its own
         self.seed = derive_seed(context.seed, "retain")
         clear_cache(self.frozen)
         self.frozen.eval()
-        self.earlier = self.block.previous.train_matrix
+        self.earlier = self.block.before.train_matrix
 
     @staticmethod
     def is_active(config: CCDConfig) -> bool:
@@ -75,7 +80,8 @@ class Regularizer(TrainerPlugin):
 
     def positives(self, matrix: csr_matrix, ids: Tensor) -> tuple[Tensor, Tensor]:
         """Nonzeros of some rows as (position in ``ids``, column) tensors."""
-        return tuple(torch.from_numpy(part).to(ids.device) for part in csr_rows(matrix, ids.cpu().numpy()))
+        places, columns = csr_rows(matrix, ids.cpu().numpy())
+        return torch.from_numpy(places).to(ids.device), torch.from_numpy(columns).to(ids.device)
 
 
 def drawn(most: int | None, generator: torch.Generator, *columns: Tensor) -> tuple[Tensor, ...]:

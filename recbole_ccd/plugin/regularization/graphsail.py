@@ -17,7 +17,7 @@ from recbole_ccd.loss.graphsail import (
     self_embedding_loss,
     share_of_past,
 )
-from recbole_ccd.model.scoring import factors, has_factors
+from recbole_ccd.model.scoring import has_factors, required_factors
 from recbole_ccd.plugin.base import PluginContext
 from recbole_ccd.plugin.regularization.base import Regularizer, cluster_centers
 from recbole_ccd.registry import register
@@ -64,7 +64,8 @@ class GraphSAILRegularizer(Regularizer):
         """Copies the frozen vectors."""
         super().bind(context)
         with torch.no_grad():
-            self._old: Vectors = tuple(vectors.clone() for vectors in factors(self.frozen))
+            users, items = required_factors(self.frozen)
+            self._old: Vectors = (users.clone(), items.clone())
         terms = {"local": self._local, "global": self._global, "self": self._self}
         weighted = ((self.config[f"graphsail_{name}_weight"], term) for name, term in terms.items())
         self._terms = [(weight, term) for weight, term in weighted if weight]
@@ -93,7 +94,7 @@ class GraphSAILRegularizer(Regularizer):
 
     @cached_property
     def _weights(self) -> list[Tensor]:
-        past, now = self.block.previous.train_so_far, self.block.train_matrix
+        past, now = self.block.before.train_so_far, self.block.train_matrix
         return [
             share_of_past(*(torch.from_numpy(m.getnnz(axis)[: len(old)]) for m in (past, now))).to(old.device)
             for axis, old in zip((1, 0), self._old, strict=True)
@@ -102,7 +103,7 @@ class GraphSAILRegularizer(Regularizer):
     def batch_losses(self, interaction: Interaction) -> tuple[Tensor, ...]:
         """The terms that have a weight."""
         nodes = self.earlier_users(interaction), self.earlier_items(interaction)
-        live = factors(self.live)
+        live = required_factors(self.live)
         return tuple(
             weight * (term(0, nodes[0], live) + term(1, nodes[1], live)) for weight, term in self._terms
         )
@@ -115,7 +116,8 @@ class GraphSAILRegularizer(Regularizer):
     def _global(self, side: int, ids: Tensor, live: Vectors) -> Tensor:
         temperature = self.config["graphsail_temperature"]
         old, new = self._old[side][ids], live[side][ids]
-        return sum(global_structure_loss(old, new, centers, temperature) for centers in self._centers)
+        terms = (global_structure_loss(old, new, centers, temperature) for centers in self._centers)
+        return sum(terms, start=torch.zeros((), device=old.device))
 
     def _self(self, side: int, ids: Tensor, live: Vectors) -> Tensor:
         return self_embedding_loss(self._old[side][ids], live[side][ids], self._weights[side][ids])

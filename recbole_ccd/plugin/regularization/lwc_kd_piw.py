@@ -17,7 +17,7 @@ from recbole_ccd.data.similarity import similarity_graph
 from recbole_ccd.loss.lwc_kd import contrastive_terms
 from recbole_ccd.loss.piw import ImitationWeight, cluster_loss, soft_assignment
 from recbole_ccd.model.lightgcn import LightGCN
-from recbole_ccd.model.scoring import factors, has_factors
+from recbole_ccd.model.scoring import has_factors, required_factors
 from recbole_ccd.plugin.base import PluginContext
 from recbole_ccd.plugin.regularization.base import Regularizer, cluster_centers, drawn
 from recbole_ccd.registry import register
@@ -113,15 +113,16 @@ class LWCKDRegularizer(Regularizer):
         """Embeddings of all users, then of all items, in each layer that is held on to."""
         if isinstance(model, LightGCN):
             return model.layers(max(model.n_layers, 1) - 1)
-        vectors = factors(model, "ego") if isinstance(model, RecBoleLightGCN) else factors(model)
-        return [torch.cat(vectors)]
+        layer = "ego" if isinstance(model, RecBoleLightGCN) else "final"
+        return [torch.cat(required_factors(model, layer))]
 
     def batch_losses(self, interaction: Interaction) -> tuple[Tensor, ...]:
         """LWC-KD averaged over layers, and PIW's cluster loss."""
         users = self._anchors(self.earlier_users(interaction))
         items = self._anchors(self.earlier_items(interaction))
         live = self._layers(self.live)
-        weights, clustering = None, ()
+        weights: Tensor | None = None
+        clustering: tuple[Tensor, ...] = ()
         if self._imitation is not None:
             # one look-up, as the gradient of each is as large as the table
             places = torch.cat([users, self.live.n_users + items])

@@ -49,7 +49,7 @@ class OutputKLRegularizer(Regularizer):
     def bind(self, context: PluginContext) -> None:
         """Finds what the frozen model predicted from."""
         super().bind(context)
-        rows = inference_rows(self.block.previous, self.config)
+        rows = inference_rows(self.block.before, self.config)
         self._rows = padded(rows, self.live.device)
         self._has_any = torch.from_numpy(np.diff(rows.indptr) > 0).to(self.live.device)
 

@@ -87,13 +87,14 @@ class ReplayDraws:
         self._sources = [source for source in sources if source.n_draws > 0]
         self._seen, self._temperature, self._seed, self._device = seen, temperature, seed, device
         self.drawn: dict[str, int] = {}
+        self._candidates: list[Tensor] = []
         for source in self._sources:
             if source.candidates is None:
                 source.candidates = top_candidates(source.model, seen, n_candidates)
+            self._candidates.append(source.candidates)
         self._scale = scale
-        self._scales = (
-            {} if scale is None else {s.name: score_scale(s.model, s.candidates) for s in self._sources}
-        )
+        pairs = zip(self._sources, self._candidates, strict=True)
+        self._scales = {} if scale is None else {s.name: score_scale(s.model, lists) for s, lists in pairs}
 
     @torch.no_grad()
     def draw(self, live: GeneralRecommender, epoch: int) -> Pairs:
@@ -115,7 +116,7 @@ class ReplayDraws:
         n_users = max(source.model.n_users for source in self._sources)
         sample, size = self._sampled_items(live.n_items, epoch), users_at_a_time(live.n_items)
         for batch in torch.arange(1, n_users, device=self._device).split(size):
-            candidates = [_rows_or_none(source.candidates, batch) for source in self._sources]
+            candidates = [_rows_or_none(lists, batch) for lists in self._candidates]
             ranks = self._live_ranks(live, batch, torch.cat(candidates, dim=1), sample)
             widths = [ids.shape[1] for ids in candidates]
             for source, ids, now in zip(self._sources, candidates, ranks.split(widths, dim=1), strict=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from tempfile import TemporaryDirectory
@@ -98,7 +98,7 @@ class RayWorkers(Workers):
         tasks: Sequence[Task],
         at: Callable[[int], None] = nothing,
         waiting: Callable[[], None] = nothing,
-    ) -> Iterator[tuple[int, Done]]:
+    ) -> Generator[tuple[int, Done], None, None]:
         """Gives tasks to workers, and what comes back to the caller; a single task is done here."""
         if len(tasks) < 2:
             yield from Sequential().each(do, shared, tasks, at, waiting)
@@ -107,7 +107,8 @@ class RayWorkers(Workers):
             ray = ray_module()
             work = ray.remote(max_retries=RETRIES, **self._needs())(_work)
             common = ray.put((do, shared))
-            left, running = deque(enumerate(tasks)), {}
+            left = deque(enumerate(tasks))
+            running: dict[Any, int] = {}
             try:
                 while left or running:
                     while left and len(running) < self.at_once:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from types import TracebackType
 from typing import TypeVar
 
-Shared, Task, Done = TypeVar("Shared"), TypeVar("Task"), TypeVar("Done")
+Shared = TypeVar("Shared")
+Task = TypeVar("Task")
+Done = TypeVar("Done")
 
 
 def nothing(*place: int) -> None:
@@ -34,7 +36,7 @@ class Workers(ABC):
         tasks: Sequence[Task],
         at: Callable[[int], None] = nothing,
         waiting: Callable[[], None] = nothing,
-    ) -> Iterator[tuple[int, Done]]:
+    ) -> Generator[tuple[int, Done], None, None]:
         """Does every task.
 
         What is done must depend on the arguments alone, and may change them: they may be copies.
@@ -83,7 +85,7 @@ class Sequential(Workers):
         tasks: Sequence[Task],
         at: Callable[[int], None] = nothing,
         waiting: Callable[[], None] = nothing,
-    ) -> Iterator[tuple[int, Done]]:
+    ) -> Generator[tuple[int, Done], None, None]:
         """Does every task when its result is asked for, in order."""
         for place, task in enumerate(tasks):
             at(place)
