@@ -72,7 +72,7 @@ class CheckpointManager:
 
         Args:
             folder: the run directory.
-            config: the model's configuration.
+            config: the run's configuration.
             stream: its blocks.
 
         Raises:
