@@ -45,7 +45,7 @@ class FileStore:
         Raises:
             RunError: If it cannot be written.
         """
-        with self._told(self.folder / "checkpoints" / name):
+        with self._one_line_errors(self.folder / "checkpoints" / name):
             self._own.make()
             path = self._own.file(f"checkpoints/{name}")
             return FileRecord.at(path, self.folder, write(path))
@@ -56,7 +56,7 @@ class FileStore:
         Raises:
             RunError: If it cannot be written; the one before can be read then.
         """
-        with self._told(self.folder / MANIFEST):
+        with self._one_line_errors(self.folder / MANIFEST):
             self._own.make()
             manifest.write(self.folder)
 
@@ -69,7 +69,7 @@ class FileStore:
         self._own.check()
 
     @contextmanager
-    def _told(self, path: Path) -> Iterator[None]:
+    def _one_line_errors(self, path: Path) -> Iterator[None]:
         try:
             yield
         except OSError as error:

@@ -64,7 +64,7 @@ class CheckpointManager:
         self._logger = getLogger("recbole_ccd")
         self._problem = problem
         # blocks whose interactions are known to be on disk as they should
-        self._kept_rows: set[int] = set()
+        self._saved_rows: set[int] = set()
 
     @classmethod
     def of_run(cls, folder: Path, config: CCDConfig, stream: BlockStream) -> CheckpointManager:
@@ -72,7 +72,7 @@ class CheckpointManager:
 
         Args:
             folder: the run directory.
-            config: the model's configuration.
+            config: the run's configuration.
             stream: its blocks.
 
         Raises:
@@ -285,7 +285,7 @@ class CheckpointManager:
             RunError: If they cannot be saved.
         """
         entries = self.manifest.rows
-        if block in self._kept_rows:
+        if block in self._saved_rows:
             return
         found = next((n for n, entry in enumerate(entries) if entry.block == block), len(entries))
         # what has arrived by itself is read before anything is learned of it
@@ -294,7 +294,7 @@ class CheckpointManager:
             and any(file.problem(self.folder) is not None for file in entries[found].all_files())
         ):
             entries[found : found + 1] = [write_rows(self._store, rows(), vocabulary(), given(), block)]
-        self._kept_rows.add(block)
+        self._saved_rows.add(block)
 
     def finish(self) -> None:
         """Say that the run is finished."""

@@ -125,11 +125,11 @@ def expand(
     of them read as well.
 
     Args:
-        model: as :class:`~recbole_ccd.config.CCDConfig` has it.
-        dataset: likewise.
-        config_file_list: likewise.
-        config_dict: likewise; the values of :data:`VARIANT_KEYS` may be lists.
-        argv: likewise.
+        model: as of :class:`~recbole_ccd.config.CCDConfig`.
+        dataset: as of ``CCDConfig``.
+        config_file_list: as of ``CCDConfig``.
+        config_dict: as of ``CCDConfig``; the values of :data:`VARIANT_KEYS` may be lists.
+        argv: as of ``CCDConfig``.
 
     Returns:
         The runs in the order of the lists, seeds varying fastest. Without any list there is one.

@@ -36,9 +36,9 @@ class Block:
         index: position in the stream, 0 for the base block.
         previous: the whole block before this one; None for the base block.
         n_users: users known once this block has arrived, [PAD] included; ids are ``< n_users``.
-        n_items: likewise for items.
+        n_items: items known once this block has arrived, [PAD] included.
         n_old_users: users known before this block, [PAD] included (1 for the base block).
-        n_old_items: likewise for items.
+        n_old_items: items known before this block, [PAD] included.
         train: the train rows to learn as a RecBole data set that knows the prefix: this block's, and those
             of earlier blocks that :meth:`with_earlier` has added.
         valid: its valid rows; may be empty.

@@ -66,7 +66,7 @@ def pair_codes(users: np.ndarray, items: np.ndarray) -> np.ndarray:
 
     Args:
         users: tokens, shape ``(n,)``.
-        items: likewise.
+        items: tokens, shape ``(n,)``.
 
     Returns:
         Shape ``(n,)``, int64.

@@ -21,7 +21,7 @@ class Interactions:
 
     Attributes:
         users: user id of each interaction, shape ``(n,)``, int32.
-        items: likewise the item id.
+        items: item id of each interaction, shape ``(n,)``, int32.
         parts: ``TRAIN``, ``VALID`` or ``TEST``, shape ``(n,)``, int8.
         blocks: the block of each arrival, shape ``(arrivals,)``, from 0 and without gaps.
         ends: number of interactions up to and with each arrival, shape ``(arrivals,)``.

@@ -39,8 +39,8 @@ class NewBlock:
 
     Attributes:
         names: the files, for messages and for the record.
-        users: token of each row, in the order of the files, shape ``(n,)``.
-        items: likewise of the item.
+        users: user token of each row, in the order of the files, shape ``(n,)``.
+        items: item token of each row, shape ``(n,)``.
         given: ``TRAIN``, ``VALID`` or ``TEST`` of each row, or ``DROPPED`` where it is still to be divided,
             shape ``(n,)``, int8.
         times: when each row happened, where the stream is cut by time and the file tells, shape ``(n,)``.

@@ -27,7 +27,7 @@ class DGCF(RecBoleDGCF):
         """Builds the model.
 
         Args:
-            config: its settings.
+            config: the model's configuration.
             dataset: what it is built on.
         """
         super().__init__(config, dataset)

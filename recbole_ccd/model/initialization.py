@@ -76,9 +76,9 @@ def start_of_new_users(
         users_items: train interactions of the block as 0/1; the rows from ``len(users)`` on are the new
             users'.
         users: embeddings of those known, shape ``(n_users, dim)``, row 0 being [PAD].
-        items: likewise of the items, shape ``(n_items, dim)``.
+        items: embeddings of all items, shape ``(n_items, dim)``.
         n_popular: see :func:`initialize_new_entities`.
-        two_hop: likewise.
+        two_hop: see :func:`initialize_new_entities`.
 
     Returns:
         Shape ``(new users, dim)``.

@@ -93,10 +93,10 @@ def test_files_of_a_block_are_pieces_of_it(parted):
 
 
 def test_the_first_file_alone_is_the_first_piece(parted, make_config):
-    kept = parted.dataset._kept
-    n = int(kept.ends[1])
-    columns = (getattr(kept, name)[:n] for name in ("users", "items", "parts"))
-    before = Interactions(*columns, kept.blocks[:2], kept.ends[:2])
+    stored = parted.dataset._stored
+    n = int(stored.ends[1])
+    columns = (getattr(stored, name)[:n] for name in ("users", "items", "parts"))
+    before = Interactions(*columns, stored.blocks[:2], stored.ends[:2])
     exclusive, piece = StoredStream(make_config(), before, vocabulary_of(5, 7))[1], parted[1].parts(1)[0]
     for part in ("train", "valid"):
         assert pairs(getattr(exclusive, part)) == pairs(getattr(piece, part))

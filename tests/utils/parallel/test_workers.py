@@ -55,7 +55,7 @@ def test_a_ray_that_cannot_be_imported_is_told_in_one_line():
 @pytest.mark.slow
 def test_the_package_does_without_ray():
     program = (
-        "import sys; sys.modules['ray'] = None; import recbole_ccd.quick_start, recbole_ccd.parallel; "
+        "import sys; sys.modules['ray'] = None; import recbole_ccd.quick_start, recbole_ccd.utils.parallel; "
         "print('ray' in {name.partition('.')[0] for name, found in sys.modules.items() if found})"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300)
