@@ -250,6 +250,7 @@ def test_a_strategy_begins_with_the_settings_of_the_one_it_derives_from(ideas):
     assert (more["averaged_keep"], more["new_entity_initialization"]) == (0.9, "random")
 
 
+@pytest.mark.slow
 def test_the_tests_of_the_page_pass(ideas):
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_my_ideas.py"],

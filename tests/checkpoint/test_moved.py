@@ -44,7 +44,7 @@ def after_saves(number, do):
         yield
 
 
-@pytest.mark.parametrize("saves", [1, 3])
+@pytest.mark.parametrize("saves", [1, pytest.param(3, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("how", [moved, removed, replaced])
 def test_the_run_ends_in_one_line_and_makes_no_other_folder(how, saves, tiny_folder, tmp_path, tensorboard):
     folder, away = tmp_path / "runs" / "run", tmp_path / "away"

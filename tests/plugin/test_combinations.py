@@ -43,6 +43,7 @@ def test_lwc_kd_is_fine_tuning_under_its_regularizer(run):
     assert not same(held, piw) and not same(held, run("fine_tune", **keys))
 
 
+@pytest.mark.slow
 def test_graphsail_is_fine_tuning_under_its_regularizer(run):
     keys = {**PLAIN, "graphsail_self_weight": 5.0, "graphsail_clusters": 3}
     held = run("graphsail", **keys)
@@ -50,6 +51,7 @@ def test_graphsail_is_fine_tuning_under_its_regularizer(run):
     assert not same(held, run("fine_tune", **keys))
 
 
+@pytest.mark.slow
 def test_a_student_under_a_regularizer_and_a_reservoir(run, monkeypatch):
     noted = noted_plugins(monkeypatch)
     both = run("fine_tune", **PLAIN, replay="reservoir", regularizer="graphsail")
@@ -58,19 +60,24 @@ def test_a_student_under_a_regularizer_and_a_reservoir(run, monkeypatch):
     assert not same(both, run("replay", **PLAIN)) and not same(both, run("graphsail", **PLAIN))
 
 
-@pytest.mark.parametrize("losses", [["rrd"], ["rrd", "kl"], ["cd", "rrd"]])
+@pytest.mark.parametrize(
+    "losses",
+    [["rrd"], *(pytest.param(several, marks=pytest.mark.slow) for several in (["rrd", "kl"], ["cd", "rrd"]))],
+)
 def test_a_list_of_losses_whose_others_weigh_nothing_is_the_one(run, losses):
     weights = [float(loss == "rrd") for loss in losses]
     listed = run(**teachers("BPR"), distill_loss=losses, distill_loss_weights=weights)
     assert same(listed, run(**teachers("BPR"), distill_loss="rrd"))
 
 
+@pytest.mark.slow
 def test_several_losses_teach_what_none_of_them_does_alone(run):
     both = run(**teachers("BPR"), distill_loss=["rrd", "kl"], distill_loss_weights=[1.0, 0.2])
     others = [run(**teachers("BPR"), distill_loss=loss) for loss in ("rrd", "kl", ["rrd", "kl"])]
     assert not any(same(both, other) for other in others)
 
 
+@pytest.mark.slow
 def test_ccd_without_replay_is_ccd_whose_replay_weighs_nothing(run, monkeypatch):
     noted = noted_plugins(monkeypatch)
     without = run(**teachers("BPR"), replay=None)
@@ -81,6 +88,7 @@ def test_ccd_without_replay_is_ccd_whose_replay_weighs_nothing(run, monkeypatch)
     assert not same(without, run(**teachers("BPR")))
 
 
+@pytest.mark.slow
 def test_ccd_with_a_reservoir_learns_its_rows_in_stages_2_and_3(run):
     keys = {**teachers("LightGCN", "MultiVAE"), "reservoir_size": 300}
     replaying = run(**keys, replay="reservoir")
@@ -107,6 +115,7 @@ def test_members_are_under_the_regularizer_that_fits_them(run, monkeypatch):
     assert all("member 0" in label for label, _ in noted if "teacher" in label)
 
 
+@pytest.mark.slow
 def test_an_auto_encoder_is_held_by_its_outputs(run):
     keys = {**teachers("MultiVAE"), "replay": None, "output_kl_weight": 5.0}
     listed = run(**keys, regularizer=["lwc_kd", "output_kl"])
@@ -114,6 +123,7 @@ def test_an_auto_encoder_is_held_by_its_outputs(run):
     assert not same(listed, run(**keys, regularizer=None))
 
 
+@pytest.mark.slow
 def test_distill_each_block_replays_to_its_members(run):
     keys = {**teachers("BPR"), "reservoir_size": 300}
     one, other = (run("distill_each_block", **keys, replay=scheme) for scheme in ("reservoir", None))

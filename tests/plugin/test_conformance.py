@@ -50,7 +50,7 @@ REGULARIZERS = {
         {"output_kl_weight": 0.0},
     ),
 }
-QUICK = ("kl", "reservoir", "lwc_kd")
+QUICK = ("reservoir", "lwc_kd")
 
 
 def conforming(kind, cases):

@@ -29,7 +29,7 @@ def unset(monkeypatch):
     ("given", "expected"),
     [
         ({}, f"{threads._DEFAULT} None"),
-        ({"GOMP_SPINCOUNT": "7"}, "7 None"),
+        pytest.param({"GOMP_SPINCOUNT": "7"}, "7 None", marks=pytest.mark.slow),
         ({"OMP_WAIT_POLICY": "passive"}, "None passive"),
     ],
 )

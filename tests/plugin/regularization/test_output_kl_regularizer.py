@@ -93,6 +93,7 @@ def test_outputs_of_cdae_are_held_before_their_sigmoid(make_config, tiny_stream)
     torch.testing.assert_close(loss, (p.exp() * (p - q)).sum(dim=1).mean(), atol=1e-6, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_pairs_held_are_no_more_than_a_batch_and_drawn_as_before(make_config, tiny_stream):
     config, frozen, live = past_and_present(make_config, tiny_stream, "NeuMF", output_kl_weight=1.0)
     scatter(live, seed=1)
