@@ -77,7 +77,11 @@ def saves_of(do):
 
 # of the last three manifests, one says that the last run is finished and the last one that all are
 @pytest.mark.parametrize(
-    ("which", "before_the_end"), [("several", 1), ("several", 2), ("several/fine_tune-2020", 2)]
+    ("which", "before_the_end"),
+    [
+        ("several", 1),
+        *(pytest.param(which, 2, marks=pytest.mark.slow) for which in ("several", "several/fine_tune-2020")),
+    ],
 )
 def test_so_does_a_comparison(which, before_the_end, tiny_folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

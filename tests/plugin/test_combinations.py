@@ -34,6 +34,7 @@ def test_replay_is_fine_tuning_with_a_reservoir(run):
     assert not same(replay, fine_tune)
 
 
+@pytest.mark.slow
 def test_lwc_kd_is_fine_tuning_under_its_regularizer(run):
     keys = {**PLAIN, "lwc_kd_weight": 5.0, "piw": False}
     held = run("lwc_kd", **keys)

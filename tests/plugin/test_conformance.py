@@ -50,7 +50,7 @@ REGULARIZERS = {
         {"output_kl_weight": 0.0},
     ),
 }
-QUICK = ("reservoir", "lwc_kd")
+QUICK = ("reservoir",)
 
 
 def conforming(kind, cases):
@@ -158,6 +158,7 @@ def test_a_fault_is_found(faulty, tmp_path, name, test, message):
         getattr(Mine(), f"test_{test}")(tmp_path / "runs")
 
 
+@pytest.mark.slow
 def test_the_package_does_without_pytest():
     code = "import sys, recbole_ccd.plugin.conformance; sys.exit('pytest' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
