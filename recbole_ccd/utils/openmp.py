@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 SPIN_COUNT = "GOMP_SPINCOUNT"
-_DEFAULT = "2000"
+_DEFAULT = "10000"
 # whoever sets one of these has decided how threads wait
 _WAITING = (SPIN_COUNT, "OMP_WAIT_POLICY")
 
