@@ -14,7 +14,6 @@ import json
 import os
 import sys
 import tempfile
-from contextlib import contextmanager
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -23,6 +22,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import torch
 
 from recbole_ccd import resume, run_ccd
+from recbole_ccd.plugin.conformance import Countdown
 from tests.conftest import SMALL, SMALL_CCD, tiny_rows, write_inter
 from tests.strategy.runs import SIZES, teachers
 
@@ -134,26 +134,6 @@ RESUMED = (
 """Cases that are also run in parts, each interrupted after a few epochs."""
 
 
-class _Countdown:
-    """Asks a run to end after it has been asked so often whether it should."""
-
-    def __init__(self, looks: int) -> None:
-        self._left = looks
-
-    @property
-    def requested(self) -> bool:
-        self._left -= 1
-        return self._left <= 0
-
-    def now(self) -> None:
-        if self._left <= 0:
-            raise KeyboardInterrupt
-
-    @contextmanager
-    def gracefully(self):
-        yield
-
-
 def settings_of(case: str, folder: Path, run_dir: Path) -> dict:
     """The settings of a case."""
     keys = {**COMMON, **CASES[case], "data_path": str(folder), "run_dir": str(run_dir)}
@@ -174,10 +154,10 @@ def run_in_parts(case: str, folder: Path, run_dir: Path) -> None:
     while True:
         try:
             if load_manifest:
-                resume(run_dir, stop=_Countdown(4))
+                resume(run_dir, stop=Countdown(4))
             else:
                 load_manifest = True
-                run_ccd(config_dict=settings_of(case, folder, run_dir), stop=_Countdown(4))
+                run_ccd(config_dict=settings_of(case, folder, run_dir), stop=Countdown(4))
             return
         except KeyboardInterrupt:
             continue

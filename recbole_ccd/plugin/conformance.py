@@ -134,7 +134,7 @@ class PluginConformance:
         return {"distill_loss": "listnet" if self.settings.get("distill_loss") == "kl" else "kl"}
 
 
-class _Countdown(InterruptHandler):
+class Countdown(InterruptHandler):
     """Wants a run to end after it has been asked so often whether it should."""
 
     def __init__(self, looks: int) -> None:
@@ -143,15 +143,22 @@ class _Countdown(InterruptHandler):
 
     @property
     def requested(self) -> bool:
+        """Whether it has been asked often enough; every look counts."""
         self._left -= 1
         return self._left <= 0
 
     def now(self) -> None:
+        """Ends the run if it has.
+
+        Raises:
+            KeyboardInterrupt: it has been asked often enough.
+        """
         if self._left <= 0:
             raise KeyboardInterrupt
 
     @contextmanager
     def gracefully(self) -> Iterator[None]:
+        """A time like any other: the next look ends the run all the same."""
         yield
 
 
@@ -199,7 +206,7 @@ def _run_in_parts(place: Path, settings: Mapping[str, Any]) -> tuple[Path, int]:
     # no file of a run may name a user's modules
     named = {"plugins": settings["plugins"]} if "plugins" in settings else {}
     while True:
-        stop = _Countdown(_LOOKS)
+        stop = Countdown(_LOOKS)
         try:
             if breaks:
                 resume(place / "run", config_dict=named, stop=stop)
