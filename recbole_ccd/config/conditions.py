@@ -80,6 +80,12 @@ def optional(check: Check) -> Check:
     return replace(check, allowed=f"{check.allowed}, or ~", accepts=lambda v: v is None or accepts(v))
 
 
+def automatic(check: Check) -> Check:
+    """What ``check`` allows, or the word auto."""
+    accepts = check.accepts
+    return replace(check, allowed=f"{check.allowed}, or auto", accepts=lambda v: v == "auto" or accepts(v))
+
+
 def list_of(check: Check, *, distinct: bool = False) -> Check:
     """A list that is not empty and whose entries pass ``check``."""
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from recbole_ccd.config import given_config
 from recbole_ccd.data.block import Block
+from recbole_ccd.data.schedule import scheduled
 from recbole_ccd.model.history import use_history
 from recbole_ccd.model.initialization import initialize_new_entities
 from recbole_ccd.model.lightgcn import LightGCN
@@ -80,6 +81,8 @@ def build(config: CCDConfig, block: Block) -> GeneralRecommender:
     Returns:
         The model on the configured device; auto-encoders read the block's rows.
     """
+    # DGCF reads the batch size
+    config = scheduled(config, block)
     model = config.model_class(config, block.model_data(config)).to(config["device"])
     set_inference_history(model, block, config)
     return model

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -25,6 +26,7 @@ from recbole_ccd.strategy.stage import Stage
 from recbole_ccd.utils.seeding import seed_stage
 
 ROLES = ("student", "teacher")
+_GENERATED = "student-generated"
 
 
 @register("ccd")
@@ -37,6 +39,8 @@ class CCD(DistillingStrategy):
 
     Attributes:
         proxies: the proxies by name, from block 1 on.
+        next_student: the student that stage 1 has made of the teacher last, where it is made ahead of the next
+            block; the next block begins with it, whichever is deployed.
     """
 
     student_cycle = True
@@ -48,14 +52,18 @@ class CCD(DistillingStrategy):
         """There are no proxies yet."""
         super().prepare()
         self.proxies: dict[str, GeneralRecommender] = {}
+        self.next_student: GeneralRecommender | None = None
 
     def models(self) -> Mapping[str, GeneralRecommender]:
-        """Student, proxies and the teacher's members."""
-        return {**super().models(), **self.proxies}
+        """Student, proxies, the teacher's members, and the next block's student where it is another."""
+        own = {} if self.next_student is None or self.next_student is self.student else {_GENERATED: self.next_student}
+        return {**super().models(), **self.proxies, **own}
 
     def restore(self, block: Block, states: Mapping[str, Mapping[str, torch.Tensor]]) -> None:
         """These; a proxy is of the distilled student's size, which is that of the block before."""
         super().restore(block, states)
+        state = states.get(_GENERATED)
+        self.next_student = self.student if state is None else rebuild(self.config, block, state)
         self.proxies = {
             name: rebuild(self.config, block.before, states[name]).requires_grad_(False)
             for name in (self.config["proxies"] if block.index else ())
@@ -65,20 +73,22 @@ class CCD(DistillingStrategy):
     def train_block(self, block: Block) -> None:
         """Base training and distillation on block 0; the three stages on every other block."""
         if block.index == 0:
-            self.student = self.train_base_student(block, distilled=True)
+            self.student = self.next_student = self.train_base_student(block, distilled=True)
             return
         self.train_block_by_student(block)
         self.teacher = self.update_teacher(block)
         self.discard_rankings()
-        if self.deploys_generated:
-            self.student = self.generate_student(block)
+        if self.generates_ahead:
+            self.next_student = self.generate_student(block)
             # the teacher's lists serve the next block too, beside another student's
             self.rankings = None
+            if self.deploys_generated(block):
+                self.student = self.next_student
 
     def train_block_by_student(self, block: Block) -> None:
         """Stages 1 and 2: short cycles, several of which may pass before the teacher's long one."""
-        if block.index > 1 and not self.deploys_generated:
-            self.student = self.generate_student(block.before)
+        if block.index > 1:
+            self.student = self.next_student if self.generates_ahead else self.generate_student(block.before)
         # a base student of another strategy, or of before an interruption, learned the same
         self.rankings = self.rankings or self.teacher_rankings(block.before)
         self.update_proxies(block)
@@ -90,14 +100,37 @@ class CCD(DistillingStrategy):
     def prepare_next_block(self, block: Block) -> None:
         """The teacher's lists, and stage 1 where that has not been gone through."""
         self.save_rankings(block)
-        if block.index and not self.deploys_generated:
+        if block.index and not self.generates_ahead:
             self.generate_student(block)
         self.discard_rankings()
 
     @property
-    def deploys_generated(self) -> bool:
-        """Whether stage 1 follows the other two at once, and makes the student that is deployed."""
-        return self.config["deployed_student"] == "generated"
+    def generates_ahead(self) -> bool:
+        """Whether stage 1 follows the other two at once, and makes a student that can be deployed."""
+        return self.config["deployed_student"] != "updated"
+
+    def deploys_generated(self, block: Block) -> bool:
+        """Whether the student that stage 1 has made is deployed after a block, and not that of stage 2.
+
+        With ``deployed_student: better`` it is the one with the higher score on the validation parts, which
+        both stages have looked at for their early stopping; that of stage 1 where there was nothing to look
+        at.
+
+        Args:
+            block: the block, which all three stages have learned.
+        """
+        if self.config["deployed_student"] == "generated":
+            return True
+        updated, generated = (self._best_score(name, block) for name in ("student_update", "student_generation"))
+        self.logger.info("deployed: %s", "generated" if generated >= updated else "updated")
+        return generated >= updated
+
+    def _best_score(self, stage: str, block: Block) -> float:
+        """What a stage's early stopping has seen last at its best; the last piece's, where there are several."""
+        records = [r for r in self.result.stages if r["stage"] == stage and r["block"] == block.index]
+        scores = [score for _, score in records[-1]["valid_score"]]
+        better = max if self.config["valid_metric_bigger"] else min
+        return better(scores) * (1 if self.config["valid_metric_bigger"] else -1) if scores else -math.inf
 
     def pieces(self, block: Block) -> list[Block]:
         """The parts of a block that the student learns one after the other (short cycle)."""

@@ -13,6 +13,7 @@ from recbole.model.abstract_recommender import GeneralRecommender
 from torch import Tensor
 
 from recbole_ccd.data.block import Block
+from recbole_ccd.data.schedule import scheduled
 from recbole_ccd.evaluation.stage_record import stage_record
 from recbole_ccd.trainer import StageTrainer, make_trainer
 from recbole_ccd.utils.seeding import derive_seed, deterministic, seed_stage
@@ -96,7 +97,7 @@ class Stage:
             old: the model to be grown.
         """
         self.block, self.old = block, old
-        self.name, self.config = name, config.for_stage(name.stage)
+        self.name, self.config = name, scheduled(config.for_stage(name.stage), block)
         self.seed = derive_seed(config["seed"], *name.purpose)
         self._checkpoints, self._stop = checkpoints, stop
         self._trainers: list[StageTrainer] = []

@@ -58,3 +58,39 @@ def test_nothing_is_prepared_twice(runs, tiny_stream):
     done = len(runs["generated"].generated), runs["generated"].student
     CCD.prepare_next_block(runs["generated"], tiny_stream[2])
     assert (len(runs["generated"].generated), runs["generated"].student) == done
+
+
+@pytest.fixture(scope="module")
+def better(make_config, tiny_stream):
+    """The run that deploys whichever is better, on the same blocks."""
+    keys = {"metric_decimal_place": 15, "learning_rate": 0.005, **teachers("BPR")}
+    return follow(make_config(deployed_student="better", **keys), Generating, tiny_stream)
+
+
+def valid_score(run, stage, block):
+    (record,) = [r for r in run.result.stages if (r["stage"], r["block"]) == (stage, block)]
+    return max(score for _, score in record["valid_score"])
+
+
+def test_the_better_one_on_the_validation_parts_is_deployed(runs, better):
+    kinds = []
+    for block in (1, 2):
+        scores = [valid_score(better, stage, block) for stage in ("student_update", "student_generation")]
+        kinds.append("generated" if scores[1] >= scores[0] else "updated")
+        generated = {"": better.generated[block]}
+        deployed = {"": better.states[block]["student"]}
+        assert same_weights(generated, deployed) == (kinds[-1] == "generated")
+        # whichever it is, the blocks are learned as if it were the generated one
+        assert same_weights(generated, {"": runs["generated"].generated[block]})
+
+
+@pytest.mark.parametrize("metric, wanted", [("Recall@5", False), ("GAUC", True)])
+def test_scores_decide_and_no_score_is_for_the_generated_one(better, tiny_stream, monkeypatch, metric, wanted):
+    records = [
+        {"stage": "student_update", "block": 1, "valid_score": [[1, 0.1], [2, 0.4], [3, 0.2]]},
+        {"stage": "student_generation", "block": 1, "valid_score": [[1, 0.3]] if metric == "Recall@5" else []},
+    ]
+    if wanted:
+        records[0]["valid_score"] = []
+    monkeypatch.setattr(better.result, "stages", records)
+    assert better.deploys_generated(tiny_stream[1]) is wanted

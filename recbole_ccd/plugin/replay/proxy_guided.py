@@ -11,6 +11,7 @@ from recbole.model.abstract_recommender import GeneralRecommender
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
+from recbole_ccd.data.schedule import AUTO, steps_of
 from recbole_ccd.data.dataloader import REPLAY_LABEL, ReplayDataLoader
 from recbole_ccd.loss.replay import annealed, replay_loss
 from recbole_ccd.model.scoring import clear_cache, is_autoencoder, score_pairs, score_rows
@@ -275,12 +276,21 @@ class ProxyGuidedReplay(ReplayScheme):
         weight, decay = (self.config[f"{self.role}_replay_{key}"] for key in ("weight", "decay"))
         return annealed(weight, epoch, decay)
 
+    def _batch_size(self) -> int | None:
+        """Pairs of a step; ``auto`` makes as many steps as the block's own interactions do."""
+        size: int | str | None = self.config[f"{self.role}_replay_batch_size"]
+        if size != AUTO:
+            return size
+        batch: int = self.config["train_batch_size"]
+        steps = steps_of(len(self.block.train), batch)
+        return max(-(-len(self._pairs[0]) // steps), batch)
+
     def after_epoch(self, epoch: int) -> Iterator[TrainingPass]:
         """The pass over the pairs drawn, where they have optimizer steps of their own."""
         weight = self._weight(epoch)
         if self._reads_rows or weight == 0 or not len(self._pairs[0]):
             return
-        seed, size = derive_seed(self.seed, "pass", epoch), self.config[f"{self.role}_replay_batch_size"]
+        seed, size = derive_seed(self.seed, "pass", epoch), self._batch_size()
         loader = ReplayDataLoader(self.config, self.block.train, self._pairs, seed, size)
         scale = weight / self.config["train_batch_size"]
 

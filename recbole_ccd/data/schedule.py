@@ -1,0 +1,79 @@
+"""How long a stage learns where the user has not said so: batches, epochs and validations by a block's size."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from recbole_ccd.data.block import Block, learns_from_rows
+
+if TYPE_CHECKING:
+    from recbole_ccd.config import CCDConfig
+
+AUTO = "auto"
+# What decides how much is learned is the number of optimizer steps, whatever the size of a block.
+STEPS_PER_EPOCH = 20
+STEPS_PER_VALIDATION = 100
+VALIDATIONS = 20
+SMALLEST_BATCH, LARGEST_BATCH = 32, 8192
+
+
+def batch_size_for(n_rows: int) -> int:
+    """The power of two with which an epoch has about :data:`STEPS_PER_EPOCH` steps.
+
+    Args:
+        n_rows: what an epoch visits: interactions, or the users of a model that learns from whole rows.
+
+    Returns:
+        From :data:`SMALLEST_BATCH` to :data:`LARGEST_BATCH`: more rows than that make more steps.
+    """
+    wanted = max(n_rows, 1) / STEPS_PER_EPOCH
+    return min(max(2 ** round(math.log2(max(wanted, 1))), SMALLEST_BATCH), LARGEST_BATCH)
+
+
+def steps_of(n_rows: int, batch_size: int) -> int:
+    """Optimizer steps of an epoch over so many rows."""
+    return max(math.ceil(n_rows / batch_size), 1)
+
+
+def rows_to_visit(config: CCDConfig, block: Block) -> int:
+    """What an epoch visits: the train interactions, or the users of a model that learns from whole rows.
+
+    Args:
+        config: the model's configuration.
+        block: the block to learn.
+    """
+    matrix = block.train_matrix
+    return int(np.count_nonzero(matrix.getnnz(axis=1))) if learns_from_rows(config) else len(block.train)
+
+
+def scheduled(config: CCDConfig, block: Block) -> CCDConfig:
+    """A stage's settings with numbers in the place of ``auto``.
+
+    ``train_batch_size`` makes about 20 steps an epoch, ``eval_step`` about 100 between two validations, and
+    ``epochs`` is at most 20 validations. So a block of a thousand interactions and one of a million are
+    learned by as many steps; where batches cannot grow further, validations come after each epoch.
+
+    Args:
+        config: the stage's settings.
+        block: the block to learn.
+
+    Returns:
+        A copy, or ``config`` itself where nothing is ``auto``.
+    """
+    keys = [key for key in ("train_batch_size", "eval_step", "epochs") if config[key] == AUTO]
+    if not keys:
+        return config
+    rows, own = rows_to_visit(config, block), copy.deepcopy(config)
+    values = own.final_config_dict
+    if values["train_batch_size"] == AUTO:
+        values["train_batch_size"] = batch_size_for(rows)
+    steps = steps_of(rows, values["train_batch_size"])
+    if values["eval_step"] == AUTO:
+        values["eval_step"] = max(round(STEPS_PER_VALIDATION / steps), 1)
+    if values["epochs"] == AUTO:
+        values["epochs"] = VALIDATIONS * values["eval_step"]
+    return own

@@ -1,0 +1,43 @@
+"""Batches, epochs and validations by the size of a block."""
+
+import math
+
+import pytest
+
+from recbole_ccd.data.schedule import batch_size_for, rows_to_visit, scheduled, steps_of
+
+
+@pytest.mark.parametrize(
+    ("rows", "batch"),
+    [(1, 32), (640, 32), (8000, 512), (40_000, 2048), (120_000, 8192), (10_000_000, 8192)],
+)
+def test_a_batch_is_a_twentieth_of_an_epoch_within_bounds(rows, batch):
+    assert batch_size_for(rows) == batch
+
+
+def test_blocks_of_all_sizes_are_learned_by_about_as_many_steps(make_config, tiny_stream):
+    block = tiny_stream[0]
+    config = scheduled(make_config(epochs="auto", eval_step="auto", train_batch_size="auto"), block)
+    rows = len(block.train)
+    assert config["train_batch_size"] == batch_size_for(rows)
+    steps = math.ceil(rows / config["train_batch_size"])
+    assert steps == steps_of(rows, config["train_batch_size"])
+    assert 0.5 < steps * config["eval_step"] / 100 < 1.5
+    assert config["epochs"] == 20 * config["eval_step"]
+
+
+def test_what_is_set_stays_and_the_rest_follows_from_it(make_config, tiny_stream):
+    block = tiny_stream[0]
+    given = make_config(epochs=7, eval_step="auto", train_batch_size=len(block.train))
+    config = scheduled(given, block)
+    assert (config["epochs"], config["eval_step"], config["train_batch_size"]) == (7, 100, len(block.train))
+    assert given["eval_step"] == "auto"
+    plain = make_config()
+    assert scheduled(plain, block) is plain
+
+
+def test_models_that_learn_from_whole_rows_visit_users(make_config, tiny_stream):
+    block = tiny_stream[1]
+    users = len(set(block.train.inter_feat["user_id"].tolist()))
+    assert rows_to_visit(make_config("MultiVAE"), block) == users < len(block.train)
+    assert rows_to_visit(make_config("BPR"), block) == len(block.train)
