@@ -195,7 +195,7 @@ CHECKS: dict[str, Check] = {
     "transform": choice(None),
     # training
     "epochs": automatic(_SIZE),
-    "learning_rate": number(0, above=True),
+    "learning_rate": automatic(number(0, above=True)),
     "weight_decay": number(0),
     "train_batch_size": automatic(_SIZE),
     "eval_step": automatic(_SIZE),

@@ -1,4 +1,4 @@
-"""How long a stage learns where the user has not said so: batches, epochs and validations by a block's size."""
+"""How long a stage learns where nobody has said so: batches, epochs and validations by a block's size."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ AUTO = "auto"
 STEPS_PER_EPOCH = 20
 STEPS_PER_VALIDATION = 100
 VALIDATIONS = 20
+# for a stage whose rate is ``auto`` and that has no validation part to choose it on
+FALLBACK_RATE = 0.005
 SMALLEST_BATCH, LARGEST_BATCH = 32, 8192
 
 
@@ -64,8 +66,7 @@ def scheduled(config: CCDConfig, block: Block) -> CCDConfig:
     Returns:
         A copy, or ``config`` itself where nothing is ``auto``.
     """
-    keys = [key for key in ("train_batch_size", "eval_step", "epochs") if config[key] == AUTO]
-    if not keys:
+    if AUTO not in [config[key] for key in ("train_batch_size", "eval_step", "epochs", "learning_rate")]:
         return config
     rows, own = rows_to_visit(config, block), copy.deepcopy(config)
     values = own.final_config_dict
@@ -76,4 +77,6 @@ def scheduled(config: CCDConfig, block: Block) -> CCDConfig:
         values["eval_step"] = max(round(STEPS_PER_VALIDATION / steps), 1)
     if values["epochs"] == AUTO:
         values["epochs"] = VALIDATIONS * values["eval_step"]
+    if values["learning_rate"] == AUTO:
+        values["learning_rate"] = FALLBACK_RATE
     return own

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from recbole.model.abstract_recommender import GeneralRecommender
 from recbole.utils import set_color
 
 from recbole_ccd.data.block import Block
+from recbole_ccd.data.schedule import FALLBACK_RATE
 from recbole_ccd.data.stream import BlockStream
 from recbole_ccd.model.growth import fitted, learns_by_steps, rebuild
 from recbole_ccd.plugin.regularization import check_regularizers
 from recbole_ccd.strategy.loop import BlockLoop
+from recbole_ccd.strategy.rates import chooses, known_rate, tried, with_rate
 from recbole_ccd.strategy.stage import (
     BaseModels,
     Stage,
@@ -185,22 +187,59 @@ class Strategy(BlockLoop):
             The models; otherwise as :meth:`stage`.
         """
         context = StageContext(block, learn, self.config["seed"], self.config["reproducibility"])
+        tasks = list(tasks)
+        chosen: dict[int, dict[str, Any] | None] = {}
         models, records, left = {}, {}, []
         for place, task in enumerate(tasks):
             found = self._found(task)
             if found is None:
                 left.append(place)
+                if chooses(task):
+                    tasks[place], chosen[place] = self._with_rate(context, task, chosen.values())
                 continue
             models[place], records[place] = self._model(task, built_on or block, found), found.record
             self.logger.info(f"{set_color(task.name.label, 'cyan')}: finished before")
             self._stop_if_asked()
         with closing(self._trained(context, tasks, left)) as trained:
             for place, result in trained:
+                if chosen.get(place):
+                    result.record["chosen_rate"] = chosen[place]
                 models[place] = self._save_stage(tasks[place], built_on or block, result)
                 records[place] = result.record
                 self._stop_if_asked()
         self.result.stages += [records[place] for place in range(len(tasks))]
         return [models[place] for place in range(len(tasks))]
+
+    def _with_rate(
+        self, context: StageContext, task: StageTask, chosen: Iterable[dict[str, Any] | None]
+    ) -> tuple[StageTask, dict[str, Any] | None]:
+        """A stage with the rate of the first of its kind, or with one that is chosen now.
+
+        Args:
+            context: what the stage has in common with others.
+            task: the stage.
+            chosen: what has been chosen for the stages that are trained beside it.
+
+        Returns:
+            The stage, and what is recorded of the choice; None where it was made before.
+        """
+        beside = [{**vars(task.name), "chosen_rate": choice} for choice in chosen if choice]
+        rate = known_rate(task, [*self.result.stages, *beside])
+        if rate is not None:
+            return with_rate(task, rate), None
+        self.doing = f"{task.name.label}, learning rate"
+        training_begins()
+        found = tried(context, task)
+        self._stop_if_asked()
+        if found is None:
+            return with_rate(task, FALLBACK_RATE), None
+        shown = ", ".join(f"{rate:g} {score:.4f}" for rate, score in found.trials)
+        self.logger.info(
+            f"{set_color(task.name.label, 'cyan')}: learning rate {found.rate:g} "
+            f"({self.config.primary_metric} on the validation parts after a short training: {shown})"
+        )
+        record = {"model": task.name.model, "rate": found.rate, "trials": found.trials}
+        return with_rate(task, found.rate), record
 
     def _found(self, task: StageTask) -> StageResult | None:
         """What an earlier process has left of a stage."""

@@ -39,8 +39,8 @@ class CCD(DistillingStrategy):
 
     Attributes:
         proxies: the proxies by name, from block 1 on.
-        next_student: the student that stage 1 has made of the teacher last, where it is made ahead of the next
-            block; the next block begins with it, whichever is deployed.
+        next_student: the student that the next block begins with, where stage 1 makes it ahead, whichever is
+            deployed.
     """
 
     student_cycle = True
@@ -56,8 +56,9 @@ class CCD(DistillingStrategy):
 
     def models(self) -> Mapping[str, GeneralRecommender]:
         """Student, proxies, the teacher's members, and the next block's student where it is another."""
-        own = {} if self.next_student is None or self.next_student is self.student else {_GENERATED: self.next_student}
-        return {**super().models(), **self.proxies, **own}
+        following = self.next_student
+        another = {} if following is None or following is self.student else {_GENERATED: following}
+        return {**super().models(), **self.proxies, **another}
 
     def restore(self, block: Block, states: Mapping[str, Mapping[str, torch.Tensor]]) -> None:
         """These; a proxy is of the distilled student's size, which is that of the block before."""
@@ -121,12 +122,13 @@ class CCD(DistillingStrategy):
         """
         if self.config["deployed_student"] == "generated":
             return True
-        updated, generated = (self._best_score(name, block) for name in ("student_update", "student_generation"))
+        stages = ("student_update", "student_generation")
+        updated, generated = (self._best_score(stage, block) for stage in stages)
         self.logger.info("deployed: %s", "generated" if generated >= updated else "updated")
         return generated >= updated
 
     def _best_score(self, stage: str, block: Block) -> float:
-        """What a stage's early stopping has seen last at its best; the last piece's, where there are several."""
+        """The best that early stopping has seen in a stage, or in its last piece; larger is better."""
         records = [r for r in self.result.stages if r["stage"] == stage and r["block"] == block.index]
         scores = [score for _, score in records[-1]["valid_score"]]
         better = max if self.config["valid_metric_bigger"] else min

@@ -84,13 +84,17 @@ def test_the_better_one_on_the_validation_parts_is_deployed(runs, better):
         assert same_weights(generated, {"": runs["generated"].generated[block]})
 
 
-@pytest.mark.parametrize("metric, wanted", [("Recall@5", False), ("GAUC", True)])
-def test_scores_decide_and_no_score_is_for_the_generated_one(better, tiny_stream, monkeypatch, metric, wanted):
-    records = [
-        {"stage": "student_update", "block": 1, "valid_score": [[1, 0.1], [2, 0.4], [3, 0.2]]},
-        {"stage": "student_generation", "block": 1, "valid_score": [[1, 0.3]] if metric == "Recall@5" else []},
-    ]
-    if wanted:
-        records[0]["valid_score"] = []
+@pytest.mark.parametrize(
+    ("updated", "generated", "wanted"),
+    [
+        ([[1, 0.1], [2, 0.4], [3, 0.2]], [[1, 0.3]], False),
+        ([[1, 0.1], [2, 0.2]], [[1, 0.3], [2, 0.1]], True),
+        # nothing to validate on
+        ([], [], True),
+    ],
+)
+def test_the_best_scores_decide(better, tiny_stream, monkeypatch, updated, generated, wanted):
+    scores = {"student_update": updated, "student_generation": generated}
+    records = [{"stage": stage, "block": 1, "valid_score": found} for stage, found in scores.items()]
     monkeypatch.setattr(better.result, "stages", records)
     assert better.deploys_generated(tiny_stream[1]) is wanted

@@ -11,8 +11,8 @@ from recbole.model.abstract_recommender import GeneralRecommender
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
-from recbole_ccd.data.schedule import AUTO, steps_of
 from recbole_ccd.data.dataloader import REPLAY_LABEL, ReplayDataLoader
+from recbole_ccd.data.schedule import AUTO, steps_of
 from recbole_ccd.loss.replay import annealed, replay_loss
 from recbole_ccd.model.scoring import clear_cache, is_autoencoder, score_pairs, score_rows
 from recbole_ccd.plugin.base import PluginContext, TrainingPass
@@ -278,9 +278,9 @@ class ProxyGuidedReplay(ReplayScheme):
 
     def _batch_size(self) -> int | None:
         """Pairs of a step; ``auto`` makes as many steps as the block's own interactions do."""
-        size: int | str | None = self.config[f"{self.role}_replay_batch_size"]
+        size = self.config[f"{self.role}_replay_batch_size"]
         if size != AUTO:
-            return size
+            return size or None
         batch: int = self.config["train_batch_size"]
         steps = steps_of(len(self.block.train), batch)
         return max(-(-len(self._pairs[0]) // steps), batch)
