@@ -89,9 +89,25 @@ def final_table(result: StreamResult) -> str:
         "After the last block",
         _metric_table(result),
         _size_table(result),
+        _chosen_rates(result),
         _legend(result),
     ]
     return "\n\n".join(part for part in parts if part)
+
+
+def _chosen_rates(result: StreamResult) -> str:
+    """The learning rates that the run has chosen itself; nothing where all were set."""
+    rates: dict[str, dict[str, None]] = {}
+    for record in result.stages:
+        if "chosen_rate" in record:
+            chosen = record["chosen_rate"]
+            words = f"{chosen['model']} {chosen['rate']:g}"
+            rates.setdefault(record["stage"].replace("_", " "), {})[words] = None
+    return (
+        "Learning rates chosen: " + "; ".join(f"{k} {', '.join(v)}" for k, v in rates.items())
+        if rates
+        else ""
+    )
 
 
 def _block_row(result: StreamResult, role: str, block: int) -> list[Any]:

@@ -35,6 +35,12 @@ def slower(keys):
             "student_update_distill": 0.5,
             "student_updates_per_block": 2,
         },
+        {
+            **teachers("BPR"),
+            **dict.fromkeys(("learning_rate", "train_batch_size", "epochs", "eval_step"), "auto"),
+            "stopping_step": 0,
+            "deployed_student": "better",
+        },
         slower(
             {
                 "distill_loss": "cd",
@@ -46,7 +52,7 @@ def slower(keys):
         ),
         slower({"distill_loss": "rd", "student_update_distill": 0.5}),
     ],
-    ids=["cumulative", "block", "three-updates", "mask-all", "ours", "cd", "rd"],
+    ids=["cumulative", "block", "three-updates", "mask-all", "ours", "auto", "cd", "rd"],
 )
 def test_a_run_on_a_shorter_stream_is_the_beginning_of_the_longer_run(
     make_config, tmp_path, monkeypatch, keys
