@@ -6,12 +6,11 @@ The bounds are those of the models' own code: beyond them a model fails, some on
 from __future__ import annotations
 
 import functools
-import importlib.util
 from collections.abc import Mapping
 from types import MappingProxyType
 
 from recbole_ccd.config.catalogue import model_keys
-from recbole_ccd.config.conditions import BOOLEAN, Check, choice, integer, list_of, number
+from recbole_ccd.config.conditions import BOOLEAN, Check, choice, has, integer, list_of, number
 
 # nobody needs a larger factor, and its square can still be held by a float of 32 bits
 _LARGEST = 1e12
@@ -32,10 +31,6 @@ def _exactly(count: int, check: Check) -> Check:
         f"a list of {count} entries, each {check.allowed}",
         lambda value: filled.accepts(value) and len(value) == count,
     )
-
-
-def _has(package: str) -> bool:
-    return importlib.util.find_spec(package) is not None
 
 
 def _no_file(nothing: object) -> Check:
@@ -76,7 +71,7 @@ _MIXTURE = Check(
 )
 _NEIGHBOURS = Check(
     "random, or louvain if networkx and python-louvain are installed",
-    lambda value: value == "random" or (value == "louvain" and _has("networkx") and _has("community")),
+    lambda value: value == "random" or (value == "louvain" and has("networkx") and has("community")),
 )
 
 _COMMON: dict[str, Check] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,13 +10,17 @@ from typing import Any
 
 import yaml
 
-from recbole_ccd.config.text_keys import stands_alone, takes_text
+from recbole_ccd.config.catalogue import defaults_of_files
+from recbole_ccd.config.conditions import Check, like, text
+from recbole_ccd.config.schema import SCHEMA, parts_of
 from recbole_ccd.config.yaml_reader import merged, plain_keys, read_text, read_yaml
 from recbole_ccd.utils.errors import ConfigError, is_text, one_line
 
 # what stands for ~ in keys that name a file of ours, as in a list of them
 NOTHING = "none"
 _OPTIONAL_FILES = ("preset", "ablation")
+# no key of a run, and read as one
+_FILES = text()
 
 
 @dataclass(frozen=True)
@@ -189,3 +194,36 @@ def file_list(files: Sequence[str | Layer] | str | None) -> list[str | Layer]:
     if not isinstance(files, Iterable) or not all(isinstance(f, str | os.PathLike | Layer) for f in files):
         raise ConfigError(f"config_file_list is {one_line(repr(files))}; give a list of YAML files")
     return [file if isinstance(file, Layer) else os.fspath(file) for file in files]
+
+
+def takes_text(keys: tuple[str, ...]) -> bool:
+    """Whether the value of a key is text, or lists and dictionaries of text.
+
+    Args:
+        keys: the key, after those of the dictionaries that it lies in.
+    """
+    return any(_check(keys[:n]).is_text for n in range(1, len(keys) + 1))
+
+
+def stands_alone(keys: tuple[str, ...]) -> bool:
+    """Whether the value of a key is text, and never a list or a dictionary; ``keys`` as above."""
+    return bool(keys) and _check(keys).exclusive
+
+
+def _check(keys: tuple[str, ...]) -> Check:
+    parent, key = ("", *keys)[-2:]
+    row = SCHEMA.get(key)
+    own = _FILES if key == "config_files" else None if row is None else row.check
+    return parts_of(parent).get(key) or own or _by_default(key)
+
+
+@functools.cache
+def _by_default(key: str) -> Check:
+    """What a key without check may be: what is like its defaults, if they are of one kind."""
+    defaults = [value for value in defaults_of_files(key) if value is not None]
+    found = [like(value) for value in defaults]
+    if found and all(
+        (check.is_text, check.exclusive) == (found[0].is_text, found[0].exclusive) for check in found
+    ):
+        return found[0]
+    return like(None)
