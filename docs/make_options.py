@@ -279,7 +279,7 @@ def of_recbole() -> list[str]:
     for name in ("overall.yaml", "dataset/sample.yaml"):
         found = sections(recbole_properties_dir() / name)
         options += [option for section in found for option in section.options if option.key not in known]
-    return [*lines, *table([o for o in options if o.key in SCHEMA and SCHEMA[o.key].unused is None])]
+    return [*lines, *table([o for o in options if o.key in SCHEMA and SCHEMA[o.key].is_read])]
 
 
 def without_effect() -> list[str]:
@@ -293,13 +293,13 @@ def without_effect() -> list[str]:
         "| key | why | instead |",
         "|---|---|---|",
     ]
-    for key, row in SCHEMA.items():
-        if row.unused is not None:
-            lines.append(f"| `{key}` | {cell(row.unused.reason)} | {cell(row.unused.remedy)} |")
+    rows = [(key, idle) for key, row in SCHEMA.items() for idle in row.idle]
+    told = [
+        (idle.when is None, f"| `{key}` | {cell(idle.reason)} | {cell(idle.remedy)} |") for key, idle in rows
+    ]
+    lines += [line for always, line in told if always]
     lines += ["", "The same beside others:", "", "| key | has no effect | instead |", "|---|---|---|"]
-    for key, row in SCHEMA.items():
-        for condition in row.idle:
-            lines.append(f"| `{key}` | {cell(condition.reason)} | {cell(condition.remedy)} |")
+    lines += [line for always, line in told if not always]
     return [*lines, ""]
 
 

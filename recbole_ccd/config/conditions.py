@@ -252,6 +252,7 @@ COLUMNS = Check("lists of columns by file suffix", _are_lists, True)
 COLUMNS_WITH_INTER = Check(
     "lists of columns, or '*', by file suffix, those of inter among them", _are_columns, True
 )
+COLUMN_LIST = Check("a list of columns, or ~", lambda v: v in (None, []) or list_of(text()).accepts(v), True)
 NAMES = Check("columns of vectors by the column of their ids", _are_names, True)
 SEPARATOR = Check("one or more characters", lambda v: isinstance(v, str) and v != "", True, True)
 FIELD_SEPARATOR = Check(

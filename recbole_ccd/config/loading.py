@@ -206,9 +206,7 @@ class LoadedConfig(Config):
         for key in self.external_config_dict.keys() & set(STAGE_KEYS):
             defaults.update({f"{stage}_{key}": None for stage in STAGES})
         settings = merged(defaults, self.external_config_dict)
-        nullable = yaml_keys(recbole_properties_dir() / "dataset" / "sample.yaml") | {"dataloaders_save_path"}
-        self._nullable = nullable
-        check_each(settings, self.internal_config_dict, nullable, self._source, *self._what_is_there())
+        check_each(settings, self.internal_config_dict, self._source, *self._what_is_there())
         self.check_fit(settings)
         strategy = registered("strategy", self._plugins)[settings["strategy"]]
         check_plugin_keys(settings, strategy, self._what_is_there()[0]["replay scheme"], self._source)
@@ -260,7 +258,6 @@ class LoadedConfig(Config):
         check_each(
             layer.values,
             self.internal_config_dict,
-            self._nullable,
             lambda _: _ASSIGNED,
             *self._what_is_there(),
         )

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -62,37 +62,23 @@ class Scope(enum.Enum):
 
 
 @dataclass(frozen=True)
-class Unused:
-    """Why a key changes nothing.
+class Idle:
+    """Why, or when, a key changes nothing, so that it is refused.
 
     Attributes:
-        reason: why, in words that follow "which has no effect, as".
+        reason: why, in words that follow "which has no effect, as"; or when, in words that follow "which has
+            no effect".
         remedy: what to do instead.
         harmless: values, beside the default, that ask for nothing but what is done anyway.
+        when: whether it does so with these settings; None where nothing reads it, whatever else is set.
+        decided_by: the key that makes it so, whose source is named; None for several.
     """
 
     reason: str
     remedy: str = "leave it out"
     harmless: tuple[Any, ...] = (None,)
-
-
-@dataclass(frozen=True)
-class Condition:
-    """When a key changes nothing.
-
-    Attributes:
-        holds: whether it does so with these settings.
-        reason: why, in words that follow "which has no effect".
-        remedy: what to do instead.
-        decided_by: the key that makes it so, whose source is named; None for several.
-        harmless: as of :class:`Unused`.
-    """
-
-    holds: Callable[[Mapping[str, Any]], bool]
-    reason: str
-    remedy: str
+    when: Callable[[Mapping[str, Any]], bool] | None = None
     decided_by: str | None = None
-    harmless: tuple[Any, ...] = (None,)
 
 
 @dataclass(frozen=True)
@@ -104,8 +90,7 @@ class Key:
         scope: what it decides.
         stages: who reads it: some of :data:`STAGES`, ``data``, ``evaluation``, ``run``; none where it only
             puts other settings together, or is not read.
-        unused: why nothing reads it, whatever else is set; None where something does.
-        idle: when it has no effect; the first condition that holds is told.
+        idle: why or when it has no effect; the first that holds is told.
         looked_up: whether ``check`` says no more than that it is a name, which is checked where it is looked
             up.
         decides: whether other settings follow from it, so that it cannot be assigned afterwards.
@@ -116,12 +101,16 @@ class Key:
     check: Check | None
     scope: Scope
     stages: tuple[str, ...] = ()
-    unused: Unused | None = None
-    idle: tuple[Condition, ...] = ()
+    idle: tuple[Idle, ...] = ()
     looked_up: bool = False
     decides: bool = False
     of_models: bool = False
     raw: bool = False
+
+    @property
+    def is_read(self) -> bool:
+        """Whether something reads it, if only beside other settings."""
+        return all(idle.when is not None for idle in self.idle)
 
 
 CHOICE, STREAM, MEASURE, BASE = Scope.CHOICE, Scope.STREAM, Scope.MEASURE, Scope.BASE
@@ -133,7 +122,6 @@ _UPDATES = _STUDENT + _TEACHER
 _DISTILLING = _GENERATION + _UPDATES
 _OF_STUDENTS = _BASE + _GENERATION + _STUDENT
 _OF_MEMBERS = _BASE + _TEACHER
-_NEVER: tuple[str, ...] = ()
 
 _SIZE = integer(1)
 _COUNT = integer(0)
@@ -148,61 +136,63 @@ _NO_WORKER = Check(
     "0, as data are not loaded by processes of their own", lambda v: _COUNT.accepts(v) and v == 0
 )
 
-# Why keys have no effect
+# Why and when keys have no effect
 
 _EVERYTHING = (None, "[0,inf)")
-_SEQUENCES = Unused("no model here reads sequences of items")
-_ENTITIES = Unused("no model here reads a knowledge graph")
-_ENTITIES_BY_NUMBER = Unused(_ENTITIES.reason, harmless=_EVERYTHING)
-_KEPT = Unused("a run directory holds all that a run is resumed from", harmless=(None, False))
-_ONE_PROCESS = "a run is one process, or several of parallel"
+_SEQUENCES = (Idle("no model here reads sequences of items"),)
+_ENTITIES = (Idle("no model here reads a knowledge graph"),)
+_ENTITIES_BY_NUMBER = (replace(_ENTITIES[0], harmless=_EVERYTHING),)
+_KEPT = (Idle("a run directory holds all that a run is resumed from", harmless=(None, False)),)
+_ONE_PROCESS = Idle("a run is one process, or several of parallel", "see parallel")
 
 POWER_MODELS = frozenset({"LightGCN", "SimpleX"})
 """The models that read ``require_pow``."""
-
-
-def _without_power(settings: Mapping[str, Any]) -> bool:
-    return POWER_MODELS.isdisjoint({settings["model"], *(settings.get("teacher_models") or ())})
 
 
 def _negatives(settings: Mapping[str, Any]) -> Mapping[str, Any]:
     return settings.get("train_neg_sample_args") or {}
 
 
-_WITH_FILES = (
-    lambda settings: settings.get("benchmark_filename") is not None,
+_CUT_BY_FILES = Idle(
     "on the files of benchmark_filename",
+    "leave one of them out",
+    when=lambda settings: settings.get("benchmark_filename") is not None,
+    decided_by="benchmark_filename",
 )
 _UNFILTERED = (
-    Condition(*_WITH_FILES, "filter the files, or leave one of them out", "benchmark_filename", _EVERYTHING),
+    replace(_CUT_BY_FILES, remedy="filter the files, or leave one of them out", harmless=_EVERYTHING),
 )
-_CUT_BY_FILES = Condition(*_WITH_FILES, "leave one of them out", "benchmark_filename")
-_CUT_BY_MOMENTS = Condition(
-    lambda settings: settings.get("block_boundaries") is not None,
+_CUT_BY_MOMENTS = Idle(
     "beside block_boundaries",
     "leave one of them out",
-    "block_boundaries",
+    when=lambda settings: settings.get("block_boundaries") is not None,
+    decided_by="block_boundaries",
 )
-_NOT_PARALLEL = Condition(
-    lambda settings: settings.get("parallel") is None,
+_NOT_PARALLEL = Idle(
     "without parallel",
     "set parallel: ray, or make it None",
+    when=lambda settings: settings.get("parallel") is None,
 )
-_NOT_LOGGED = Condition(
-    lambda settings: not settings.get("log_wandb"), "without log_wandb", "set log_wandb: True"
+_NOT_LOGGED = Idle(
+    "without log_wandb", "set log_wandb: True", when=lambda settings: not settings.get("log_wandb")
 )
-_POWERLESS = Condition(_without_power, f"without one of {', '.join(sorted(POWER_MODELS))}", "leave it out")
-_NOT_DYNAMIC = Condition(
-    lambda settings: not _negatives(settings).get("dynamic"),
+_POWERLESS = Idle(
+    f"without one of {', '.join(sorted(POWER_MODELS))}",
+    when=lambda settings: POWER_MODELS.isdisjoint(
+        {settings["model"], *(settings.get("teacher_models") or ())}
+    ),
+)
+_NOT_DYNAMIC = Idle(
     "on negatives that are not dynamic",
     "set train_neg_sample_args.dynamic: True, or leave it out",
-    harmless=(None, 0),
+    (None, 0),
+    lambda settings: not _negatives(settings).get("dynamic"),
 )
-_NOT_BY_POPULARITY = Condition(
-    lambda settings: _negatives(settings).get("distribution") != "popularity",
+_NOT_BY_POPULARITY = Idle(
     "on negatives that are not drawn by popularity",
     "set train_neg_sample_args.distribution: popularity, or leave it out",
-    harmless=(None, 1.0),
+    (None, 1.0),
+    lambda settings: _negatives(settings).get("distribution") != "popularity",
 )
 
 # The rows
@@ -236,13 +226,13 @@ _KEYS: dict[str, Key] = {
     "wandb_project": Key(None, RUN, _RUN, idle=(_NOT_LOGGED,)),
     "nproc": Key(choice(1), RUN),
     "world_size": Key(choice(-1, 1), RUN),
-    "ip": Key(None, RUN, unused=Unused(_ONE_PROCESS, "see parallel", (None, "localhost", "127.0.0.1"))),
-    "port": Key(None, RUN, unused=Unused(_ONE_PROCESS, "see parallel", (None, "5678", 5678))),
-    "group_offset": Key(None, RUN, unused=Unused(_ONE_PROCESS, "see parallel", (None, 0))),
-    "save_dataset": Key(None, RUN, unused=_KEPT),
-    "dataset_save_path": Key(None, RUN, unused=_KEPT),
-    "save_dataloaders": Key(None, RUN, unused=_KEPT),
-    "dataloaders_save_path": Key(None, RUN, unused=_KEPT),
+    "ip": Key(None, RUN, idle=(replace(_ONE_PROCESS, harmless=(None, "localhost", "127.0.0.1")),)),
+    "port": Key(None, RUN, idle=(replace(_ONE_PROCESS, harmless=(None, "5678", 5678)),)),
+    "group_offset": Key(None, RUN, idle=(replace(_ONE_PROCESS, harmless=(None, 0)),)),
+    "save_dataset": Key(BOOLEAN, RUN, idle=_KEPT),
+    "dataset_save_path": Key(None, RUN, idle=_KEPT),
+    "save_dataloaders": Key(BOOLEAN, RUN, idle=_KEPT),
+    "dataloaders_save_path": Key(None, RUN, idle=_KEPT),
     # stream
     "graph": Key(choice("block", "cumulative"), STREAM, (*_DATA, *STAGES)),
     "valid_blocks": Key(choice("current", "seen"), STREAM, STAGES),
@@ -271,38 +261,40 @@ _KEYS: dict[str, Key] = {
     "rm_dup_inter": Key(optional(choice("first", "last")), STREAM, _DATA),
     "user_inter_num_interval": Key(optional(conditions.INTERVAL), STREAM, _DATA, idle=_UNFILTERED),
     "item_inter_num_interval": Key(optional(conditions.INTERVAL), STREAM, _DATA, idle=_UNFILTERED),
-    "filter_inter_by_user_or_item": Key(None, STREAM, _DATA, idle=_UNFILTERED),
+    "filter_inter_by_user_or_item": Key(optional(BOOLEAN), STREAM, _DATA, idle=_UNFILTERED),
     "val_interval": Key(optional(conditions.FILTERS), STREAM, _DATA, raw=True),
     "threshold": Key(
         optional(_MAPPING),
         STREAM,
-        unused=Unused(
-            "every interaction that is kept counts as positive",
-            "keep those that are by val_interval, such as {rating: '[4,inf)'}",
+        idle=(
+            Idle(
+                "every interaction that is kept counts as positive",
+                "keep those that are by val_interval, such as {rating: '[4,inf)'}",
+            ),
         ),
         raw=True,
     ),
     "discretization": Key(optional(_MAPPING), STREAM, _DATA, raw=True),
-    "numerical_features": Key(None, STREAM, _DATA),
+    "numerical_features": Key(conditions.COLUMN_LIST, STREAM, _DATA),
     "preload_weight": Key(optional(conditions.NAMES), STREAM, _DATA),
     "seq_len": Key(optional(_MAPPING), STREAM, _DATA),
     "alias_of_user_id": Key(optional(list_of(_NAME)), STREAM, _DATA),
     "alias_of_item_id": Key(optional(list_of(_NAME)), STREAM, _DATA),
     "normalize_all": Key(optional(BOOLEAN), STREAM, _DATA),
     "normalize_field": Key(optional(list_of(_NAME)), STREAM, _DATA),
-    "MAX_ITEM_LIST_LENGTH": Key(None, STREAM, unused=_SEQUENCES),
-    "ITEM_LIST_LENGTH_FIELD": Key(None, STREAM, unused=_SEQUENCES),
-    "LIST_SUFFIX": Key(None, STREAM, unused=_SEQUENCES),
-    "POSITION_FIELD": Key(None, STREAM, unused=_SEQUENCES),
-    "HEAD_ENTITY_ID_FIELD": Key(None, STREAM, unused=_ENTITIES),
-    "TAIL_ENTITY_ID_FIELD": Key(None, STREAM, unused=_ENTITIES),
-    "RELATION_ID_FIELD": Key(None, STREAM, unused=_ENTITIES),
-    "ENTITY_ID_FIELD": Key(None, STREAM, unused=_ENTITIES),
-    "kg_reverse_r": Key(None, STREAM, unused=_ENTITIES),
-    "entity_kg_num_interval": Key(None, STREAM, unused=_ENTITIES_BY_NUMBER),
-    "relation_kg_num_interval": Key(None, STREAM, unused=_ENTITIES_BY_NUMBER),
-    "alias_of_entity_id": Key(None, STREAM, unused=_ENTITIES),
-    "alias_of_relation_id": Key(None, STREAM, unused=_ENTITIES),
+    "MAX_ITEM_LIST_LENGTH": Key(None, STREAM, idle=_SEQUENCES),
+    "ITEM_LIST_LENGTH_FIELD": Key(None, STREAM, idle=_SEQUENCES),
+    "LIST_SUFFIX": Key(None, STREAM, idle=_SEQUENCES),
+    "POSITION_FIELD": Key(None, STREAM, idle=_SEQUENCES),
+    "HEAD_ENTITY_ID_FIELD": Key(None, STREAM, idle=_ENTITIES),
+    "TAIL_ENTITY_ID_FIELD": Key(None, STREAM, idle=_ENTITIES),
+    "RELATION_ID_FIELD": Key(None, STREAM, idle=_ENTITIES),
+    "ENTITY_ID_FIELD": Key(None, STREAM, idle=_ENTITIES),
+    "kg_reverse_r": Key(None, STREAM, idle=_ENTITIES),
+    "entity_kg_num_interval": Key(None, STREAM, idle=_ENTITIES_BY_NUMBER),
+    "relation_kg_num_interval": Key(None, STREAM, idle=_ENTITIES_BY_NUMBER),
+    "alias_of_entity_id": Key(None, STREAM, idle=_ENTITIES),
+    "alias_of_relation_id": Key(None, STREAM, idle=_ENTITIES),
     # evaluation
     "eval_part": Key(choice("test", "valid"), MEASURE, _EVALUATION),
     "metrics": Key(one_or_list(_NAME), MEASURE, _EVALUATION),
@@ -313,7 +305,7 @@ _KEYS: dict[str, Key] = {
     "la_include_base": Key(BOOLEAN, MEASURE, _EVALUATION),
     "ra_include_current": Key(BOOLEAN, MEASURE, _EVALUATION),
     "repeatable": Key(
-        None, MEASURE, unused=Unused("what a user has done is not recommended again", "see mask_history")
+        BOOLEAN, MEASURE, idle=(Idle("what a user has done is not recommended again", "see mask_history"),)
     ),
     # training
     "epochs": Key(_SIZE, BASE, STAGES),
@@ -340,7 +332,7 @@ _KEYS: dict[str, Key] = {
     # the stages' own terms and passes are in full precision
     "enable_amp": Key(choice(False), BASE),
     "enable_scaler": Key(
-        None, BASE, unused=Unused("nothing is trained in mixed precision", harmless=(None, False))
+        BOOLEAN, BASE, idle=(Idle("nothing is trained in mixed precision", harmless=(None, False)),)
     ),
     "require_pow": Key(BOOLEAN, BASE, STAGES, idle=(_POWERLESS,)),
     # models of the user's that have the usual keys; config/model_settings.py has those of RecBole's
@@ -431,9 +423,9 @@ _KEYS: dict[str, Key] = {
     "teacher_replay_labels": Key(choice("source", "matched"), STRATEGY, _TEACHER),
     "pseudo_interaction_value": Key(_WEIGHT, STRATEGY, _UPDATES),
     # what RecBole computes, or the place of a run decides: it is in a Config, and nobody can set it
-    "valid_metric_bigger": Key(None, DERIVED, unused=Unused("it follows from valid_metric")),
+    "valid_metric_bigger": Key(BOOLEAN, DERIVED, idle=(Idle("it follows from valid_metric"),)),
     "checkpoint_dir": Key(
-        None, DERIVED, unused=Unused("checkpoints lie in the run directory", "set run_dir")
+        _NAME, DERIVED, idle=(Idle("checkpoints lie in the run directory", "set run_dir"),)
     ),
     "valid_neg_sample_args": Key(conditions.WHOLE_RANKING, DERIVED, _EVALUATION),
     "test_neg_sample_args": Key(conditions.WHOLE_RANKING, DERIVED, _EVALUATION),
@@ -493,9 +485,8 @@ def keys_of(*scopes: Scope) -> tuple[str, ...]:
 
 def known_keys() -> frozenset[str]:
     """The keys that any run knows, whatever its models are; a user may set each, or is told why not."""
-
-    def is_known(row: Key) -> bool:
-        derived = row.scope is DERIVED and row.check is None and row.unused is None
-        return not (row.of_models or derived)
-
-    return frozenset(key for key, row in SCHEMA.items() if is_known(row) and "." not in key)
+    return frozenset(
+        key
+        for key, row in SCHEMA.items()
+        if "." not in key and not row.of_models and (row.scope is not DERIVED or row.check or row.idle)
+    )

@@ -28,7 +28,6 @@ _LIKE_A_PART = re.compile(r"(?:.*[._-])?(?:train|valid|test|val|dev|training|val
 def check_each(
     settings: Mapping[str, Any],
     defaults: Mapping[str, Any],
-    nullable: frozenset[str],
     source_of: Callable[[str], str],
     registered: Mapping[str, Iterable[str]],
     model: str = "",
@@ -38,7 +37,6 @@ def check_each(
     Args:
         settings: all settings.
         defaults: the defaults, whose types count where a key has no check.
-        nullable: keys without check that may be None although their default is not.
         source_of: where a key (or dotted keys) was set.
         registered: names that may be chosen, by the kind of what they name.
         model: name of the student's model, whose own keys have checks of their own.
@@ -49,7 +47,7 @@ def check_each(
     checks = {**_of_registered(registered), **model_checks(model)}
     for key, value in settings.items():
         check = checks.get(key) or check_of(key)
-        if value is not None or check is not None or key not in nullable:
+        if check is not None or key not in SCHEMA or SCHEMA[key].is_read:
             check_value(key, value, check or like(defaults.get(key)), source_of(key))
         for part, nested in parts_of(key).items():
             if isinstance(value, Mapping) and part in value:
@@ -309,19 +307,15 @@ def check_effects(
     Raises:
         ConfigError: If there is one; the message says why it changes nothing, and what to do instead.
     """
-    values = {path: _at(given, path) for path in SCHEMA}
-    rows = [(path, row, values[path]) for path, row in SCHEMA.items() if values[path] is not _ABSENT]
-    for path, row, value in rows:
-        if row.unused and not _is_one_of(value, (*row.unused.harmless, _at(defaults, path))):
-            start = f"{path} is {one_line(repr(value))} ({source_of(path)}), which has no effect"
-            raise ConfigError(f"{start}, as {row.unused.reason}; {row.unused.remedy}")
-    for path, row, value in rows:
-        found = next((condition for condition in row.idle if condition.holds(settings)), None)
-        if found is None or _is_one_of(value, (*found.harmless, _at(defaults, path))):
+    for path, row in SCHEMA.items():
+        value = _at(given, path)
+        idle = next((idle for idle in row.idle if idle.when is None or idle.when(settings)), None)
+        if value is _ABSENT or idle is None or _is_one_of(value, (*idle.harmless, _at(defaults, path))):
             continue
-        decided = f" ({source_of(found.decided_by)})" if found.decided_by else ""
+        decided = f" ({source_of(idle.decided_by)})" if idle.decided_by else ""
+        reason = f", as {idle.reason}" if idle.when is None else f" {idle.reason}{decided}"
         start = f"{path} is {one_line(repr(value))} ({source_of(path)}), which has no effect"
-        raise ConfigError(f"{start} {found.reason}{decided}; {found.remedy}")
+        raise ConfigError(f"{start}{reason}; {idle.remedy}")
 
 
 _ABSENT = object()

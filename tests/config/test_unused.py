@@ -32,8 +32,8 @@ from recbole_ccd.utils.errors import ConfigError, DataError
 from tests.config.refused import refused, write
 from tests.conftest import SMALL, SMALL_CCD, tiny_rows, write_inter
 
-NEVER_READ = {key: row.unused for key, row in SCHEMA.items() if row.unused is not None}
-CONDITIONS = {path: row.idle for path, row in SCHEMA.items() if row.idle}
+NEVER_READ = {key: row.idle[0] for key, row in SCHEMA.items() if not row.is_read}
+CONDITIONS = {path: row.idle for path, row in SCHEMA.items() if row.idle and row.is_read}
 # without a default that RecBole's programs accept
 EXTRA_KEYS = {
     *("model", "dataset", "nproc", "ip", "port", "world_size", "group_offset"),
