@@ -61,18 +61,9 @@ def recbole_properties_dir() -> Path:
 
 def general_keys() -> frozenset[str]:
     """Keys of RecBole's and our ``overall.yaml`` and of RecBole's data set sample."""
-    return frozenset().union(*map(yaml_keys, _general_files()))
-
-
-def _general_files() -> tuple[Path, ...]:
     theirs = recbole_properties_dir()
-    return theirs / "overall.yaml", theirs / "dataset" / "sample.yaml", properties_dir() / "overall.yaml"
-
-
-def defaults_of_files(key: str) -> list[Any]:
-    """The defaults that a key has, in RecBole's and our general files and in those of the models."""
-    files = [*_general_files(), *(file for model in general_models() for file in _model_files(model))]
-    return [properties(file)[key] for file in files if key in properties(file)]
+    files = theirs / "overall.yaml", theirs / "dataset" / "sample.yaml", properties_dir() / "overall.yaml"
+    return frozenset().union(*map(yaml_keys, files))
 
 
 def model_keys(model: str) -> frozenset[str]:

@@ -39,6 +39,8 @@ def _no_file(nothing: object) -> Check:
     return Check(
         f"{shown}, as RecBole would run what code is in that file",
         lambda value: type(value) is type(nothing) and value == nothing,
+        is_text=nothing is not None,
+        exclusive=nothing is not None,
     )
 
 
@@ -72,6 +74,8 @@ _MIXTURE = Check(
 _NEIGHBOURS = Check(
     "random, or louvain if networkx and python-louvain are installed",
     lambda value: value == "random" or (value == "louvain" and has("networkx") and has("community")),
+    True,
+    True,
 )
 
 _COMMON: dict[str, Check] = {
@@ -182,7 +186,7 @@ _COMMON: dict[str, Check] = {
     "mlp_act_func": _ACTIVATION,
     "ae_act_func": _ACTIVATION,
     "knn_method": choice("item", "user"),
-    "inter_matrix_type": Check("'01', in quotes, or rating", choice("01", "rating").accepts),
+    "inter_matrix_type": Check("'01', in quotes, or rating", choice("01", "rating").accepts, True, True),
     "accum": choice("stack", "sum"),
     "order": choice(1, 2),
     "algorithm": choice("prod", "concat"),
@@ -243,3 +247,8 @@ def model_checks(model: str) -> Mapping[str, Check]:
     """
     checks = _COMMON | _OWN.get(model, {})
     return MappingProxyType({key: checks[key] for key in sorted(model_keys(model)) if key in checks})
+
+
+def usual_check(key: str) -> Check | None:
+    """What a key of models may be where it means the same in all of them."""
+    return _COMMON.get(key)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,8 +9,8 @@ from typing import Any
 
 import yaml
 
-from recbole_ccd.config.catalogue import defaults_of_files
-from recbole_ccd.config.conditions import Check, like, text
+from recbole_ccd.config.conditions import Check, text
+from recbole_ccd.config.model_settings import usual_check
 from recbole_ccd.config.schema import SCHEMA, parts_of
 from recbole_ccd.config.yaml_reader import merged, plain_keys, read_text, read_yaml
 from recbole_ccd.utils.errors import ConfigError, is_text, one_line
@@ -202,28 +201,18 @@ def takes_text(keys: tuple[str, ...]) -> bool:
     Args:
         keys: the key, after those of the dictionaries that it lies in.
     """
-    return any(_check(keys[:n]).is_text for n in range(1, len(keys) + 1))
+    checks = (_check(keys[:n]) for n in range(1, len(keys) + 1))
+    return any(check is not None and check.is_text for check in checks)
 
 
 def stands_alone(keys: tuple[str, ...]) -> bool:
     """Whether the value of a key is text, and never a list or a dictionary; ``keys`` as above."""
-    return bool(keys) and _check(keys).exclusive
+    check = _check(keys)
+    return check is not None and check.exclusive
 
 
-def _check(keys: tuple[str, ...]) -> Check:
+def _check(keys: tuple[str, ...]) -> Check | None:
     parent, key = ("", *keys)[-2:]
     row = SCHEMA.get(key)
     own = _FILES if key == "config_files" else None if row is None else row.check
-    return parts_of(parent).get(key) or own or _by_default(key)
-
-
-@functools.cache
-def _by_default(key: str) -> Check:
-    """What a key without check may be: what is like its defaults, if they are of one kind."""
-    defaults = [value for value in defaults_of_files(key) if value is not None]
-    found = [like(value) for value in defaults]
-    if found and all(
-        (check.is_text, check.exclusive) == (found[0].is_text, found[0].exclusive) for check in found
-    ):
-        return found[0]
-    return like(None)
+    return parts_of(parent).get(key) or own or usual_check(key)
