@@ -43,11 +43,11 @@ Later ones win: RecBole's defaults, the files of `properties/` (overall, learnin
 preset, `strategy_args`, ablation), your files in order, `config_dict`, the command line. Dictionaries are
 merged key by key: `--teacher_args.embedding_size=32` leaves the rest of `teacher_args` as it is. `~` is
 None. On the command line a list is `"--topk=[20, 50]"`, in quotes if there are spaces in it, and several
-files are `"--config_files=a.yaml b.yaml"`. RecBole's keys that do not stand here keep RecBole's meaning and
-default ([below](#other-keys-of-recbole)), but for
-[some that have no effect here](#keys-of-recbole-that-have-no-effect-here) and are refused;
-so are unknown keys and impossible values ([errors](errors.md)). Keys of one model (`n_layers`,
-`mlp_hidden_size` …) are in RecBole's documentation of that model: given plainly they are the student's,
+files are `"--config_files=a.yaml b.yaml"`. Other keys keep
+[RecBole's meaning and default](#other-keys-of-recbole), but for
+[some that have no effect here](#keys-of-recbole-that-have-no-effect-here) and are refused; so are unknown
+keys and impossible values ([errors](errors.md)). Keys of one model (`n_layers`, `mlp_hidden_size` …) are in
+RecBole's documentation of that model: given plainly they are the student's,
 under `teacher_args` the members'.
 
 Numbers are decimal. A key of text (`data_path`, `run_dir`, `field_separator` …) takes what stands behind `=`
@@ -58,7 +58,7 @@ What a key decides:
 
 {scopes}
 
-Runs that are compared agree in what decides `stream`, `measure` and `base`, while `strategy_args` may hold
+Strategies that are compared share what decides `stream`, `measure` and `base`, and `strategy_args` holds
 what decides `strategy`; a search tries `base` and `strategy`; a run is resumed and updated with the values
 that it was begun with, but for `run`.
 """
@@ -66,7 +66,7 @@ PER_STAGE = """\
 Each of RecBole's keys of training below can be set for one stage by putting the stage before it. `~`, the
 default where the table shows nothing, takes the key without prefix. A key without prefix that you set
 yourself replaces the defaults of its four keys per stage too, so that `--learning_rate=0.01` holds for
-every stage.
+every stage. Those of `base` and `student_generation` decide `base`, those of the updates `strategy`.
 """
 
 
@@ -307,7 +307,7 @@ def page() -> str:
     """The whole page."""
     learning = sections(PROPERTIES / "learning.yaml")
     later = {o.key: o.default for section in learning for o in section.options if stage_of(o)}
-    scopes = "\n".join(f"* `{scope.name.lower()}`: {scope.value};" for scope in Scope)
+    scopes = "\n".join(f"* `{s.name.lower()}`: {s.value}" for s in Scope if s is not Scope.DERIVED)
     parts = [
         INTRODUCTION.format(scopes=scopes).splitlines(),
         [""],

@@ -9,6 +9,7 @@ one another, where a user reads them; neither is said here again.
 from __future__ import annotations
 
 import enum
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -436,35 +437,23 @@ _KEYS: dict[str, Key] = {
 }
 
 
-def _of_stages() -> dict[str, Key]:
-    """The keys of training of each stage, which are those without prefix, or None."""
-    found = {}
-    for stage in STAGES:
-        scope = STRATEGY if stage in _UPDATES else BASE
-        for key in STAGE_KEYS:
-            check = _KEYS[key].check
-            found[f"{stage}_{key}"] = Key(check and optional(check), scope, (stage,))
-        for part in _KEYS:
-            if part.startswith("clip_grad_norm."):
-                found[f"{stage}_{part}"] = Key(_KEYS[part].check, scope, (stage,))
+def _of_stage(stage: str) -> dict[str, Key]:
+    """The keys of training of a stage: those without prefix, or None."""
+    scope, found = STRATEGY if stage in _UPDATES else BASE, {}
+    for key, row in _KEYS.items():
+        if key.partition(".")[0] in STAGE_KEYS:
+            check = row.check if "." in key or row.check is None else optional(row.check)
+            found[f"{stage}_{key}"] = replace(row, check=check, scope=scope, stages=(stage,))
     return found
 
 
-SCHEMA: Mapping[str, Key] = MappingProxyType(
-    _KEYS
-    | _of_stages()
-    | {
-        f"base_student_args.{key}": Key(_KEYS[key].check, BASE, _GENERATION)
-        for key in (*STAGE_KEYS, "distill_layer")
-    }
-)
-"""The rows by key, and by dotted keys where those of a dictionary are fixed."""
+for _stage in STAGES:
+    _KEYS |= _of_stage(_stage)
+for _key in (*STAGE_KEYS, "distill_layer"):
+    _KEYS[f"base_student_args.{_key}"] = replace(_KEYS[_key], stages=_GENERATION)
 
-_PARTS: dict[str, dict[str, Check]] = {}
-for _path, _row in SCHEMA.items():
-    _key, _dot, _part = _path.partition(".")
-    if _dot and _row.check is not None:
-        _PARTS.setdefault(_key, {})[_part] = _row.check
+SCHEMA: Mapping[str, Key] = MappingProxyType(_KEYS)
+"""The rows by key, and by dotted keys where those of a dictionary are fixed."""
 
 
 def check_of(key: str) -> Check | None:
@@ -473,9 +462,11 @@ def check_of(key: str) -> Check | None:
     return None if row is None or row.looked_up else row.check
 
 
+@functools.cache
 def parts_of(key: str) -> Mapping[str, Check]:
     """What the entries of a dictionary may be whose keys are fixed; none of any other."""
-    return _PARTS.get(key, {})
+    rows = {path.partition(".")[2]: row for path, row in SCHEMA.items() if path.startswith(f"{key}.")}
+    return MappingProxyType({part: row.check for part, row in rows.items() if row.check is not None})
 
 
 def keys_of(*scopes: Scope) -> tuple[str, ...]:
