@@ -17,9 +17,9 @@ from typing import Any
 
 from recbole_ccd.config import conditions
 from recbole_ccd.config.conditions import (
-    automatic,
     BOOLEAN,
     Check,
+    automatic,
     choice,
     integer,
     list_of,
