@@ -16,8 +16,30 @@ from recbole_ccd.utils.openmp import yield_to_other_programs
 
 N_USERS, N_ITEMS = 70, 60
 
+# what a run would choose by its data; tests set it, and so are quick and told apart by what they change
+RATES = {
+    "base_learning_rate": 0.005,
+    "student_generation_learning_rate": 0.005,
+    "student_update_learning_rate": 0.001,
+    "teacher_update_learning_rate": 0.001,
+}
+SETTLED = {
+    **RATES,
+    "learning_rate": 0.001,
+    "train_neg_sample_args": {"dynamic": False, "candidate_num": 0},
+    "student_start": "fresh",
+    "deployed_student": "updated",
+    "exclude_student_items": True,
+    "student_update_distill": 1.0,
+    "student_replay_batch_size": None,
+    "teacher_replay_batch_size": None,
+    "n_uninteresting_items": None,
+    "n_uninteresting_users": None,
+}
+
 # small enough for the tiny stream, with one quick epoch everywhere
 SMALL = {
+    **SETTLED,
     "topk": [5],
     "valid_metric": "Recall@5",
     "metrics": ["Recall", "NDCG"],
@@ -146,7 +168,8 @@ def make_config(tiny_folder):
     """Makes a configuration on the tiny stream; keyword arguments are keys."""
 
     def make(model="LightGCN", dataset="tiny", data_path=None, **keys):
-        settings = {**SMALL, **SMALL_CCD, "data_path": str(data_path or tiny_folder), **keys}
+        settled = {key: SMALL[key] for key in SMALL if "learning_rate" not in keys or key not in RATES}
+        settings = {**settled, **SMALL_CCD, "data_path": str(data_path or tiny_folder), **keys}
         if {"block_boundaries", "benchmark_filename"} & keys.keys() and "block_ratios" not in keys:
             del settings["block_ratios"]
         # nobody sets it but the place of a run
