@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +14,9 @@ from recbole_ccd.trainer import LossError
 if TYPE_CHECKING:
     from recbole_ccd.config import CCDConfig
 
-# Adam's usual range; the last is where embeddings of few dimensions still learn
-LADDER = (0.002, 0.005, 0.01, 0.02)
+# Adam's usual range, up to where embeddings of few dimensions still learn from nothing. A model that has learned
+# before forgets at such a rate more than the first block's validation shows.
+_FROM_NOTHING, _UPDATES = (0.002, 0.005, 0.01, 0.02), (0.002, 0.005, 0.01)
 # a slower rate that is as good as this share of the best is taken: it has not had its time yet
 _NEAR = 0.98
 _RATE = "learning_rate"
@@ -60,7 +61,8 @@ def tried(context: StageContext, task: StageTask) -> ChosenRate | None:
     epochs = min(staged["eval_step"], staged["epochs"])
     bigger: bool = task.config["valid_metric_bigger"]
     scores: list[float | None] = []
-    for rate in LADDER:
+    rates = ladder(task)
+    for rate in rates:
         values = {"eval_step": epochs, "epochs": epochs, _RATE: rate}
         short = replace(task, config=_with(task, values, _TRIAL), checkpoints=None)
         try:
@@ -70,21 +72,26 @@ def tried(context: StageContext, task: StageTask) -> ChosenRate | None:
             continue
         seen = [score for _, score in record.get("valid_score", ())]
         scores.append(seen[-1] if seen else None)
-    return choose_rate(scores, bigger)
+    return choose_rate(dict(zip(rates, scores, strict=True)), bigger)
 
 
-def choose_rate(scores: Sequence[float | None], bigger: bool) -> ChosenRate | None:
+def ladder(task: StageTask) -> tuple[float, ...]:
+    """The rates to try: fewer where a model goes on from what it has learned."""
+    return _UPDATES if task.name.block else _FROM_NOTHING
+
+
+def choose_rate(scores: Mapping[float, float | None], bigger: bool) -> ChosenRate | None:
     """The slowest rate that is nearly as good as the best.
 
     Args:
-        scores: early stopping's metric of each rate of the :data:`LADDER`; None where its loss was not
-            finite or there was nothing to validate on.
+        scores: early stopping's metric by rate; None where its loss was not finite or there was nothing to
+            validate on.
         bigger: whether larger scores are better.
 
     Returns:
         The choice; None if no rate has a score.
     """
-    found = {rate: score for rate, score in zip(LADDER, scores, strict=True) if score is not None}
+    found = {rate: score for rate, score in scores.items() if score is not None}
     if not found:
         return None
     best = max(found.values()) if bigger else min(found.values())

@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from recbole_ccd.strategy.fine_tune import FineTune
-from recbole_ccd.strategy.rates import LADDER, choose_rate
+from recbole_ccd.strategy.rates import choose_rate
 from tests.strategy.runs import Recorded, follow, same_weights, teachers
 
+RATES = (0.002, 0.005, 0.01, 0.02)
 PLAIN = {"strategy": "fine_tune", "base": "plain"}
 
 
@@ -26,10 +27,11 @@ class Following(Recorded):
     ],
 )
 def test_the_slowest_rate_near_the_best_is_chosen(scores, bigger, rate):
-    choice = choose_rate(scores, bigger)
+    by_rate = dict(zip(RATES, scores, strict=True))
+    choice = choose_rate(by_rate, bigger)
     assert choice.rate == rate
-    assert choice.trials == [[r, s] for r, s in zip(LADDER, scores, strict=True) if s is not None]
-    assert choose_rate([None] * len(LADDER), bigger) is None
+    assert choice.trials == [[r, s] for r, s in by_rate.items() if s is not None]
+    assert choose_rate(dict.fromkeys(RATES), bigger) is None
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +57,8 @@ def test_the_choice_is_that_of_its_trials(run):
     for record in choices(run):
         choice = record["chosen_rate"]
         scores = dict(choice["trials"])
-        assert choice["rate"] == choose_rate([scores.get(rate) for rate in LADDER], True).rate
+        assert choice["rate"] == choose_rate(scores, True).rate
+        assert list(scores) == list(RATES[: len(RATES) - (record["block"] > 0)])
 
 
 def test_a_stage_is_trained_as_if_its_rate_had_been_given(run, make_config, tiny_stream):
