@@ -25,7 +25,7 @@ _COMMON = frozenset(
     | {"eval_part", "la_include_base", "ra_include_current", "loss_decimal_place"}
 )
 _EVAL_PART = "eval_part"
-# pages of 5 MB, which the user may want all the same
+# a page for each trial, which the user may want all the same
 _BEFORE = Layer("search", {"write_report": False})
 # no test part is looked at, and no block arrives after the last one
 _AFTER = Layer("search", {_EVAL_PART: "valid", "prepare_update": False})
