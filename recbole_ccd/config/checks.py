@@ -45,6 +45,8 @@ def _shares(value: Any, minimum: Callable[[float], bool]) -> bool:
 
 
 def _is_split(value: Any) -> bool:
+    if isinstance(value, dict) and set(value) == {"LS"}:
+        return value["LS"] in ("valid_and_test", "valid_only", "test_only")
     if not isinstance(value, dict) or set(value) != {"RS"} or not _shares(value["RS"], lambda v: v >= 0):
         return False
     return len(value["RS"]) == 3 and value["RS"][0] > 0
@@ -309,10 +311,12 @@ _CLIP = {
 }
 NESTED_CHECKS: dict[str, dict[str, Check]] = {
     "eval_args": {
-        "split": Check("{RS: [train, valid, test]} with train > 0 and a sum of 1", _is_split),
-        "group_by": choice("user"),
-        "order": choice("RO"),
-        "mode": Check("full", _is_full),
+        "split": Check(
+            "{RS: [train, valid, test]} with train > 0 and a sum of 1, or {LS: valid_and_test}", _is_split
+        ),
+        "group_by": choice("user", "none", None, any_case=True),
+        "order": choice("RO", "TO"),
+        "mode": Check("full, as all known items are ranked and none are sampled", _is_full),
     },
     "train_neg_sample_args": {
         "distribution": choice("uniform", "popularity", "None", None),
