@@ -18,11 +18,13 @@ from recbole_ccd.config.catalogue import (
     general_models,
     model_keys,
     names_of,
+    recbole_model_keys,
 )
 from recbole_ccd.config.checks import CHECKS, NESTED_CHECKS, STAGE_KEYS
 from recbole_ccd.config.conditions import check_value, like
 from recbole_ccd.config.model_rules import check_together
 from recbole_ccd.config.model_settings import model_checks
+from recbole_ccd.config.recorded import DERIVED_KEYS
 from recbole_ccd.config.sources import Layer
 from recbole_ccd.config.suggestions import COUNTERPARTS, nearest, suggestion
 from recbole_ccd.registry import COMPARABLE_KINDS, Modules, of_user, user_keys
@@ -45,18 +47,23 @@ def check_keys(layer: Layer, known: Collection[str], student: str, teachers: Seq
         teachers: names of the teacher's models, to tell where else a key may belong.
 
     Raises:
-        ConfigError: If a key is unknown; the message names the nearest known one.
+        ConfigError: If keys are unknown; the message has a line for each, with the nearest known one.
     """
+    problems, concerned = [], set()
     for key, value in layer.values.items():
         if key not in known:
-            raise ConfigError(_unknown(key, layer.source, known, student, teachers))
+            concerned.add(key)
+            problems.append(_unknown(key, layer.source, known, student, teachers))
         fixed = NESTED_CHECKS.get(key, {})
         for part in value if fixed and isinstance(value, Mapping) else ():
             if part not in fixed:
                 dotted = [f"{key}.{known_part}" for known_part in fixed]
                 near = nearest(part, fixed)
                 remedy = f"did you mean '{key}.{near}'?" if near else f"give one of: {', '.join(dotted)}"
-                raise ConfigError(f"unknown key '{one_line(f'{key}.{part}')}' ({layer.source}); {remedy}")
+                concerned.add(key)
+                problems.append(f"unknown key '{one_line(f'{key}.{part}')}' ({layer.source}); {remedy}")
+    if problems:
+        raise ConfigError(*problems, keys=concerned)
 
 
 def _unknown(key: str, source: str, known: Collection[str], student: str, teachers: Sequence[str]) -> str:
@@ -77,6 +84,10 @@ def _unknown(key: str, source: str, known: Collection[str], student: str, teache
         return f"{start}: it belongs to {owner}, not to {student}{beside}; correct or remove it"
     if key in COUNTERPARTS:
         return f"{start}; use {COUNTERPARTS[key]}"
+    if key in DERIVED_KEYS:
+        return f"{start}: it follows from other settings; remove it"
+    if key in recbole_model_keys():
+        return f"{start}: it belongs to models of other kinds{beside}; correct or remove it"
     return f"{start}; {suggestion(key, meant, 'docs/options.md lists those that there are')}"
 
 

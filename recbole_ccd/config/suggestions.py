@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
-# a word and its slip of the pen share so much; less is a likeness by accident
-_NEAR = 0.7
+# letters of a word for each slip of the pen in it; with more slips a likeness is by accident
+_LETTERS_PER_SLIP = 5
+# of a word that is a part of another one
+_LEAST_LETTERS = 5
 
 COUNTERPARTS = {
     # of earlier versions of RecBole
@@ -27,8 +28,14 @@ COUNTERPARTS = {
     "equal_val": "val_interval, such as {rating: '[4,4]'}",
     "not_equal_val": "val_interval, such as {rating: '[0,4);(4,5]'}",
     "fields_in_same_space": "alias_of_user_id or alias_of_item_id",
+    "eval_neg_sample_args": "eval_args.mode, which is full",
     # of its programs
     "params_file": "tune=FILE on the command line",
+    "tool": "tune=FILE on the command line, with tune_algorithm",
+    "algo": "tune=FILE on the command line, with tune_algorithm",
+    "max_evals": "tune=FILE on the command line, with tune_trials",
+    "output_file": "run_dir, in which a search writes trials.md",
+    "offset": "parallel",
     "config_file_list": "config_files on the command line, or the argument config_file_list",
     "model_file": "resume=RUN_DIR, or load_student from Python",
     "checkpoint": "run_dir",
@@ -38,15 +45,54 @@ COUNTERPARTS = {
     "lr": "learning_rate",
     "optimizer": "learner",
     "device": "use_gpu and gpu_id",
+    "num_epochs": "epochs",
+    "n_epochs": "epochs",
+    "max_epochs": "epochs",
+    "patience": "stopping_step",
+    "early_stopping": "stopping_step",
+    "early_stop": "stopping_step",
+    "embedding_dim": "embedding_size",
+    "emb_size": "embedding_size",
+    "emb_dim": "embedding_size",
+    "l2_reg": "weight_decay",
+    "data_dir": "data_path",
+    "random_seed": "seed",
 }
 """Names that mean something known by another one, and what to use instead of each."""
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
-    """The known word that a word may be a slip of the pen for; None if there is none."""
+    """The known word that a word may be a slip of the pen for; None if there is none.
+
+    That is one with few letters missing, added, changed or exchanged (one in five), one of the same parts in
+    another order, such as ``rate_learning``, or the only one that begins or ends with all its parts.
+    """
     by_lower = {entry.lower(): entry for entry in sorted(known)}
-    found = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=_NEAR)
-    return by_lower[found[0]] if found else None
+    word = word.lower()
+    most = max(len(word) // _LETTERS_PER_SLIP, 1)
+    slips = {entry: _slips(word, entry) for entry in by_lower if abs(len(entry) - len(word)) <= most}
+    best = min(slips, key=slips.__getitem__, default=None)
+    if best is not None and slips[best] <= most:
+        return by_lower[best]
+    parts = sorted(word.split("_"))
+    same = [entry for entry in by_lower if sorted(entry.split("_")) == parts]
+    longer = [entry for entry in by_lower if entry.startswith(f"{word}_") or entry.endswith(f"_{word}")]
+    found = same or (longer if len(word) >= _LEAST_LETTERS else [])
+    return by_lower[found[0]] if len(found) == 1 else None
+
+
+def _slips(word: str, meant: str) -> int:
+    """Letters missing, added, changed, or exchanged with the next one (optimal string alignment)."""
+    before: list[int] = []
+    row = list(range(len(meant) + 1))
+    for i, letter in enumerate(word, 1):
+        before, last, row = row, before, [i]
+        for j, other in enumerate(meant, 1):
+            least = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (letter != other))
+            if i > 1 and j > 1 and letter == meant[j - 2] and word[i - 2] == other:
+                least = min(least, last[j - 2] + 1)
+            row.append(least)
+    return row[-1]
 
 
 def suggestion(word: str, known: Iterable[str], otherwise: str) -> str:

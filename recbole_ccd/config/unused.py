@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from recbole_ccd.config.problems import Problems
 from recbole_ccd.utils.errors import ConfigError, one_line
 
 
@@ -149,6 +150,52 @@ CONDITIONS: dict[str, tuple[Condition, ...]] = {
 """Keys, or dotted keys, that change nothing beside others; the first condition that holds is told."""
 
 
+_FEATURES = "no model here reads columns of features"
+OF_OTHER_MODELS: dict[str, str] = {
+    "numerical_features": _FEATURES,
+    "discretization": _FEATURES,
+    "normalize_field": _FEATURES,
+    "normalize_all": _FEATURES,
+    "preload_weight": "no model here reads vectors of the data set's",
+    "additional_feat_suffix": _FEATURES,
+    "seq_len": "no model here reads columns of sequences",
+    "RATING_FIELD": "no model here but DMF, with inter_matrix_type: rating, reads ratings",
+}
+"""Keys that prepare what only models of the user's own, or few of RecBole's, read: to set one is warned of."""
+_RATED = "rating"
+
+
+def without_readers(
+    settings: Mapping[str, Any],
+    given: Mapping[str, Any],
+    defaults: Mapping[str, Any],
+    source_of: Callable[[str], str],
+) -> list[str]:
+    """Keys that a user has set and that change no result of models of RecBole's.
+
+    The file that sets them may well serve other models too, so that nothing is refused.
+
+    Args:
+        settings: all settings; those of a run with models of the user's own are not looked at.
+        given: those of the user.
+        defaults: what they would be otherwise.
+        source_of: where a key was set.
+
+    Returns:
+        A line for each, for the log.
+    """
+    members = settings.get("teacher_args") or {}
+    parts = [settings, members, *(args for args in members.values() if isinstance(args, Mapping))]
+    rated = any(part.get("inter_matrix_type") == _RATED for part in parts)
+    lines = []
+    for key, value in _set(given, OF_OTHER_MODELS):
+        if _is_one_of(value, (None, [], _at(defaults, key))) or (key == "RATING_FIELD" and rated):
+            continue
+        start = f"{key} is {one_line(repr(value))} ({source_of(key)})"
+        lines.append(f"{start}, which changes no result, as {OF_OTHER_MODELS[key]}; it can be left out")
+    return lines
+
+
 def check_effects(
     settings: Mapping[str, Any],
     given: Mapping[str, Any],
@@ -167,22 +214,37 @@ def check_effects(
         source_of: where a key, or dotted keys, was set.
 
     Raises:
-        ConfigError: If there is one; the message says why it changes nothing, and what to do instead.
+        ConfigError: If there are some; a line for each says why it changes nothing, and what to do instead.
     """
+    problems = Problems()
     for path, value in _set(given, NEVER_READ):
         unused = NEVER_READ[path]
         if not _is_one_of(value, (*unused.harmless, _at(defaults, path))):
             start = f"{path} is {one_line(repr(value))} ({source_of(path)}), which has no effect"
-            raise ConfigError(f"{start}, as {unused.reason}; {unused.remedy}")
+            with problems.noted():
+                raise ConfigError(f"{start}, as {unused.reason}; {unused.remedy}")
     for path, value in _set(given, CONDITIONS):
-        for condition in CONDITIONS[path]:
-            if not condition.holds(settings):
-                continue
-            if _is_one_of(value, (*condition.harmless, _at(defaults, path))):
-                break
-            decided = f" ({source_of(condition.decided_by)})" if condition.decided_by else ""
-            start = f"{path} is {one_line(repr(value))} ({source_of(path)}), which has no effect"
-            raise ConfigError(f"{start} {condition.reason}{decided}; {condition.remedy}")
+        with problems.noted():
+            _check_condition(path, value, settings, defaults, source_of)
+    problems.tell()
+
+
+def _check_condition(
+    path: str,
+    value: Any,
+    settings: Mapping[str, Any],
+    defaults: Mapping[str, Any],
+    source_of: Callable[[str], str],
+) -> None:
+    """Refuses a key that changes nothing beside others, for the first condition that holds."""
+    for condition in CONDITIONS[path]:
+        if not condition.holds(settings):
+            continue
+        if _is_one_of(value, (*condition.harmless, _at(defaults, path))):
+            break
+        decided = f" ({source_of(condition.decided_by)})" if condition.decided_by else ""
+        start = f"{path} is {one_line(repr(value))} ({source_of(path)}), which has no effect"
+        raise ConfigError(f"{start} {condition.reason}{decided}; {condition.remedy}")
 
 
 _ABSENT = object()

@@ -31,6 +31,7 @@ from recbole_ccd.utils.commands import named, request
 from recbole_ccd.utils.errors import RunError, one_line
 from recbole_ccd.utils.resource_errors import translate_resource_errors
 from recbole_ccd.utils.signals import resumable
+from recbole_ccd.utils.wandb_log import wandb_run
 
 if TYPE_CHECKING:
     from recbole_ccd.utils.signals import InterruptHandler
@@ -131,7 +132,7 @@ def rebuild_config(
     if "strategy" in given:
         # before what another strategy could not do with the recorded settings
         check_settings(folder, {"strategy": recorded["strategy"]}, {"strategy": given["strategy"]})
-    arguments = [text for text in map(str, argv or ()) if not text.startswith(_FILES)]
+    arguments = [text for text in argument_list(argv) if not text.startswith(_FILES)]
     config = CCDConfig.from_dict(recorded, arguments, merged(*(layer.values for layer in layers)))
     check_settings(folder, settings or settings_of(recorded), settings_of(config.to_dict()))
     return config
@@ -218,7 +219,10 @@ def execute(
         checkpoints = strategy.checkpoints = CheckpointManager.of_run(directory.path, config, stream)
         try:
             directory.write_config(config.to_dict())
-            with RunLog(directory.log, config["state"], config["show_epochs"]):
+            with (
+                wandb_run(config, directory),
+                RunLog(directory.log, config["state"], config["show_epochs"]),
+            ):
                 result = _logged(strategy, stream, stop, cycle)
                 _tell_of_files(directory, checkpoints, config["write_report"])
                 return result
@@ -233,6 +237,8 @@ def _logged(
     config, logger = strategy.config, getLogger("recbole_ccd")
     words = (config["model"], config["dataset"], config["strategy"], strategy.directory.path)
     logger.info("%s on %s, strategy %s, in %s", *words)
+    for line in config.warnings():
+        logger.warning("%s", line)
     logger.info("\n%s", stream_table(stream))
     with nullcontext() if stop is None else stop.gracefully():
         result = strategy.run(stream) if cycle == FULL else strategy.run_student(stream)

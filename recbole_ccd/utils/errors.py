@@ -1,17 +1,46 @@
-"""The errors a user can cause. Each carries one line that names the place and the remedy.
+"""The errors a user can cause. Each carries a line that names the place and the remedy, for each thing wrong.
 
-``run_ccd.py`` prints that line and exits with code 2; from Python they are ordinary exceptions.
+``run_ccd.py`` prints the lines and exits with code 2; from Python they are ordinary exceptions.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 class CCDError(Exception):
-    """Base class of every error that bad input can cause."""
+    """Base class of every error that bad input can cause.
+
+    Attributes:
+        problems: the lines, one for each thing that is wrong.
+    """
+
+    def __init__(self, *problems: str) -> None:
+        """An error of one line, or of several.
+
+        Args:
+            *problems: the lines.
+        """
+        super().__init__("\n".join(problems))
+        self.problems = problems
 
 
 class ConfigError(CCDError):
-    """A key or a value of the configuration is unknown or impossible."""
+    """Keys or values of the configuration are unknown or impossible.
+
+    Attributes:
+        keys: the keys whose values cannot be used, as far as the check knew.
+    """
+
+    def __init__(self, *problems: str, keys: Iterable[str] = ()) -> None:
+        """An error about settings.
+
+        Args:
+            *problems: the lines, one for each thing that is wrong.
+            keys: the keys whose values cannot be used.
+        """
+        super().__init__(*problems)
+        self.keys = frozenset(keys)
 
 
 class DataError(CCDError):
