@@ -11,7 +11,7 @@ from pathlib import Path
 
 import yaml
 
-from recbole_ccd.config.unused import CONDITIONS, NEVER_READ
+from recbole_ccd.config.unused import CONDITIONS, NEVER_READ, OF_OTHER_MODELS
 
 HERE = Path(__file__).parent
 PROPERTIES = HERE.parent / "properties"
@@ -254,6 +254,14 @@ def without_effect() -> list[str]:
     for key, conditions in CONDITIONS.items():
         for condition in conditions:
             lines.append(f"| `{key}` | {cell(condition.reason)} | {cell(condition.remedy)} |")
+    lines += [
+        "",
+        "Let pass with a warning in the log, unless `plugins` are used:",
+        "",
+        "| key | why |",
+        "|---|---|",
+    ]
+    lines += [f"| `{key}` | {cell(reason)} |" for key, reason in OF_OTHER_MODELS.items()]
     return [*lines, ""]
 
 

@@ -64,8 +64,8 @@ def _with_other_names(function: FunctionType, **names: Any) -> FunctionType:
 
 
 # RecBole's own constructor opens log_tensorboard/<log name> in the working folder, the same one for every
-# trainer and every process there, and makes checkpoint_dir; with log_wandb it begins a run of Weights & Biases
-# in every one. Three names of its module decide about that.
+# trainer and every process there, and makes checkpoint_dir; with log_wandb it begins a run of Weights &
+# Biases. Three names of its module decide about that.
 _construct = _with_other_names(
     Trainer.__init__, get_tensorboard=_no_curves_yet, ensure_dir=_no_folder, WandbLogger=SilentLogger
 )

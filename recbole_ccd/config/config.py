@@ -101,7 +101,7 @@ class CCDConfig(LoadedConfig):
         return self
 
     def warnings(self) -> list[str]:
-        """Lines about keys that change nothing and yet are let pass; none where code of the user's may read them."""
+        """Lines about keys that change nothing and are let pass; none beside code of the user's own."""
         if self["plugins"] or self.model_class.__module__.partition(".")[0] not in _KNOWN_PACKAGES:
             return []
         return without_readers(

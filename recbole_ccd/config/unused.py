@@ -161,7 +161,7 @@ OF_OTHER_MODELS: dict[str, str] = {
     "seq_len": "no model here reads columns of sequences",
     "RATING_FIELD": "no model here but DMF, with inter_matrix_type: rating, reads ratings",
 }
-"""Keys that prepare what only models of the user's own, or few of RecBole's, read: to set one is warned of."""
+"""Keys that prepare what models of the user's own, or few of RecBole's, read: to set one is warned of."""
 _RATED = "rating"
 
 

@@ -127,7 +127,8 @@ def split_parts(
     before them for valid; of rows of one moment the first in the order given comes first.
 
     Valid and test rows whose item has no train row in this block are dropped, and so are those of a user
-    left without valid or without test; where all rows are divided together, those of a user without train row.
+    left without valid or without test; where all rows are divided together, those of a user without a train
+    row.
 
     Args:
         users: user of each row, shape ``(n,)``, any integers.

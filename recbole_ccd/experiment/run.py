@@ -212,17 +212,18 @@ def execute(
     """
     config, directory = strategy.config, strategy.directory
     strategy.stop = stop
-    with resumable(directory.path), translate_resource_errors(directory.path, lambda: strategy.doing):
+    with (
+        resumable(directory.path),
+        translate_resource_errors(directory.path, lambda: strategy.doing),
+        wandb_run(config, directory),
+    ):
         # there is no manifest without a configuration, and no new one before the old one has been compared
         if not directory.config.is_file():
             directory.write_config(config.to_dict())
         checkpoints = strategy.checkpoints = CheckpointManager.of_run(directory.path, config, stream)
         try:
             directory.write_config(config.to_dict())
-            with (
-                wandb_run(config, directory),
-                RunLog(directory.log, config["state"], config["show_epochs"]),
-            ):
+            with RunLog(directory.log, config["state"], config["show_epochs"]):
                 result = _logged(strategy, stream, stop, cycle)
                 _tell_of_files(directory, checkpoints, config["write_report"])
                 return result

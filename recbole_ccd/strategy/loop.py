@@ -266,7 +266,7 @@ class BlockLoop(ABC):
 
     def _measured_at(self, block: int) -> dict[str, float]:
         """The row of R after a block and what follows from it, by role, metric and name."""
-        found = {}
+        found: dict[str, float | None] = {}
         for role in self.result.roles:
             for metric in self.result.metric_names if self.result.n_rows(role) > block else ():
                 summary, start = self.result.summary(role, metric), f"{role}/{metric}"

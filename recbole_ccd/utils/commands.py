@@ -326,7 +326,7 @@ class Parser(ArgumentParser):
 def with_values(argv: Sequence[str]) -> list[str]:
     """Arguments of RecBole's run script in the form that everything here reads, ``--key=value``.
 
-    ``-m`` and ``-d`` are model and dataset, and a value may stand behind its argument instead of behind ``=``.
+    ``-m`` and ``-d`` are model and dataset, and a value may be the next argument instead of behind ``=``.
 
     Args:
         argv: all arguments.

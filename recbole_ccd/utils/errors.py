@@ -9,20 +9,12 @@ from collections.abc import Iterable
 
 
 class CCDError(Exception):
-    """Base class of every error that bad input can cause.
+    """Base class of every error that bad input can cause."""
 
-    Attributes:
-        problems: the lines, one for each thing that is wrong.
-    """
-
-    def __init__(self, *problems: str) -> None:
-        """An error of one line, or of several.
-
-        Args:
-            *problems: the lines.
-        """
-        super().__init__("\n".join(problems))
-        self.problems = problems
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """The lines, one for each thing that is wrong."""
+        return (str(self),)
 
 
 class ConfigError(CCDError):
@@ -39,8 +31,13 @@ class ConfigError(CCDError):
             *problems: the lines, one for each thing that is wrong.
             keys: the keys whose values cannot be used.
         """
-        super().__init__(*problems)
-        self.keys = frozenset(keys)
+        super().__init__("\n".join(problems))
+        self._problems, self.keys = problems, frozenset(keys)
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """The lines, one for each thing that is wrong."""
+        return self._problems
 
 
 class DataError(CCDError):

@@ -41,13 +41,14 @@ def wandb_run(config: CCDConfig, directory: RunDirectory) -> Iterator[None]:
     if wandb.run is not None:
         yield
         return
+    known, fresh = _id_of(directory), uuid.uuid4().hex
     try:
         wandb.init(
             project=config["wandb_project"],
             config=config.to_dict(),
             dir=str(directory.path),
             name=directory.path.name,
-            id=_id_of(directory),
+            id=known or fresh,
             resume="allow",
         )
     except Exception as error:  # whatever the network, an account or the package itself raise
@@ -57,6 +58,8 @@ def wandb_run(config: CCDConfig, directory: RunDirectory) -> Iterator[None]:
             "WANDB_MODE=offline, or set log_wandb to False"
         ) from error
     try:
+        if known is None:
+            directory.write_text(_ID, f"{fresh}\n")
         yield
     except BaseException:
         wandb.finish(exit_code=1)
@@ -64,14 +67,10 @@ def wandb_run(config: CCDConfig, directory: RunDirectory) -> Iterator[None]:
     wandb.finish()
 
 
-def _id_of(directory: RunDirectory) -> str:
-    """The run's id there, kept in its directory."""
+def _id_of(directory: RunDirectory) -> str | None:
+    """The run's id there, kept in its directory; None of a run that begins."""
     path = directory.path / _ID
-    if path.is_file():
-        return path.read_text(encoding="utf-8").strip()
-    found = uuid.uuid4().hex
-    directory.write_text(_ID, f"{found}\n")
-    return found
+    return path.read_text(encoding="utf-8").strip() if path.is_file() else None
 
 
 def log_to_wandb(config: CCDConfig, values: Mapping[str, float]) -> None:
@@ -92,8 +91,7 @@ def log_to_wandb(config: CCDConfig, values: Mapping[str, float]) -> None:
 class StageCurves:
     """Takes the place of RecBole's ``WandbLogger`` in the trainer of a stage.
 
-    RecBole's begins a run in every trainer, and its steps anew in every stage, where curves would overlay each
-    other.
+    RecBole's counts epochs, which begin anew in every stage: curves would overlay each other.
     """
 
     def __init__(self, config: CCDConfig, label: str = "training", block: int = 0) -> None:

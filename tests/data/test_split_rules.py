@@ -51,7 +51,7 @@ def test_nothing_is_drawn_by_time():
 @pytest.mark.parametrize("group_by", ["user", "none"])
 def test_by_time_it_is_recboles_split(tmp_path, group_by):
     rng = np.random.default_rng(3)
-    # ten rows each, so that the shares are whole numbers; every user has every item, so that nothing is dropped
+    # ten rows each, so that the shares are whole numbers, of every item, so that nothing is dropped
     users, items = np.repeat(np.arange(20), 10), np.tile(np.arange(10), 20)
     times = rng.permutation(200)
     (tmp_path / "own").mkdir()

@@ -1,4 +1,4 @@
-"""RecBole's functions of case studies on a run directory: same arguments, same shapes, the numbers of the run."""
+"""RecBole's functions of case studies on a run directory: same arguments, same shapes, the run's numbers."""
 
 import json
 import shutil
@@ -135,7 +135,7 @@ def test_the_run_directory_is_all_that_is_needed(run_dir, tmp_path):
 
 
 def test_what_recboles_own_loader_says_of_ours(run_dir):
-    """A file of ours is tensors alone, and RecBole's asks for a pickled Config in it; docs/from_recbole.md."""
+    """A file of ours is tensors alone, and RecBole's asks for a pickled Config; see docs/from_recbole.md."""
     file = next((run_dir / "checkpoints").rglob("*student*"))
     checkpoint = torch.load(file)
     assert all(isinstance(value, torch.Tensor) for value in checkpoint.values())
