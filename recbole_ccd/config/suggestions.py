@@ -65,7 +65,8 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
     """The known word that a word may be a slip of the pen for; None if there is none.
 
     That is one with few letters missing, added, changed or exchanged (one in five), one of the same parts in
-    another order, such as ``rate_learning``, or the only one that begins or ends with all its parts.
+    another order, such as ``rate_learning``, the only one that begins or ends like it, or a long one that it
+    ends with itself, such as ``mlp_embedding_size``.
     """
     by_lower = {entry.lower(): entry for entry in sorted(known)}
     word = word.lower()
@@ -74,11 +75,22 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
     best = min(slips, key=slips.__getitem__, default=None)
     if best is not None and slips[best] <= most:
         return by_lower[best]
-    parts = sorted(word.split("_"))
-    same = [entry for entry in by_lower if sorted(entry.split("_")) == parts]
-    longer = [entry for entry in by_lower if entry.startswith(f"{word}_") or entry.endswith(f"_{word}")]
-    found = same or (longer if len(word) >= _LEAST_LETTERS else [])
+    found = [entry for entry in by_lower if sorted(entry.split("_")) == sorted(word.split("_"))]
+    if not found and len(word) >= _LEAST_LETTERS:
+        slips = {entry: min(_slips(word, end) for end in _ends(entry)) for entry in by_lower if "_" in entry}
+        least = min(slips.values(), default=most + 1)
+        found = [entry for entry in slips if slips[entry] == least <= most]
+    if not found:
+        inside = [entry for entry in by_lower if word.endswith(f"_{entry}")]
+        found = [entry for entry in inside if len(entry) > len(word) // 2]
     return by_lower[found[0]] if len(found) == 1 else None
+
+
+def _ends(word: str) -> list[str]:
+    """The first parts of a word, and the last ones."""
+    parts = word.split("_")
+    cuts = range(1, len(parts))
+    return [*("_".join(parts[:n]) for n in cuts), *("_".join(parts[n:]) for n in cuts)]
 
 
 def _slips(word: str, meant: str) -> int:

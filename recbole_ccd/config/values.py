@@ -243,14 +243,11 @@ def _check_columns(settings: Mapping[str, Any], source_of: Callable[[str], str])
     if user == item:
         start = f"{both('USER_ID_FIELD', 'ITEM_ID_FIELD')} are both {one_line(repr(user))}"
         raise ConfigError(f"{start}; give the column of each")
-    for key in ("threshold", "unused_col"):
-        given = settings.get(key) or {}
-        # RecBole drops the columns of both once they have served
-        dropped = given if key == "threshold" else [field for fields in given.values() for field in fields]
-        for field in (user, item):
-            if field in dropped:
-                start = f"{key} names {one_line(repr(field))} ({source_of(key)}), which RecBole then drops"
-                raise ConfigError(f"{start}; leave the columns of users and items out")
+    key = "unused_col"
+    for field in (user, item):
+        if any(field in fields for fields in (settings.get(key) or {}).values()):
+            start = f"{key} names {one_line(repr(field))} ({source_of(key)}), which RecBole then drops"
+            raise ConfigError(f"{start}; leave the columns of users and items out")
     load, unload = settings.get("load_col") or {}, settings.get("unload_col") or {}
     for suffix in unload:
         if unload[suffix] and load.get(suffix, "*") != "*":
