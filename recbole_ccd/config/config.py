@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from recbole_ccd.config.catalogue import class_defaults, class_keys, model_class
-from recbole_ccd.config.checks import STAGE_KEYS, STAGES
 from recbole_ccd.config.loading import LoadedConfig
 from recbole_ccd.config.recorded import DERIVED_KEYS
+from recbole_ccd.config.schema import POWER_MODELS, STAGE_KEYS, STAGES
 from recbole_ccd.config.strict import member_keys
-from recbole_ccd.config.unused import POWER_MODELS, without_readers
+from recbole_ccd.config.unread import without_readers
 from recbole_ccd.config.values import metric_names
 from recbole_ccd.config.yaml_reader import merged, writable
 from recbole_ccd.utils.errors import ConfigError

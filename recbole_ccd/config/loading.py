@@ -32,9 +32,8 @@ from recbole_ccd.config.catalogue import (
     strategy_keys,
     yaml_keys,
 )
-from recbole_ccd.config.checks import STAGE_KEYS, STAGES
-from recbole_ccd.config.plugin_keys import check_plugin_keys
 from recbole_ccd.config.problems import Problems, SoundSettings
+from recbole_ccd.config.schema import SCHEMA, STAGE_KEYS, STAGES, known_keys
 from recbole_ccd.config.sources import Layer, read_layers
 from recbole_ccd.config.strict import (
     check_ablated,
@@ -43,8 +42,7 @@ from recbole_ccd.config.strict import (
     check_strategy_args,
     teacher_settings,
 )
-from recbole_ccd.config.unused import check_effects
-from recbole_ccd.config.values import check_each, check_together
+from recbole_ccd.config.values import check_each, check_effects, check_plugin_keys, check_together
 from recbole_ccd.config.yaml_reader import ConfigLoader, merged, plain_keys
 from recbole_ccd.registry import (
     KEY,
@@ -58,29 +56,7 @@ from recbole_ccd.registry import (
 from recbole_ccd.utils.errors import ConfigError, one_line
 from recbole_ccd.utils.guard import guarded
 
-# Keys without a default that RecBole's programs accept.
-_EXTRA_KEYS = frozenset(
-    {"model", "dataset", "nproc", "ip", "port", "world_size", "group_offset"}
-    | {"valid_neg_sample_args", "test_neg_sample_args"}
-)
 _ASSIGNED = "assignment"
-# settings that others have been derived from
-_DECIDING = frozenset(
-    {
-        *(
-            "model",
-            "dataset",
-            "data_path",
-            "strategy",
-            "base",
-            "preset",
-            "ablation",
-            "strategy_args",
-            "plugins",
-        ),
-        *("teacher_models", "teacher_args", "use_gpu", "gpu_id", "eval_args"),
-    }
-)
 # what RecBole makes lists of
 _LISTED = ("metrics", "topk")
 # the folder in which RecBole ships DEFAULT_DATASET
@@ -246,13 +222,11 @@ class LoadedConfig(Config):
         for key in self.external_config_dict.keys() & set(STAGE_KEYS):
             defaults.update({f"{stage}_{key}": None for stage in STAGES})
         settings = merged(defaults, self.external_config_dict)
-        nullable = yaml_keys(recbole_properties_dir() / "dataset" / "sample.yaml") | {"dataloaders_save_path"}
-        self._nullable = nullable
         names, known_as = self._what_is_there()
         known_as = "" if "model" in problems.wrong else known_as
         misnamed = set(problems.wrong)
         with problems.noted():
-            check_each(settings, self.internal_config_dict, nullable, self._source, names, known_as, misnamed)
+            check_each(settings, self.internal_config_dict, self._source, names, known_as, misnamed)
         with problems.noted():
             self.check_fit(settings, problems.wrong)
         sound = SoundSettings(settings, problems.wrong)
@@ -306,7 +280,7 @@ class LoadedConfig(Config):
             ConfigError: If the key is unknown, the value impossible, or other settings follow from it.
         """
         layer = Layer(_ASSIGNED, plain_keys({key: value}, _ASSIGNED))
-        if key in _DECIDING:
+        if key in SCHEMA and SCHEMA[key].decides:
             raise ConfigError(
                 f"{key} cannot be assigned, as other settings follow from it; give it to "
                 f"CCDConfig(config_dict={{'{key}': ...}})"
@@ -315,7 +289,6 @@ class LoadedConfig(Config):
         check_each(
             layer.values,
             self.internal_config_dict,
-            self._nullable,
             lambda _: _ASSIGNED,
             *self._what_is_there(),
         )
@@ -328,7 +301,7 @@ class LoadedConfig(Config):
 
     def _check_layers(self, layers: Sequence[Layer], teachers: Any) -> None:
         named = teachers if isinstance(teachers, list) else []
-        known = set(self.internal_config_dict) | strategy_keys() | _EXTRA_KEYS | user_keys(self._plugins)
+        known = set(self.internal_config_dict) | known_keys() | user_keys(self._plugins)
         known |= {key for keys in self.parameters.values() for key in keys}
         # the first is read by nothing in RecBole, the second is derived from the model
         known -= {"config_file", "MODEL_TYPE"}

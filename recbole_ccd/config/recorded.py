@@ -5,23 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from recbole_ccd.config.checks import STAGE_KEYS, STAGES
+from recbole_ccd.config.schema import STAGE_KEYS, STAGES, Scope, keys_of
 
-# What RecBole computes, or the place of a run decides; it is in a Config but nobody can set it.
-DERIVED_KEYS = frozenset(
-    {
-        "MODEL_TYPE",
-        "MODEL_INPUT_TYPE",
-        "eval_type",
-        "device",
-        "single_spec",
-        "local_rank",
-        "checkpoint_dir",
-        "valid_metric_bigger",
-        "valid_neg_sample_args",
-        "test_neg_sample_args",
-    }
-)
+DERIVED_KEYS = frozenset(keys_of(Scope.DERIVED))
+"""What RecBole computes, or the place of a run decides; it is in a Config but nobody can set it."""
 # nobody writes them by hand
 _MARKS = frozenset({"MODEL_TYPE", "eval_type", "single_spec", "local_rank"})
 # another run is in another place

@@ -8,9 +8,9 @@ import recbole
 
 from recbole_ccd.config import CCDConfig
 from recbole_ccd.config.catalogue import all_model_keys, general_models
-from recbole_ccd.config.suggestions import COUNTERPARTS, _slips, nearest
-from recbole_ccd.config.unused import OF_OTHER_MODELS, without_readers
-from recbole_ccd.utils.errors import ConfigError
+from recbole_ccd.config.strict import COUNTERPARTS
+from recbole_ccd.config.unread import OF_OTHER_MODELS, without_readers
+from recbole_ccd.utils.errors import ConfigError, _slips, nearest
 from tests.config.refused import refused
 from tests.conftest import SMALL
 
