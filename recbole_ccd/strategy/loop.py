@@ -26,6 +26,7 @@ from recbole_ccd.strategy.evaluation import final_vectors, measure, seed_evaluat
 from recbole_ccd.strategy.pace import Pace
 from recbole_ccd.utils.parallel import workers_of
 from recbole_ccd.utils.seeding import exclusive
+from recbole_ccd.utils.wandb_log import log_to_wandb
 
 if TYPE_CHECKING:
     from recbole_ccd.checkpoint import RunDirectory
@@ -275,6 +276,17 @@ class BlockLoop(ABC):
             # a model keeps what it scored with: final embeddings, and of each member of an ensemble
             clear_cache(model.eval())
             self._stop_if_asked()
+        log_to_wandb(self.config, {"block": block.index, **self._measured_at(block.index)})
+
+    def _measured_at(self, block: int) -> dict[str, float]:
+        """The row of R after a block and what follows from it, by role, metric and name."""
+        found: dict[str, float | None] = {}
+        for role in self.result.roles:
+            for metric in self.result.metric_names if self.result.n_rows(role) > block else ():
+                summary, start = self.result.summary(role, metric), f"{role}/{metric}"
+                found |= {f"{start}/R/{j}": value for j, value in enumerate(summary["R"][block])}
+                found |= {f"{start}/{name}": summary[name][block] for name in ("LA", "RA", "H")}
+        return {name: value for name, value in found.items() if value is not None}
 
     def _save(self, stream: BlockStream, block: Block, whole: bool = True) -> None:
         if self.run_directory is None or self.checkpoints is None:

@@ -30,6 +30,7 @@ from recbole_ccd.trainer.progress import StageProgress
 from recbole_ccd.trainer.training_state import RESUMABLE, load_training_state, training_state
 from recbole_ccd.utils.errors import TrainingError
 from recbole_ccd.utils.seeding import derive_seed
+from recbole_ccd.utils.wandb_log import StageCurves
 
 if TYPE_CHECKING:
     from recbole_ccd.config import CCDConfig
@@ -116,6 +117,7 @@ class StageTrainer(ContainedTrainer):
         self._shown = shown
         self.block, self.label, self.seed, self._previous = block, label, seed, previous
         self.tensorboard = curves_in(self.config["run_dir"], label)
+        self.wandblogger = StageCurves(self.config, label, block.index)
         return self
 
     def add(self, *plugins: TrainerPlugin) -> StageTrainer:
