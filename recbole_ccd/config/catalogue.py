@@ -94,6 +94,12 @@ def all_model_keys() -> frozenset[str]:
 
 
 @functools.cache
+def recbole_model_keys() -> frozenset[str]:
+    """The keys of all of RecBole's models, those of other kinds among them."""
+    return frozenset().union(*map(yaml_keys, (recbole_properties_dir() / "model").glob("*.yaml")))
+
+
+@functools.cache
 def strategy_keys() -> frozenset[str]:
     """The keys of all strategies, so that one file can serve several that are compared."""
     ours = properties_dir()

@@ -211,6 +211,28 @@ class Block:
         ]
         return [loader for loader in loaders if loader is not None]
 
+    @property
+    def whole(self) -> IncrementalDataset:
+        """All interactions of the stream that have a known user and item, as one data set."""
+        rows = np.arange(len(self._source.dataset.inter_feat))
+        return self._view(self._source.only_known(rows, (self.n_users, self.n_items)))
+
+    def valid_loader(self, config: CCDConfig) -> BlockEvalDataLoader | None:
+        """Full-sort loader of this block's valid part, its train items masked; None where it has no row.
+
+        Args:
+            config: the run's configuration.
+        """
+        return self._eval_loader(config, self._rows[VALID], self._history((TRAIN,), config))
+
+    def test_loader(self, config: CCDConfig) -> BlockEvalDataLoader | None:
+        """The same of its test part, its train and valid items masked.
+
+        Args:
+            config: the run's configuration.
+        """
+        return self._eval_loader(config, self._rows[TEST], self._history((TRAIN, VALID), config))
+
     def measured_loader(
         self,
         config: CCDConfig,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -14,12 +13,12 @@ from recbole_ccd.evaluation.comparison import COMPETITORS
 from recbole_ccd.evaluation.seeds import Gain, Spread
 from recbole_ccd.evaluation.stored import AnyComparison
 from recbole_ccd.evaluation.summary import definitions
+from recbole_ccd.report.width import filled, fitted, terminal_width
 
 _AT_END = ("LA", "RA", "BWT", "forgetting")
 _CSV_QUANTITIES = ("H", "LA", "RA", "BWT", "forgetting")
 _SHORT = {"student": "S", "teacher": "T"}
 _MEGABYTE = 1e6
-_WIDTH = 110
 _RIGHT = ("± std", "gain", "relative", "p", "MB", "base s", "updates s")
 _ABSENT = Spread(None, None)
 
@@ -31,25 +30,30 @@ T = TypeVar("T")
 Table = Callable[[list[list[str]], list[str]], T]
 
 
-def comparison_table(comparison: AnyComparison) -> str:
+def comparison_table(comparison: AnyComparison, width: int | None = None) -> str:
     """The comparison in the primary metric, printed after the last run.
 
     Args:
         comparison: the runs compared.
+        width: columns that there are; default those of the terminal.
 
     Returns:
         Per role H after each block and the other averages after the last one, best and second best marked;
-        what CCD gains over the best competitor; sizes and times; and what all that means. At most 110
-        columns wide for six blocks.
+        what CCD gains over the best competitor; sizes and times; and what all that means. A table that is
+        too wide is divided.
     """
-    metric = comparison.primary_metric
-    parts = [textwrap.fill(comparison_title(comparison), _WIDTH)]
+    metric, columns = comparison.primary_metric, width or terminal_width()
+
+    def simple(rows: list[list[str]], header: list[str]) -> str:
+        return fitted(rows, header, columns, _simple)
+
+    parts = [filled(comparison_title(comparison), columns)]
     for role in comparison.roles:
-        tables = comparison_tables(comparison, role, metric, CONSOLE, _simple)
-        parts += [f"{heading}\n{table}" for heading, table in tables]
-    parts.append(f"Size and time\n{cost_table(comparison, _simple)}")
+        tables = comparison_tables(comparison, role, metric, CONSOLE, simple)
+        parts += [f"{filled(heading, columns)}\n{table}" for heading, table in tables]
+    parts.append(f"Size and time\n{cost_table(comparison, simple)}")
     marks = "**: the best mean of its column, *: the second best, among all in the table"
-    legend = [textwrap.fill(line, _WIDTH) for line in (marks, *legend_lines(comparison))]
+    legend = [filled(line, columns) for line in (marks, *legend_lines(comparison))]
     return "\n\n".join([*parts, "\n".join(legend)])
 
 
@@ -224,7 +228,7 @@ def _number(value: float | None, form: str = ".4f") -> str:
     return "-" if value is None else format(value, form)
 
 
-def _simple(rows: list[list[str]], header: list[str]) -> str:
+def _simple(rows: Sequence[Sequence[str]], header: Sequence[str]) -> str:
     return _table(rows, header, "simple")
 
 
@@ -233,7 +237,7 @@ def pipe_table(rows: list[list[str]], header: list[str]) -> str:
     return _table(rows, header, "pipe")
 
 
-def _table(rows: list[list[str]], header: list[str], style: str) -> str:
+def _table(rows: Sequence[Sequence[str]], header: Sequence[str], style: str) -> str:
     # marks follow their numbers, so that these keep their places only on the left
     align = ["right" if name.startswith(_RIGHT) else "left" for name in header]
     return tabulate(rows, header, tablefmt=style, colalign=align, disable_numparse=True)

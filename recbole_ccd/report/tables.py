@@ -10,16 +10,18 @@ from tabulate import tabulate
 from recbole_ccd.data.block import Block
 from recbole_ccd.evaluation.result import StreamResult
 from recbole_ccd.evaluation.summary import definitions
+from recbole_ccd.report.width import filled, fitted, terminal_width
 
 _SHORT = {"student": "S", "teacher": "T"}
 _MEGABYTE = 1e6
 
 
-def stream_table(stream: Iterable[Block]) -> str:
+def stream_table(stream: Iterable[Block], width: int | None = None) -> str:
     """The blocks of a stream and what arrives with each; printed before anything is trained.
 
     Args:
         stream: the blocks.
+        width: columns that there are; default those of the terminal.
 
     Returns:
         A table of interactions per part, known users and items, and how many of them are new.
@@ -36,19 +38,20 @@ def stream_table(stream: Iterable[Block]) -> str:
         for block in stream
     ]
     header = ["block", "train", "valid", "test", "users", "new", "items", "new"]
-    return f"The stream\n{_table(rows, header)}"
+    return f"The stream\n{_table(rows, header, width or terminal_width())}"
 
 
-def block_table(result: StreamResult, block: int) -> str:
+def block_table(result: StreamResult, block: int, width: int | None = None) -> str:
     """What is known after a block, in the primary metric.
 
     Args:
         result: a result with the rows of this block; a role without it is left out.
         block: the block k.
+        width: columns that there are; default those of the terminal.
 
     Returns:
         A title, a table and what its columns mean: per role R[k][0..k], LA, RA, H-mean, and the metric over
-        new users and new items; ``-`` where a value does not exist. At most 110 columns wide for six blocks.
+        new users and new items; ``-`` where a value does not exist. A table that is too wide is divided.
 
     Raises:
         ValueError: If no role has a row for the block.
@@ -63,18 +66,20 @@ def block_table(result: StreamResult, block: int) -> str:
         f"0..{result.n_blocks - 1}, {known['users']} users and {known['items']} items known"
     )
     header = ["", *tests, "LA", "RA", "H", "new users", "new items"]
-    table = _table([_block_row(result, role, block) for role in roles], header)
-    return f"{title}\n{table}\n{_block_legend(result, block)}"
+    width = width or terminal_width()
+    table = _table([_block_row(result, role, block) for role in roles], header, width)
+    return f"{filled(title, width)}\n{table}\n{filled(_block_legend(result, block), width)}"
 
 
-def final_table(result: StreamResult) -> str:
+def final_table(result: StreamResult, width: int | None = None) -> str:
     """The whole stream: student and teacher side by side, every metric, sizes, and what each column means.
 
     Args:
         result: a result with at least one row.
+        width: columns that there are; default those of the terminal.
 
     Returns:
-        Up to three tables and the definitions, at most 110 columns wide.
+        Up to three tables and the definitions; a table that is too wide is divided.
 
     Raises:
         ValueError: If the result has no rows.
@@ -83,14 +88,15 @@ def final_table(result: StreamResult) -> str:
         raise ValueError("the result has no rows yet")
     head = result.head
     title = f"{head['strategy']} with {head['model']} on {head['dataset']}, seed {head['seed']}"
+    width = width or terminal_width()
     parts = [
-        f"{title}: {result.primary_metric} after each block",
-        _stream_table(result),
+        filled(f"{title}: {result.primary_metric} after each block", width),
+        _stream_table(result, width),
         "After the last block",
-        _metric_table(result),
-        _size_table(result),
-        _chosen_rates(result),
-        _legend(result),
+        _metric_table(result, width),
+        _size_table(result, width),
+        filled(_chosen_rates(result), width),
+        filled(_legend(result), width),
     ]
     return "\n\n".join(part for part in parts if part)
 
@@ -103,11 +109,8 @@ def _chosen_rates(result: StreamResult) -> str:
             chosen = record["chosen_rate"]
             words = f"{chosen['model']} {chosen['rate']:g}"
             rates.setdefault(record["stage"].replace("_", " "), {})[words] = None
-    return (
-        "Learning rates chosen: " + "; ".join(f"{k} {', '.join(v)}" for k, v in rates.items())
-        if rates
-        else ""
-    )
+    shown = "; ".join(f"{stage} {', '.join(words)}" for stage, words in rates.items())
+    return f"Learning rates chosen: {shown}" if shown else ""
 
 
 def _block_row(result: StreamResult, role: str, block: int) -> list[Any]:
@@ -128,7 +131,7 @@ def _block_legend(result: StreamResult, block: int) -> str:
     )
 
 
-def _stream_table(result: StreamResult) -> str:
+def _stream_table(result: StreamResult, width: int) -> str:
     metric = result.primary_metric
     header = ["block", "users", "items"]
     columns: list[Sequence[Any]] = [
@@ -142,10 +145,10 @@ def _stream_table(result: StreamResult) -> str:
         columns += [[row[-1] for row in summary["R"]], summary["LA"], summary["RA"], summary["H"]]
     n_rows = max(result.n_rows(role) for role in result.roles)
     rows = [[column[k] if k < len(column) else None for column in columns] for k in range(n_rows)]
-    return _table(rows, header)
+    return _table(rows, header, width)
 
 
-def _metric_table(result: StreamResult) -> str:
+def _metric_table(result: StreamResult, width: int) -> str:
     header = ["metric"]
     for role in result.roles:
         header += [f"{name} {_SHORT[role]}" for name in ("H", "BWT", "forgetting")]
@@ -156,10 +159,10 @@ def _metric_table(result: StreamResult) -> str:
             summary = result.summary(role, metric)
             row += [summary["H"][-1], summary["BWT"], summary["forgetting"]]
         rows.append(row)
-    return _table(rows, header)
+    return _table(rows, header, width)
 
 
-def _size_table(result: StreamResult) -> str:
+def _size_table(result: StreamResult, width: int) -> str:
     rows: list[list[Any]] = [
         [role, f"{size['parameters']:,}", f"{size['bytes'] / _MEGABYTE:,.2f}"]
         for role, size in result.sizes.items()
@@ -167,7 +170,7 @@ def _size_table(result: StreamResult) -> str:
     if {"student", "teacher"} <= result.sizes.keys():
         ratios = [_ratio(result, "parameters"), _ratio(result, "bytes")]
         rows.append(["teacher : student", *ratios])
-    return _table(rows, ["size", "parameters", "MB"], numbers=False) if rows else ""
+    return _table(rows, ["size", "parameters", "MB"], width, numbers=False) if rows else ""
 
 
 def _ratio(result: StreamResult, key: str) -> str:
@@ -184,13 +187,16 @@ def _legend(result: StreamResult) -> str:
     return "\n".join([marks, *(f"{name}: {lines[name]}" for name in shown), *([sizes] if sizes else [])])
 
 
-def _table(rows: Iterable[Sequence[Any]], header: Sequence[str], numbers: bool = True) -> str:
-    return tabulate(
-        rows,
-        header,
-        tablefmt="simple",
-        floatfmt=".4f",
-        missingval="-",
-        colalign=["left", *["right"] * (len(header) - 1)],
-        disable_numparse=not numbers,
-    )
+def _table(rows: Iterable[Sequence[Any]], header: Sequence[str], width: int, numbers: bool = True) -> str:
+    def render(rows: Sequence[Sequence[Any]], header: Sequence[str]) -> str:
+        return tabulate(
+            rows,
+            header,
+            tablefmt="simple",
+            floatfmt=".4f",
+            missingval="-",
+            colalign=["left", *["right"] * (len(header) - 1)],
+            disable_numparse=not numbers,
+        )
+
+    return fitted(list(rows), header, width, render)

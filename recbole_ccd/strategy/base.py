@@ -186,7 +186,8 @@ class Strategy(BlockLoop):
         Returns:
             The models; otherwise as :meth:`stage`.
         """
-        context = StageContext(block, learn, self.config["seed"], self.config["reproducibility"])
+        seed, reproducibility = self.config["seed"], self.config["reproducibility"]
+        context = StageContext(block, learn, seed, reproducibility, self.result.n_blocks - 1)
         tasks = list(tasks)
         chosen: dict[int, dict[str, Any] | None] = {}
         models, records, left = {}, {}, []

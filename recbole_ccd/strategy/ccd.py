@@ -56,7 +56,7 @@ class CCD(DistillingStrategy):
 
     def models(self) -> Mapping[str, GeneralRecommender]:
         """Student, proxies, the teacher's members, and the next block's student where it is another."""
-        following = self.next_student
+        following = self.next_student if self.generates_ahead else None
         another = {} if following is None or following is self.student else {_GENERATED: following}
         return {**super().models(), **self.proxies, **another}
 

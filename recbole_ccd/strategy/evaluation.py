@@ -43,7 +43,11 @@ def measure(
         loaders["new items"] = new(items_from=now.n_old_items)
     parts = {name: loader for name, loader in loaders.items() if loader is not None}
     return FullSortEvaluator(config, ordering_rows).evaluate_parts(
-        model, parts, f"block {now.index} {role}", config["show_progress"], train_data=now.train
+        model,
+        parts,
+        f"block {now.index} of {len(stream) - 1}, {role}",
+        config["show_progress"],
+        train_data=now.train,
     )
 
 

@@ -97,6 +97,10 @@ class FullBatch(DistillingStrategy):
         """The block with the train rows of all blocks before it."""
         return [block.with_earlier(np.concatenate(block.earlier_train_rows))] if block.index else [block]
 
+    def workload(self, block: Block) -> int:
+        """The train rows of the block and of all before it."""
+        return len(block.train) + sum(map(len, block.earlier_train_rows))
+
     def train_block(self, block: Block) -> None:
         """The base student on block 0, and a fresh model on every other block."""
         (whole,) = self.pieces(block)

@@ -14,8 +14,8 @@ from recbole_ccd.trainer import LossError
 if TYPE_CHECKING:
     from recbole_ccd.config import CCDConfig
 
-# Adam's usual range, up to where embeddings of few dimensions still learn from nothing. A model that has learned
-# before forgets at such a rate more than the first block's validation shows.
+# Adam's usual range, up to where embeddings of few dimensions still learn from nothing. A model that has
+# learned before forgets at such a rate more than the first block's validation shows.
 _FROM_NOTHING, _UPDATES = (0.002, 0.005, 0.01, 0.02), (0.002, 0.005, 0.01)
 # a slower rate that is as good as this share of the best is taken: it has not had its time yet
 _NEAR = 0.98

@@ -52,10 +52,21 @@ class StageName:
 
     @property
     def label(self) -> str:
-        """What logs and bars call it."""
+        """What logs call it."""
         suffix = "" if self.member is None else f" member {self.member} ({self.model})"
         suffix += "" if self.piece is None else f" part {self.piece + 1}"
         return f"block {self.block} {self.stage}{suffix}"
+
+    def shown(self, last_block: int | None) -> str:
+        """What progress bars call it, in few characters.
+
+        Args:
+            last_block: index of the last block of the stream; None where it is not known.
+        """
+        of = "" if last_block is None else f" of {last_block}"
+        suffix = "" if self.member is None else f" member {self.member}"
+        suffix += "" if self.piece is None else f" part {self.piece + 1}"
+        return f"block {self.block}{of}, {self.stage.replace('_', ' ')}{suffix}"
 
     @property
     def key(self) -> str:
@@ -85,6 +96,7 @@ class Stage:
         checkpoints: CheckpointManager | None = None,
         stop: InterruptHandler | None = None,
         old: GeneralRecommender | None = None,
+        last_block: int | None = None,
     ) -> None:
         """Made by :func:`run_stage`.
 
@@ -95,8 +107,9 @@ class Stage:
             checkpoints: where it is saved every ``checkpoint_every`` epochs; None for nowhere.
             stop: who may want it to end early.
             old: the model to be grown.
+            last_block: index of the last block of the stream, for progress bars.
         """
-        self.block, self.old = block, old
+        self.block, self.old, self._last_block = block, old, last_block
         self.name, self.config = name, scheduled(config.for_stage(name.stage), block)
         self.seed = derive_seed(config["seed"], *name.purpose)
         self._checkpoints, self._stop = checkpoints, stop
@@ -126,7 +139,9 @@ class Stage:
             model: the model to train.
             previous: the model before the block, for plugins that keep near it.
         """
-        trainer = make_trainer(self.config, model).bind(self.block, self.name.label, self.seed, previous)
+        trainer = make_trainer(self.config, model)
+        shown = self.name.shown(self._last_block)
+        trainer.bind(self.block, self.name.label, self.seed, previous, shown)
         if not self._trainers:
             trainer.restore(self._saved(), self._between_epochs)
         self._trainers.append(trainer)
@@ -163,12 +178,14 @@ class StageContext:
             another process, and all that it knows with it.
         seed: the run's seed.
         reproducibility: RecBole's key of that name.
+        last_block: index of the last block of the stream; None where it is not known.
     """
 
     block: Block
     learn: Callable[[Stage], GeneralRecommender]
     seed: int
     reproducibility: bool
+    last_block: int | None = None
 
 
 @dataclass(frozen=True)
@@ -228,7 +245,8 @@ def run_stage(context: StageContext, task: StageTask) -> StageResult:
     """
     name = task.name
     seed_stage(context.seed, context.reproducibility, *name.purpose)
-    stage = Stage(name, task.config, context.block, task.checkpoints, task.stop, task.old)
+    where = (task.checkpoints, task.stop, task.old, context.last_block)
+    stage = Stage(name, task.config, context.block, *where)
     with deterministic(context.reproducibility):
         model = context.learn(stage)
     seconds = stage.seconds
