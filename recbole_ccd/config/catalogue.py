@@ -26,7 +26,7 @@ DEFAULT_MODEL = "LightGCN"
 DEFAULT_DATASET = "ml-100k"
 METHOD_NAME = "CCD"
 # strategies whose base student is distilled from the teacher, whatever the key ``base`` says
-ALWAYS_TAUGHT = frozenset({"ccd", "distill", "distill_each_block"})
+ALWAYS_TAUGHT = frozenset({"ccd", "distill", "distill_each_block", "retrain_distill"})
 
 # what the models of the base block depend on, which compared strategies share
 _BASE_KEYS = ("teacher_models", "teacher_args", "exclusion_top_k", "uninteresting_redraw")

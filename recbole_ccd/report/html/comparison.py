@@ -10,7 +10,14 @@ from markupsafe import Markup
 from recbole_ccd.evaluation.comparison import METHOD
 from recbole_ccd.evaluation.seeds import Gain
 from recbole_ccd.evaluation.stored import StoredComparison
-from recbole_ccd.report.comparison import comparison_tables, comparison_title, cost_table, legend_lines
+from recbole_ccd.report.comparison import (
+    comparison_tables,
+    comparison_title,
+    cost_table,
+    cost_tables,
+    headlines,
+    legend_lines,
+)
 from recbole_ccd.report.html import style
 from recbole_ccd.report.html.figures import Plot, Series, bars, heat_map, lines, span_of
 from recbole_ccd.report.html.page import Figure, Figures, Table, Version, render
@@ -84,6 +91,7 @@ class _Compared:
             "parts": {name: style.PARTS[part] for part, name in _PARTS.items()},
             "times": [self._times()],
             "costs": cost_table(comparison, Table),
+            "cost_tables": list(cost_tables(comparison, Table)),
             "config": comparison.config,
             "changed": changed_settings(comparison.config) if comparison.config else None,
             "all_settings": all_settings(comparison.config),
@@ -104,6 +112,9 @@ class _Compared:
     def _facts(self) -> list[tuple[str, str]]:
         comparison, metric = self.comparison, self.comparison.primary_metric
         facts = []
+        for line in headlines(comparison):
+            label, _, share = line.partition(": ")
+            facts.append((f"{label} beside retraining", share))
         for role in comparison.roles:
             best, _ = comparison.ranking(role, metric, "H")[-1]
             if best:

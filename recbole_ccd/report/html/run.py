@@ -33,6 +33,7 @@ from recbole_ccd.report.html.words import (
     sentence,
     spread_out,
 )
+from recbole_ccd.report.tables import next_header, next_rows
 from recbole_ccd.utils.errors import RunError
 
 _KINDS = ("users", "items")
@@ -97,6 +98,7 @@ class _Measured:
                 for kind in _KINDS
                 if any(_mean(y) is not None for y in self._new_values(kind, self.figures.metrics[0]).values())
             ],
+            "next": self.figures.by_metric(self._next),
             "known": self._known(),
             "meanings": self._meanings(),
         }
@@ -139,6 +141,7 @@ class _Measured:
             "at_end": ["BWT", "forgetting"],
             "matrices": ["R"],
             "new_entities": [f"new {kind}" for kind in _KINDS],
+            "next": ["next", "FWT", "not served"],
         }
         return {part: [(name, words[name]) for name in names] for part, names in parts.items()}
 
@@ -197,6 +200,9 @@ class _Measured:
         means = {role: _mean(y) for role, y in values.items()}
         told = spread_out([f"mean over the blocks: {compared(means)}"])
         return Version(_role_lines(values, metric), told)
+
+    def _next(self, metric: str) -> Table:
+        return Table(next_rows(self.result, metric), next_header(self.result), metric)
 
     def _known(self) -> Table:
         known = self.result.known
