@@ -84,7 +84,7 @@ def test_the_run_directory_holds_what_was_promised(run_dir):
 def test_result_is_format_1_with_every_key(result):
     assert set(result) == {
         "format", "dataset", "model", "strategy", "seed", "n_blocks", "primary_metric", "metrics",
-        "new_users", "new_items", "known", "sizes", "stages", "config",
+        "new_users", "new_items", "next", "known", "sizes", "stages", "config",
     }  # fmt: skip
     head = {
         key: result[key]

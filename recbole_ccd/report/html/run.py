@@ -98,7 +98,7 @@ class _Measured:
                 for kind in _KINDS
                 if any(_mean(y) is not None for y in self._new_values(kind, self.figures.metrics[0]).values())
             ],
-            "next": self.figures.by_metric(self._next),
+            "next": self.figures.by_metric(self._next) if any(self.result.unserved) else {},
             "known": self._known(),
             "meanings": self._meanings(),
         }
