@@ -18,7 +18,7 @@ from recbole_ccd.evaluation.summary import definitions
 
 _AT_END = ("LA", "RA", "BWT", "forgetting")
 _CSV_QUANTITIES = ("H", "LA", "RA", "BWT", "forgetting", "next", "next_mean", "FWT")
-NEXT = "next"
+NEXT = "next,"
 _SHORT = {"student": "S", "teacher": "T"}
 _MEGABYTE = 1e6
 _WIDTH = 110
@@ -143,7 +143,7 @@ def comparison_tables(
     means = [comparison.spreads(role, metric, label, "next_mean") for label in comparison.labels_of(role)]
     # runs of an earlier version have measured none
     if any(one.mean is not None for (one,) in means):
-        heading = f"{role}: {NEXT}, {metric} on each block before it is learned"
+        heading = f"{role}: {NEXT} {metric} on each block before it is learned"
         yield heading, _next_table(comparison, role, metric, marks, table)
     for label, gains in comparison.gains(role, metric).items():
         if any(gains):
