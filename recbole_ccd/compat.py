@@ -16,6 +16,7 @@ import pandas as pd
 import scipy.sparse as sp
 import torch
 from recbole.config import Config
+from recbole.data.dataset import Dataset
 from recbole.evaluator import Collector, Evaluator
 from recbole.evaluator.metrics import GAUC, MAP, MRR, NDCG, ShannonEntropy
 from recbole.model.abstract_recommender import GeneralRecommender
@@ -220,24 +221,36 @@ def with_todays_scipy(method: FunctionType) -> FunctionType:
     return _with_other_names(method, sp=_SPARSE)
 
 
-def fill_missing(feat: pd.DataFrame, kinds: Mapping[str, FeatureType]) -> None:
-    """Fills what is missing in the prepared columns of a data set, as RecBole documents it, in place.
+def _lengths(column: Any) -> Any:
+    """``len``, but of a column the length of each entry."""
+    return column.map(len) if isinstance(column, pd.Series) else len(column)
 
-    ``Dataset._fill_nan`` writes into a column that it has taken out of the table: where pandas copies on
-    write, as pandas 3 always does, nothing arrives there, and NaN is learned in silence. For sequences it
-    reads np.float.
 
-    Args:
-        feat: columns of numbers, of ids, and of arrays of either; row by row.
-        kinds: the type of each column. A missing id becomes 0, which is [PAD], a number the mean of the
-            others, and a sequence an empty one.
-    """
-    for field in feat:
-        column, kind = feat[field], kinds[field]
-        if kind == FeatureType.TOKEN:
-            feat[field] = column.fillna(0).astype(np.int64)
-        elif kind == FeatureType.FLOAT:
-            feat[field] = column.fillna(column.mean())
-        else:
-            nothing = np.array([], dtype=np.int64 if kind == FeatureType.TOKEN_SEQ else np.float64)
-            feat[field] = [nothing if isinstance(entry, float) else entry for entry in column]
+class TodaysDataset(Dataset):
+    """A RecBole data set for pandas 3 too."""
+
+    # RecBole asks for column.agg(len), and means the length of each sequence; pandas 3 gives the column's
+    _remap = _with_other_names(Dataset._remap, len=_lengths)
+    _normalize = _with_other_names(Dataset._normalize, len=_lengths)
+    _discretization = _with_other_names(Dataset._discretization, len=_lengths)
+
+    def _fill_nan(self) -> None:
+        """Fills gaps: those of ids by 0, which is [PAD], of numbers by the mean, of sequences by empty ones.
+
+        RecBole writes into a column that it has taken out of its table: where pandas copies on write, as
+        pandas 3 always does, nothing arrives there, and NaN is learned in silence. For sequences it reads
+        np.float.
+        """
+        for name in self.feat_name_list:
+            feat = getattr(self, name)
+            for field in feat:
+                feat[field] = _filled(feat[field], self.field2type[field])
+
+
+def _filled(column: pd.Series, kind: FeatureType) -> pd.Series | list[Any]:
+    if kind == FeatureType.TOKEN:
+        return column.fillna(0).astype(np.int64)
+    if kind == FeatureType.FLOAT:
+        return column.fillna(column.mean())
+    nothing = np.array([], dtype=np.int64 if kind == FeatureType.TOKEN_SEQ else np.float64)
+    return [nothing if isinstance(entry, float) else entry for entry in column]

@@ -13,7 +13,7 @@ from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 from recbole.utils import FeatureSource, FeatureType
 
-from recbole_ccd.compat import fill_missing
+from recbole_ccd.compat import TodaysDataset
 from recbole_ccd.config import given_config
 from recbole_ccd.data.atomic import check_ids, check_label, named, read_columns, read_header, sequences, shown
 from recbole_ccd.data.given_pairs import Given, moments, pair_codes, repeated
@@ -35,7 +35,7 @@ _REFUSALS = (ValueError, LookupError, TypeError, AttributeError, AssertionError,
 _PART_NAME = re.compile(r"(?P<block>.+)\.(?P<part>train|valid|test)")
 
 
-class IncrementalDataset(Dataset):
+class IncrementalDataset(TodaysDataset):
     """A RecBole data set that is a stream of blocks.
 
     The stream comes from one ``.inter`` file with times, cut by ``block_ratios`` or
@@ -193,10 +193,6 @@ class IncrementalDataset(Dataset):
         # RecBole numbers tokens in the order of inter_feat, so that order of arrival is all it takes
         self._arrange_by_arrival()
         super()._remap_ID_all()
-
-    def _fill_nan(self) -> None:
-        for name in self.feat_name_list:
-            fill_missing(getattr(self, name), self.field2type)
 
     def _arrange_by_arrival(self) -> None:
         blocks, parts = self._cut_files() if self.benchmark_filename_list else self._cut_time_line()

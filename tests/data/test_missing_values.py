@@ -12,7 +12,7 @@ import pytest
 from recbole.data.dataset import Dataset
 from recbole.utils import FeatureType
 
-from recbole_ccd.compat import fill_missing
+from recbole_ccd.compat import TodaysDataset
 from recbole_ccd.data.dataset import IncrementalDataset
 
 COLUMNS = {
@@ -115,18 +115,27 @@ def test_with_numbers_brought_to_one_scale(prepared):
     assert held(dataset.item_feat)["shape"][1] == pytest.approx([0, 1 / 3, 2 / 3])
 
 
-def table():
-    """Prepared columns of each kind, and their types."""
-    feat = pd.DataFrame({"token": [1.0, None], "float": [4.0, None]})
-    feat["token_seq"], feat["float_seq"] = [[1, 2], float("nan")], [float("nan"), [0.5]]
-    return feat, {name: FeatureType(name) for name in feat}
+@pytest.fixture
+def gaps():
+    """Builds a data set of a class, of prepared columns of each kind with a gap in each."""
+
+    def build(kind):
+        feat = pd.DataFrame({"token": [1.0, None], "float": [4.0, None]})
+        feat["token_seq"], feat["float_seq"] = [[1, 2], float("nan")], [float("nan"), [0.5]]
+        dataset = kind.__new__(kind)
+        dataset.feat_name_list, dataset.feat, dataset.logger = ["feat"], feat, logging.getLogger("quiet")
+        dataset.field2type = {name: FeatureType(name) for name in feat}
+        return dataset
+
+    return build
 
 
 @pytest.mark.parametrize("copies", [False, True])
-def test_what_is_missing_is_filled_whether_or_not_pandas_copies_on_write(copies):
-    feat, kinds = table()
+def test_what_is_missing_is_filled_whether_or_not_pandas_copies_on_write(copies, gaps):
+    dataset = gaps(TodaysDataset)
     with copying(copies):
-        fill_missing(feat, kinds)
+        dataset._fill_nan()
+    feat = dataset.feat
     assert not feat.isna().any(axis=None)
     assert feat["token"].tolist() == [1, 0] and feat["token"].dtype == "int64"
     assert feat["float"].tolist() == [4, 4]
@@ -135,16 +144,13 @@ def test_what_is_missing_is_filled_whether_or_not_pandas_copies_on_write(copies)
     assert feat["token_seq"][1].dtype == "int64" and feat["float_seq"][0].dtype == "float64"
 
 
-def test_recboles_own_way_leaves_gaps_where_pandas_copies_on_write():
-    feat, kinds = table()
-    feat = feat[["token", "float"]]
-    dataset = Dataset.__new__(Dataset)
-    dataset.feat_name_list, dataset.field2type, dataset.feat = ["feat"], kinds, feat
-    dataset.logger = logging.getLogger("quiet")
+def test_recboles_own_way_leaves_gaps_where_pandas_copies_on_write(gaps):
+    dataset = gaps(Dataset)
+    dataset.feat = dataset.feat[["token", "float"]]
     with copying(True), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         dataset._fill_nan()
-    assert feat.isna().sum().tolist() == [1, 1]
+    assert dataset.feat.isna().sum().tolist() == [1, 1]
 
 
 @contextmanager
