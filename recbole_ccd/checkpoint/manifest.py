@@ -1,4 +1,4 @@
-"""manifest.json: what a run keeps, where it stands, and what it must be gone on with."""
+"""manifest.json: what a run keeps, where it stands, and what it must be resumed with."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Manifest:
             runs of these share).
         status: ``running`` (or killed), ``interrupted`` or ``finished``.
         versions: of this package and of those that decide about the last bits.
-        settings: those that a run must be gone on with; of a comparison none; of a search what is searched,
+        settings: those that a run must be resumed with; of a comparison none; of a search what is searched,
             how, and what all its runs have set alike.
         data: see :func:`~recbole_ccd.data.fingerprint.fingerprint_of`.
         blocks: the last two finished blocks, oldest first.

@@ -8,31 +8,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from recbole_ccd.config.catalogue import class_defaults, class_keys, model_class
-from recbole_ccd.config.checks import STAGE_KEYS, STAGES
 from recbole_ccd.config.loading import LoadedConfig
+from recbole_ccd.config.schema import POWER_MODELS, STAGE_KEYS, STAGES, Scope, keys_of
 from recbole_ccd.config.strict import member_keys
-from recbole_ccd.config.unused import POWER_MODELS
 from recbole_ccd.config.values import metric_names
 from recbole_ccd.config.yaml_reader import merged, writable
 from recbole_ccd.utils.errors import ConfigError
 
 __all__ = ["DERIVED_KEYS", "STAGES", "STAGE_KEYS", "CCDConfig"]
 
-# What RecBole computes, or the place of a run decides; it is in a Config but nobody can set it.
-DERIVED_KEYS = frozenset(
-    {
-        "MODEL_TYPE",
-        "MODEL_INPUT_TYPE",
-        "eval_type",
-        "device",
-        "single_spec",
-        "local_rank",
-        "checkpoint_dir",
-        "valid_metric_bigger",
-        "valid_neg_sample_args",
-        "test_neg_sample_args",
-    }
-)
+DERIVED_KEYS = frozenset(keys_of(Scope.DERIVED))
+"""What RecBole computes, or the place of a run decides; it is in a Config but nobody can set it."""
 _CHECKPOINTS, _NEGATIVES = "checkpoint_dir", "train_neg_sample_args"
 
 

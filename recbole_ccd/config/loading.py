@@ -31,8 +31,7 @@ from recbole_ccd.config.catalogue import (
     strategy_keys,
     yaml_keys,
 )
-from recbole_ccd.config.checks import STAGE_KEYS, STAGES
-from recbole_ccd.config.plugin_keys import check_plugin_keys
+from recbole_ccd.config.schema import SCHEMA, STAGE_KEYS, STAGES, known_keys
 from recbole_ccd.config.sources import Layer, read_layers
 from recbole_ccd.config.strict import (
     check_ablated,
@@ -41,8 +40,7 @@ from recbole_ccd.config.strict import (
     check_strategy_args,
     teacher_settings,
 )
-from recbole_ccd.config.unused import check_effects
-from recbole_ccd.config.values import check_each, check_together
+from recbole_ccd.config.values import check_each, check_effects, check_plugin_keys, check_together
 from recbole_ccd.config.yaml_reader import ConfigLoader, merged, plain_keys
 from recbole_ccd.registry import (
     KEY,
@@ -56,29 +54,7 @@ from recbole_ccd.registry import (
 from recbole_ccd.utils.errors import ConfigError, one_line
 from recbole_ccd.utils.guard import guarded
 
-# Keys without a default that RecBole's programs accept.
-_EXTRA_KEYS = frozenset(
-    {"model", "dataset", "nproc", "ip", "port", "world_size", "group_offset"}
-    | {"valid_neg_sample_args", "test_neg_sample_args"}
-)
 _ASSIGNED = "assignment"
-# settings that others have been derived from
-_DECIDING = frozenset(
-    {
-        *(
-            "model",
-            "dataset",
-            "data_path",
-            "strategy",
-            "base",
-            "preset",
-            "ablation",
-            "strategy_args",
-            "plugins",
-        ),
-        *("teacher_models", "teacher_args", "use_gpu", "gpu_id", "eval_args"),
-    }
-)
 # what RecBole makes lists of
 _LISTED = ("metrics", "topk")
 # the folder in which RecBole ships DEFAULT_DATASET
@@ -230,9 +206,7 @@ class LoadedConfig(NumpyLeftAlone):
         for key in self.external_config_dict.keys() & set(STAGE_KEYS):
             defaults.update({f"{stage}_{key}": None for stage in STAGES})
         settings = merged(defaults, self.external_config_dict)
-        nullable = yaml_keys(recbole_properties_dir() / "dataset" / "sample.yaml") | {"dataloaders_save_path"}
-        self._nullable = nullable
-        check_each(settings, self.internal_config_dict, nullable, self._source, *self._what_is_there())
+        check_each(settings, self.internal_config_dict, self._source, *self._what_is_there())
         self.check_fit(settings)
         strategy = registered("strategy", self._plugins)[settings["strategy"]]
         check_plugin_keys(settings, strategy, self._what_is_there()[0]["replay scheme"], self._source)
@@ -275,7 +249,7 @@ class LoadedConfig(NumpyLeftAlone):
             ConfigError: If the key is unknown, the value impossible, or other settings follow from it.
         """
         layer = Layer(_ASSIGNED, plain_keys({key: value}, _ASSIGNED))
-        if key in _DECIDING:
+        if key in SCHEMA and SCHEMA[key].decides:
             raise ConfigError(
                 f"{key} cannot be assigned, as other settings follow from it; give it to "
                 f"CCDConfig(config_dict={{'{key}': ...}})"
@@ -284,7 +258,6 @@ class LoadedConfig(NumpyLeftAlone):
         check_each(
             layer.values,
             self.internal_config_dict,
-            self._nullable,
             lambda _: _ASSIGNED,
             *self._what_is_there(),
         )
@@ -297,7 +270,7 @@ class LoadedConfig(NumpyLeftAlone):
 
     def _check_layers(self, layers: Sequence[Layer], teachers: Any) -> None:
         named = teachers if isinstance(teachers, list) else []
-        known = set(self.internal_config_dict) | strategy_keys() | _EXTRA_KEYS | user_keys(self._plugins)
+        known = set(self.internal_config_dict) | known_keys() | user_keys(self._plugins)
         known |= {key for keys in self.parameters.values() for key in keys}
         # the first is read by nothing in RecBole, the second is derived from the model
         known -= {"config_file", "MODEL_TYPE"}

@@ -9,13 +9,17 @@ from typing import Any
 
 import yaml
 
-from recbole_ccd.config.text_keys import stands_alone, takes_text
+from recbole_ccd.config.conditions import Check, text
+from recbole_ccd.config.model_settings import usual_check
+from recbole_ccd.config.schema import SCHEMA, parts_of
 from recbole_ccd.config.yaml_reader import merged, plain_keys, read_text, read_yaml
 from recbole_ccd.utils.errors import ConfigError, is_text, one_line
 
 # what stands for ~ in keys that name a file of ours, as in a list of them
 NOTHING = "none"
 _OPTIONAL_FILES = ("preset", "ablation")
+# no key of a run, and read as one
+_FILES = text()
 
 
 @dataclass(frozen=True)
@@ -189,3 +193,26 @@ def file_list(files: Sequence[str | Layer] | str | None) -> list[str | Layer]:
     if not isinstance(files, Iterable) or not all(isinstance(f, str | os.PathLike | Layer) for f in files):
         raise ConfigError(f"config_file_list is {one_line(repr(files))}; give a list of YAML files")
     return [file if isinstance(file, Layer) else os.fspath(file) for file in files]
+
+
+def takes_text(keys: tuple[str, ...]) -> bool:
+    """Whether the value of a key is text, or lists and dictionaries of text.
+
+    Args:
+        keys: the key, after those of the dictionaries that it lies in.
+    """
+    checks = (_check(keys[:n]) for n in range(1, len(keys) + 1))
+    return any(check is not None and check.is_text for check in checks)
+
+
+def stands_alone(keys: tuple[str, ...]) -> bool:
+    """Whether the value of a key is text, and never a list or a dictionary; ``keys`` as above."""
+    check = _check(keys)
+    return check is not None and check.exclusive
+
+
+def _check(keys: tuple[str, ...]) -> Check | None:
+    parent, key = ("", *keys)[-2:]
+    row = SCHEMA.get(key)
+    own = _FILES if key == "config_files" else None if row is None else row.check
+    return parts_of(parent).get(key) or own or usual_check(key)

@@ -19,20 +19,52 @@ from recbole_ccd.config.catalogue import (
     model_keys,
     names_of,
 )
-from recbole_ccd.config.checks import CHECKS, NESTED_CHECKS, STAGE_KEYS
 from recbole_ccd.config.conditions import check_value, like
 from recbole_ccd.config.model_rules import check_together
 from recbole_ccd.config.model_settings import model_checks
+from recbole_ccd.config.schema import STAGE_KEYS, check_of, parts_of
 from recbole_ccd.config.sources import Layer
-from recbole_ccd.config.suggestions import COUNTERPARTS, nearest, suggestion
 from recbole_ccd.registry import COMPARABLE_KINDS, Modules, of_user, user_keys
 from recbole_ccd.utils.commands import GOES_WITH
-from recbole_ccd.utils.errors import ConfigError, one_line
+from recbole_ccd.utils.errors import ConfigError, nearest, one_line, suggestion
 
 # a teacher is trained on the base block and in stage 3
 _MEMBER_STAGES = ("base", "teacher_update")
 # the strategy that ablations take parts away from
 ABLATED = "ccd"
+
+COUNTERPARTS = {
+    # of earlier versions of RecBole
+    "neg_sampling": "train_neg_sample_args",
+    "training_neg_sample_num": "train_neg_sample_args.sample_num",
+    "training_neg_sample_distribution": "train_neg_sample_args.distribution",
+    "eval_setting": "eval_args",
+    "split_ratio": "eval_args.split, such as {RS: [0.8, 0.1, 0.1]}",
+    "leave_one_num": "eval_args.split, such as {RS: [0.8, 0.1, 0.1]}",
+    "group_by_user": "eval_args.group_by",
+    "group_by": "eval_args.group_by",
+    "min_user_inter_num": "user_inter_num_interval, such as '[5,inf)'",
+    "max_user_inter_num": "user_inter_num_interval, such as '[0,5]'",
+    "min_item_inter_num": "item_inter_num_interval, such as '[5,inf)'",
+    "max_item_inter_num": "item_inter_num_interval, such as '[0,5]'",
+    "lowest_val": "val_interval, such as {rating: '[4,inf)'}",
+    "highest_val": "val_interval, such as {rating: '[0,4]'}",
+    "equal_val": "val_interval, such as {rating: '[4,4]'}",
+    "not_equal_val": "val_interval, such as {rating: '[0,4);(4,5]'}",
+    "fields_in_same_space": "alias_of_user_id or alias_of_item_id",
+    # of its programs
+    "params_file": "tune=FILE on the command line",
+    "config_file_list": "config_files on the command line, or the argument config_file_list",
+    "model_file": "resume=RUN_DIR, or load_student from Python",
+    "checkpoint": "run_dir",
+    "saved_model_file": "run_dir",
+    # names that others use
+    "batch_size": "train_batch_size or eval_batch_size",
+    "lr": "learning_rate",
+    "optimizer": "learner",
+    "device": "use_gpu and gpu_id",
+}
+"""Names that mean something known by another one, and what to use instead of each."""
 
 
 def check_keys(layer: Layer, known: Collection[str], student: str, teachers: Sequence[str]) -> None:
@@ -50,7 +82,7 @@ def check_keys(layer: Layer, known: Collection[str], student: str, teachers: Seq
     for key, value in layer.values.items():
         if key not in known:
             raise ConfigError(_unknown(key, layer.source, known, student, teachers))
-        fixed = NESTED_CHECKS.get(key, {})
+        fixed = parts_of(key)
         for part in value if fixed and isinstance(value, Mapping) else ():
             if part not in fixed:
                 dotted = [f"{key}.{known_part}" for known_part in fixed]
@@ -231,7 +263,7 @@ def _check_member_setting(
         remedy = suggestion(key, known, "remove it, or set it for the whole run")
         raise ConfigError(f"{start}; {remedy}")
     for model in knowing:
-        check = model_checks(documented(model)).get(key) or CHECKS.get(key)
+        check = model_checks(documented(model)).get(key) or check_of(key)
         check = check or like(class_defaults(model).get(key))
         check_value(path, value, check, source_of(path))
     return bool(knowing)

@@ -1,4 +1,4 @@
-"""Strictness about values: each by itself, and those that must fit each other."""
+"""Strictness about values: each by itself, those that must fit each other, and those without effect."""
 
 from __future__ import annotations
 
@@ -11,15 +11,14 @@ from recbole.evaluator import metric_types
 from recbole.evaluator.register import metric_information
 from recbole.utils import EvaluatorType
 
-from recbole_ccd.config.checks import CHECKS, NESTED_CHECKS
 from recbole_ccd.config.conditions import Check, check_value, choice, like, list_of, optional
 from recbole_ccd.config.model_rules import check_together as check_model_together
 from recbole_ccd.config.model_settings import model_checks
+from recbole_ccd.config.schema import SCHEMA, check_of, parts_of
 from recbole_ccd.registry import one_or_more
 from recbole_ccd.utils.errors import ConfigError, one_line
 
 _LARGEST_INTEGER, _LARGEST_NUMBER = 2**63 - 1, 3.4e38
-_OF_THE_DATA = frozenset({"block_boundaries", "threshold", "val_interval", "discretization"})
 
 BLOCK_PARTS = ("train", "valid", "test")
 # what ends like a part of something larger, such as RecBole's train, valid and test of one data set
@@ -29,7 +28,6 @@ _LIKE_A_PART = re.compile(r"(?:.*[._-])?(?:train|valid|test|val|dev|training|val
 def check_each(
     settings: Mapping[str, Any],
     defaults: Mapping[str, Any],
-    nullable: frozenset[str],
     source_of: Callable[[str], str],
     registered: Mapping[str, Iterable[str]],
     model: str = "",
@@ -38,8 +36,7 @@ def check_each(
 
     Args:
         settings: all settings.
-        defaults: the defaults, whose types count where the table has no check.
-        nullable: keys without check that may be None although their default is not.
+        defaults: the defaults, whose types count where a key has no check.
         source_of: where a key (or dotted keys) was set.
         registered: names that may be chosen, by the kind of what they name.
         model: name of the student's model, whose own keys have checks of their own.
@@ -47,12 +44,12 @@ def check_each(
     Raises:
         ConfigError: If a value is of the wrong type or impossible.
     """
-    checks = {**CHECKS, **_of_registered(registered), **model_checks(model)}
+    checks = {**_of_registered(registered), **model_checks(model)}
     for key, value in settings.items():
-        check = checks.get(key) or like(defaults.get(key))
-        if value is not None or key in checks or key not in nullable:
-            check_value(key, value, check, source_of(key))
-        for part, nested in NESTED_CHECKS.get(key, {}).items():
+        check = checks.get(key) or check_of(key)
+        if check is not None or key not in SCHEMA or SCHEMA[key].is_read:
+            check_value(key, value, check or like(defaults.get(key)), source_of(key))
+        for part, nested in parts_of(key).items():
             if isinstance(value, Mapping) and part in value:
                 path = f"{key}.{part}"
                 check_value(path, value[part], nested, source_of(path))
@@ -171,7 +168,8 @@ def _check_replay(settings: Mapping[str, Any], role: str, source_of: Callable[[s
 def _check_sizes(settings: Mapping[str, Any], source_of: Callable[[str], str]) -> None:
     """Tensors hold integers of 64 bits and numbers of single precision; the data's numbers may be others."""
     for key, value in settings.items():
-        for path, entry in _numbers(key, value) if key not in _OF_THE_DATA else ():
+        of_the_data = key in SCHEMA and SCHEMA[key].raw
+        for path, entry in _numbers(key, value) if not of_the_data else ():
             limit = _LARGEST_INTEGER if isinstance(entry, int) else _LARGEST_NUMBER
             if not -limit <= entry <= limit and (isinstance(entry, int) or math.isfinite(entry)):
                 start = f"{path} is {one_line(repr(entry), 40)} ({source_of(path)}), more than a tensor holds"
@@ -248,3 +246,90 @@ def _check_candidates(settings: Mapping[str, Any], source_of: Callable[[str], st
     if args and args.get("dynamic") and not args.get("candidate_num"):
         start = f"{key}.dynamic is True ({source_of(f'{key}.dynamic')}) without candidates to choose from"
         raise ConfigError(f"{start}; give {key}.candidate_num an integer >= 1")
+
+
+def check_plugin_keys(
+    settings: Mapping[str, Any],
+    strategy: type[Any],
+    schemes: Mapping[str, type[Any]],
+    source_of: Callable[[str], str],
+) -> None:
+    """Refuses plugins that a strategy has no place for, as they would have no effect.
+
+    Args:
+        settings: all settings, each checked by itself.
+        strategy: the strategy's class.
+        schemes: replay schemes by name.
+        source_of: where a key was set.
+
+    Raises:
+        ConfigError: If there is such a plugin.
+    """
+    for key, has_place, what in (
+        ("replay", strategy.replays, "replays"),
+        ("regularizer", strategy.regularizes is not None, "regularizes"),
+    ):
+        if settings[key] is not None and not has_place:
+            raise ConfigError(
+                f"{_given(key, settings, source_of)}, and strategy {strategy.name} {what} nothing; leave it "
+                f"out, or give it in strategy_args to a strategy that {what}"
+            )
+    scheme = schemes.get(settings["replay"])
+    if scheme is not None and scheme.needs_proxies and not strategy.has_proxies:
+        others = [name for name, other in schemes.items() if not other.needs_proxies]
+        raise ConfigError(
+            f"{_given('replay', settings, source_of)}, which replays from proxies, and strategy "
+            f"{strategy.name} has none; choose one of: {', '.join(others)}, or leave it out"
+        )
+
+
+def _given(key: str, settings: Mapping[str, Any], source_of: Callable[[str], str]) -> str:
+    return f"{key} is {one_line(repr(settings[key]))} ({source_of(key)})"
+
+
+def check_effects(
+    settings: Mapping[str, Any],
+    given: Mapping[str, Any],
+    defaults: Mapping[str, Any],
+    source_of: Callable[[str], str],
+) -> None:
+    """Refuses keys that a user has set and that change nothing.
+
+    A value that is the default is let pass, so that RecBole's own files, and those that a run has left, can
+    be given; so is one that asks for what is done anyway.
+
+    Args:
+        settings: all settings; ``model`` is the name whose keys the student has.
+        given: those of the user.
+        defaults: what they would be otherwise.
+        source_of: where a key, or dotted keys, was set.
+
+    Raises:
+        ConfigError: If there is one; the message says why it changes nothing, and what to do instead.
+    """
+    for path, row in SCHEMA.items():
+        value = _at(given, path)
+        idle = next((idle for idle in row.idle if idle.when is None or idle.when(settings)), None)
+        if value is _ABSENT or idle is None or _is_one_of(value, (*idle.harmless, _at(defaults, path))):
+            continue
+        decided = f" ({source_of(idle.decided_by)})" if idle.decided_by else ""
+        reason = f", as {idle.reason}" if idle.when is None else f" {idle.reason}{decided}"
+        start = f"{path} is {one_line(repr(value))} ({source_of(path)}), which has no effect"
+        raise ConfigError(f"{start}{reason}; {idle.remedy}")
+
+
+_ABSENT = object()
+
+
+def _at(values: Mapping[str, Any], path: str) -> Any:
+    node: Any = values
+    for key in path.split("."):
+        if not isinstance(node, Mapping) or key not in node:
+            return _ABSENT
+        node = node[key]
+    return node
+
+
+def _is_one_of(value: Any, values: tuple[Any, ...]) -> bool:
+    # 1 and True are equal
+    return any(isinstance(value, bool) == isinstance(known, bool) and value == known for known in values)

@@ -188,7 +188,8 @@ class Block:
             token = self._source.dataset.field2id_token[self.train.uid_field][full[0]]
             raise DataError(
                 f"user '{token}' has interacted with all {self.n_items - 1} items known in block "
-                f"{self.index}, so no negative can be drawn; filter with user_inter_num_interval"
+                f"{self.index}, so no negative can be drawn; filter with user_inter_num_interval, "
+                "or leave the user out of the block's own file"
             )
 
     def valid_loaders(self, config: CCDConfig) -> list[BlockEvalDataLoader]:

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from statistics import fmean
 from typing import Any
 
-from recbole_ccd.config.catalogue import stream_keys
+from recbole_ccd.config.schema import Scope, keys_of
 from recbole_ccd.evaluation.result import ROLES, StreamResult
 from recbole_ccd.evaluation.seeds import Gain, Spread, gain_over, spread_of, two_best
 from recbole_ccd.evaluation.settings import shared_settings
@@ -296,5 +296,5 @@ def _facts(run: StreamResult) -> dict[str, Any]:
         "la_include_base": run.include_base,
         "ra_include_current": run.include_current,
         "eval_part": run.eval_part,
-        **{key: run.settings[key] for key in stream_keys() if key in run.settings},
+        **{key: run.settings[key] for key in keys_of(Scope.STREAM) if key in run.settings},
     }

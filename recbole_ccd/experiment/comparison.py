@@ -85,7 +85,7 @@ def check_all(runs: Sequence[GridRun], top: Path, make_stream: MakeStream) -> Ch
 
 
 def begin_comparison(runs: Sequence[GridRun], top: Path, data: Mapping[str, Any]) -> Manifest:
-    """Writes down which runs there will be, so that they can be gone on with.
+    """Writes down which runs there will be, so that they can be resumed.
 
     Args:
         runs: the runs.

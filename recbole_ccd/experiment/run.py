@@ -1,4 +1,4 @@
-"""A run in its directory: begun there, found there again, and gone on with."""
+"""A run in its directory: begun there, found there again, and resumed."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def split_resume(
 
 
 def load_manifest(folder: Path) -> Manifest | None:
-    """The manifest of a run or of a comparison that is to be gone on with.
+    """The manifest of a run or of a comparison that is to be resumed.
 
     Args:
         folder: its directory.
@@ -104,7 +104,7 @@ def rebuild_config(
     argv: Sequence[str] | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> CCDConfig:
-    """The configuration of a run that is gone on with.
+    """The configuration of a run that is resumed.
 
     Args:
         folder: the run directory, for messages.

@@ -37,7 +37,7 @@ def write_report(run_dir: str | os.PathLike[str]) -> Path:
     Raises:
         RunError: If there is no result, it cannot be read, or the page cannot be written.
     """
-    directory = RunDirectory(given_path("run_dir", run_dir))
+    directory = RunDirectory(given_path("run_dir", run_dir, "a run directory"))
     try:
         Manifest.read(directory.path)
     except RunError as error:

@@ -29,9 +29,10 @@ from recbole_ccd.model.scoring import scores_pairs_only
 from recbole_ccd.model.teacher import ordering_rows
 from recbole_ccd.ranking.topk import ScoreFn
 from recbole_ccd.registry import KEY as PLUGINS
-from recbole_ccd.serving.arguments import checked_path, shown
+from recbole_ccd.serving.arguments import shown
 from recbole_ccd.serving.recommender import ModelInfo, Recommender, steady
 from recbole_ccd.strategy import strategy_class
+from recbole_ccd.utils.atomic_files import given_path
 from recbole_ccd.utils.errors import CCDError, ConfigError, RunError, one_line
 from recbole_ccd.utils.seeding import derive_seed, exclusive
 
@@ -57,7 +58,7 @@ def load_student(run_dir: str | os.PathLike[str], role: str = "student") -> Reco
         ConfigError: If there is no such role, or what is given is no path.
         RunError: If the folder is no run directory, or what is needed is not there, damaged or foreign.
     """
-    folder = Path(checked_path("run_dir", run_dir, "a run directory"))
+    folder = given_path("run_dir", run_dir, "a run directory")
     if not isinstance(role, str) or role not in _ROLES:
         raise ConfigError(f"role is {shown(role)}; give one of: {', '.join(_ROLES)}")
     manifest = _manifest(folder)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-from recbole_ccd.utils.errors import ConfigError, one_line
+from recbole_ccd.utils.errors import ConfigError, one_line, suggestion
 
 # of a number of items; nobody has more, and integers of thousands of digits are not read
 _DIGITS = 18
@@ -401,9 +401,6 @@ def _check_form(command: Command, rest: Sequence[str]) -> None:
 def _check_complete(command: Command, given: Iterable[Argument], rest: Sequence[str]) -> None:
     """Refuses arguments that a command without settings does not have, and misses those that it needs."""
     if rest:
-        # it brings torch
-        from recbole_ccd.config.suggestions import suggestion
-
         key = rest[0].partition("=")[0].removeprefix("--")
         known = sorted(argument.name for argument in command.all_arguments)
         remedy = suggestion(key, known, f"give one of: {', '.join(known)}")

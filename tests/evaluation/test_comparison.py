@@ -6,7 +6,8 @@ from statistics import stdev
 
 import pytest
 
-from recbole_ccd.config.catalogue import comparable_keys, stream_keys
+from recbole_ccd.config.catalogue import comparable_keys
+from recbole_ccd.config.schema import Scope, keys_of
 from recbole_ccd.evaluation import Comparison, StreamResult
 from recbole_ccd.evaluation.seeds import gain_over, spread_of, two_best
 from recbole_ccd.utils.errors import RunError
@@ -199,7 +200,7 @@ def test_settings_of_learning_may_differ():
         {"ccd": [make_run("ccd", **alike, **of_ccd)], "tune": [make_run("fine_tune", **alike, **of_tune)]}
     )
     assert compared.labels == ["ccd", "tune"]
-    assert not set(stream_keys()) & comparable_keys()
+    assert not comparable_keys().intersection(keys_of(Scope.STREAM))
 
 
 def test_what_an_old_result_does_not_tell_is_not_held_against_it():
