@@ -16,6 +16,7 @@ import yaml
 
 from recbole_ccd.config.catalogue import recbole_properties_dir
 from recbole_ccd.config.schema import SCHEMA, STAGES, Key, Scope
+from recbole_ccd.config.unread import OF_OTHER_MODELS
 
 HERE = Path(__file__).parent
 PROPERTIES = HERE.parent / "properties"
@@ -300,6 +301,14 @@ def without_effect() -> list[str]:
     lines += [line for always, line in told if always]
     lines += ["", "The same beside others:", "", "| key | has no effect | instead |", "|---|---|---|"]
     lines += [line for always, line in told if not always]
+    lines += [
+        "",
+        "Let pass with a warning in the log, unless `plugins` are used:",
+        "",
+        "| key | why |",
+        "|---|---|",
+    ]
+    lines += [f"| `{key}` | {cell(reason)} |" for key, reason in OF_OTHER_MODELS.items()]
     return [*lines, ""]
 
 

@@ -29,7 +29,7 @@ FULL, STUDENT = "full", "student"
 _KINDS: dict[str, type] = {
     **dict.fromkeys(("kind", "status"), str),
     **dict.fromkeys(("versions", "settings", "data", "saving"), dict),
-    **dict.fromkeys(("blocks", "stages", "runs", "rows"), list),
+    **dict.fromkeys(("blocks", "stages", "runs", "rows", "sessions"), list),
 }
 _UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
@@ -57,6 +57,8 @@ class Manifest:
         cycle: of an update that is under way: ``full`` or ``student``.
         learned: the last block that student and teacher have ever learned, whatever has become of its
             checkpoint; -1 if there is none.
+        sessions: the processes that have worked on it, see :func:`~recbole_ccd.checkpoint.session.session`;
+            none of them are those of an earlier version.
     """
 
     kind: str
@@ -73,6 +75,7 @@ class Manifest:
     open: OpenBlockRecord | None = None
     cycle: str | None = None
     learned: int = -1
+    sessions: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def last_whole(self) -> int:

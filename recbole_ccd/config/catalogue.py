@@ -25,7 +25,7 @@ DEFAULT_MODEL = "LightGCN"
 DEFAULT_DATASET = "ml-100k"
 METHOD_NAME = "CCD"
 # strategies whose base student is distilled from the teacher, whatever the key ``base`` says
-ALWAYS_TAUGHT = frozenset({"ccd", "distill", "distill_each_block"})
+ALWAYS_TAUGHT = frozenset({"ccd", "distill", "distill_each_block", "retrain_distill"})
 
 _ACCEPTED_TYPES = (ModelType.GENERAL, ModelType.TRADITIONAL)
 
@@ -91,6 +91,12 @@ def _model_files(model: str) -> list[Path]:
 def all_model_keys() -> frozenset[str]:
     """The union of :func:`model_keys` over all general models."""
     return frozenset().union(*map(model_keys, general_models()))
+
+
+@functools.cache
+def recbole_model_keys() -> frozenset[str]:
+    """The keys of all of RecBole's models, those of other kinds among them."""
+    return frozenset().union(*map(yaml_keys, (recbole_properties_dir() / "model").glob("*.yaml")))
 
 
 @functools.cache

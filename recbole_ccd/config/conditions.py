@@ -169,6 +169,8 @@ def _shares(value: Any, minimum: Callable[[float], bool]) -> bool:
 
 
 def _is_split(value: Any) -> bool:
+    if isinstance(value, dict) and set(value) == {"LS"}:
+        return value["LS"] in ("valid_and_test", "valid_only", "test_only")
     if not isinstance(value, dict) or set(value) != {"RS"} or not _shares(value["RS"], lambda v: v >= 0):
         return False
     return len(value["RS"]) == 3 and value["RS"][0] > 0
@@ -243,8 +245,8 @@ RATIOS = Check("positive numbers that sum to 1", lambda v: bool(v) and _shares(v
 BOUNDARIES = Check(
     "a list of increasing dates (YYYY-MM-DD[ HH:MM:SS]) or of increasing raw times", _are_boundaries
 )
-SPLIT = Check("{RS: [train, valid, test]} with train > 0 and a sum of 1", _is_split)
-FULL = Check("full", _is_full)
+SPLIT = Check("{RS: [train, valid, test]} with train > 0 and a sum of 1, or {LS: valid_and_test}", _is_split)
+FULL = Check("full, as all known items are ranked and none are sampled", _is_full)
 WHOLE_RANKING = Check("nothing: all known items are ranked", lambda v: v is None or v == _ALL_RANKED)
 INTERVAL = Check("an interval as text, such as '[5,inf)'", _is_interval, True, True)
 FILTERS = Check("an interval as text, such as '[5,inf)', or a list of tokens, by column", _are_filters, True)

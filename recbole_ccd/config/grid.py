@@ -13,7 +13,7 @@ from recbole_ccd.config.catalogue import ALWAYS_TAUGHT, choose, properties, recb
 from recbole_ccd.config.conditions import check_value
 from recbole_ccd.config.config import CCDConfig
 from recbole_ccd.config.schema import check_of
-from recbole_ccd.config.sources import NOTHING, Layer, read_layers, takes_text
+from recbole_ccd.config.sources import NOTHING, Layer, argument_list, read_layers, takes_text
 from recbole_ccd.config.strict import ABLATED, check_ablated
 from recbole_ccd.config.yaml_reader import read_text
 from recbole_ccd.registry import KEY, of_user
@@ -170,10 +170,10 @@ def _put(
     argv: Sequence[str] | None,
 ) -> tuple[dict[str, Any], list[str]]:
     """``config_dict`` and arguments with one value in place of each list."""
-    settings, arguments = dict(config_dict or {}), list(argv or ())
+    settings, arguments = dict(config_dict or {}), argument_list(argv)
     for key, value in chosen.items():
         if lists[key].source == _COMMAND_LINE:
-            kept = [argument for argument in arguments if not str(argument).startswith(f"--{key}=")]
+            kept = [argument for argument in arguments if not argument.startswith(f"--{key}=")]
             arguments = [*kept, f"--{key}={'~' if value is None else value}"]
         else:
             # config_dict is laid over the files

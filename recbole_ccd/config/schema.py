@@ -243,8 +243,8 @@ _KEYS: dict[str, Key] = {
     "mask_history": Key(choice("block", "all"), STREAM, _EVALUATION),
     "eval_args": Key(_MAPPING, STREAM, (*_DATA, *_EVALUATION), decides=True),
     "eval_args.split": Key(conditions.SPLIT, STREAM, _DATA),
-    "eval_args.group_by": Key(choice("user"), STREAM, _DATA),
-    "eval_args.order": Key(choice("RO"), STREAM, _DATA),
+    "eval_args.group_by": Key(choice("user", "none", None, any_case=True), STREAM, _DATA),
+    "eval_args.order": Key(choice("RO", "TO"), STREAM, _DATA),
     "eval_args.mode": Key(conditions.FULL, STREAM, _EVALUATION),
     # data, as RecBole reads, filters and prepares it
     "USER_ID_FIELD": Key(_NAME, STREAM, _DATA),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from recbole.evaluator import metric_types
@@ -14,6 +14,7 @@ from recbole.utils import EvaluatorType
 from recbole_ccd.config.conditions import Check, check_value, choice, like, list_of, optional
 from recbole_ccd.config.model_rules import check_together as check_model_together
 from recbole_ccd.config.model_settings import model_checks
+from recbole_ccd.config.problems import Problems
 from recbole_ccd.config.schema import SCHEMA, check_of, parts_of
 from recbole_ccd.registry import one_or_more
 from recbole_ccd.utils.errors import ConfigError, one_line
@@ -31,6 +32,7 @@ def check_each(
     source_of: Callable[[str], str],
     registered: Mapping[str, Iterable[str]],
     model: str = "",
+    misnamed: Collection[str] = (),
 ) -> None:
     """Checks the settings of a run, each by itself.
 
@@ -40,19 +42,25 @@ def check_each(
         source_of: where a key (or dotted keys) was set.
         registered: names that may be chosen, by the kind of what they name.
         model: name of the student's model, whose own keys have checks of their own.
+        misnamed: keys that are unknown, or hold unknown ones; no more than known entries are looked at.
 
     Raises:
-        ConfigError: If a value is of the wrong type or impossible.
+        ConfigError: If values are of the wrong type or impossible; the message has a line for each.
     """
     checks = {**_of_registered(registered), **model_checks(model)}
+    problems = Problems()
     for key, value in settings.items():
         check = checks.get(key) or check_of(key)
-        if check is not None or key not in SCHEMA or SCHEMA[key].is_read:
-            check_value(key, value, check or like(defaults.get(key)), source_of(key))
+        is_checked = check is not None or key not in SCHEMA or SCHEMA[key].is_read
+        if is_checked and key not in misnamed:
+            with problems.noted(key):
+                check_value(key, value, check or like(defaults.get(key)), source_of(key))
         for part, nested in parts_of(key).items():
             if isinstance(value, Mapping) and part in value:
                 path = f"{key}.{part}"
-                check_value(path, value[part], nested, source_of(path))
+                with problems.noted(key):
+                    check_value(path, value[part], nested, source_of(path))
+    problems.tell()
 
 
 def check_together(settings: Mapping[str, Any], source_of: Callable[[str], str], model: str) -> None:
@@ -64,18 +72,27 @@ def check_together(settings: Mapping[str, Any], source_of: Callable[[str], str],
         model: name of the student's model.
 
     Raises:
-        ConfigError: If two do not.
+        ConfigError: If some do not; the message has a line for each case.
     """
-    check_model_together(model, settings, source_of)
-    _check_loss_weights(settings, source_of)
-    _check_sizes(settings, source_of)
-    _check_block_files(settings, source_of)
-    _check_columns(settings, source_of)
-    _check_candidates(settings, source_of)
-    _check_metrics(settings, source_of)
-    _check_depth(settings, source_of)
+    problems = Problems()
+    with problems.noted():
+        check_model_together(model, settings, source_of)
+    for check in (
+        _check_loss_weights,
+        _check_sizes,
+        _check_block_files,
+        _check_columns,
+        _check_split,
+        _check_candidates,
+        _check_metrics,
+        _check_depth,
+    ):
+        with problems.noted():
+            check(settings, source_of)
     for role in ("student", "teacher"):
-        _check_replay(settings, role, source_of)
+        with problems.noted():
+            _check_replay(settings, role, source_of)
+    problems.tell()
 
 
 def _of_registered(registered: Mapping[str, Iterable[str]]) -> dict[str, Check]:
@@ -225,19 +242,26 @@ def _check_columns(settings: Mapping[str, Any], source_of: Callable[[str], str])
     if user == item:
         start = f"{both('USER_ID_FIELD', 'ITEM_ID_FIELD')} are both {one_line(repr(user))}"
         raise ConfigError(f"{start}; give the column of each")
-    for key in ("threshold", "unused_col"):
-        given = settings.get(key) or {}
-        # RecBole drops the columns of both once they have served
-        dropped = given if key == "threshold" else [field for fields in given.values() for field in fields]
-        for field in (user, item):
-            if field in dropped:
-                start = f"{key} names {one_line(repr(field))} ({source_of(key)}), which RecBole then drops"
-                raise ConfigError(f"{start}; leave the columns of users and items out")
+    key = "unused_col"
+    for field in (user, item):
+        if any(field in fields for fields in (settings.get(key) or {}).values()):
+            start = f"{key} names {one_line(repr(field))} ({source_of(key)}), which RecBole then drops"
+            raise ConfigError(f"{start}; leave the columns of users and items out")
     load, unload = settings.get("load_col") or {}, settings.get("unload_col") or {}
     for suffix in unload:
         if unload[suffix] and load.get(suffix, "*") != "*":
             start = f"{both('unload_col', 'load_col')} both name columns of '{suffix}'"
             raise ConfigError(f"{start}; set load_col.{suffix} to '*'")
+
+
+def _check_split(settings: Mapping[str, Any], source_of: Callable[[str], str]) -> None:
+    """One is left out for each user, whatever else the rows could be grouped by."""
+    key, args = "eval_args.group_by", settings["eval_args"]
+    if "LS" in args["split"] and str(args["group_by"]).lower() == "none":
+        start = f"{key} is {one_line(repr(args['group_by']))} ({source_of(key)}), and eval_args.split is LS"
+        raise ConfigError(
+            f"{start} ({source_of('eval_args.split')}), which leaves one out for each user; set {key} to user"
+        )
 
 
 def _check_candidates(settings: Mapping[str, Any], source_of: Callable[[str], str]) -> None:
@@ -305,17 +329,22 @@ def check_effects(
         source_of: where a key, or dotted keys, was set.
 
     Raises:
-        ConfigError: If there is one; the message says why it changes nothing, and what to do instead.
+        ConfigError: If there are some; a line for each says why it changes nothing, and what to do instead.
     """
+    problems = Problems()
     for path, row in SCHEMA.items():
         value = _at(given, path)
-        idle = next((idle for idle in row.idle if idle.when is None or idle.when(settings)), None)
-        if value is _ABSENT or idle is None or _is_one_of(value, (*idle.harmless, _at(defaults, path))):
+        if value is _ABSENT:
             continue
-        decided = f" ({source_of(idle.decided_by)})" if idle.decided_by else ""
-        reason = f", as {idle.reason}" if idle.when is None else f" {idle.reason}{decided}"
-        start = f"{path} is {one_line(repr(value))} ({source_of(path)}), which has no effect"
-        raise ConfigError(f"{start}{reason}; {idle.remedy}")
+        with problems.noted():
+            idle = next((idle for idle in row.idle if idle.when is None or idle.when(settings)), None)
+            if idle is None or _is_one_of(value, (*idle.harmless, _at(defaults, path))):
+                continue
+            decided = f" ({source_of(idle.decided_by)})" if idle.decided_by else ""
+            reason = f", as {idle.reason}" if idle.when is None else f" {idle.reason}{decided}"
+            start = f"{path} is {one_line(repr(value))} ({source_of(path)}), which has no effect"
+            raise ConfigError(f"{start}{reason}; {idle.remedy}")
+    problems.tell()
 
 
 _ABSENT = object()

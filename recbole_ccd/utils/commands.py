@@ -6,6 +6,7 @@ program (:mod:`recbole_ccd.cli`), and the check of keys, which tells of an argum
 
 from __future__ import annotations
 
+import re
 from argparse import ArgumentParser
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,9 @@ _MOST_TRIALS = 10_000
 _EXCLUDED_WORDS = {"true": "all", "false": "none"}
 _NO_FOLDER = "no folder; give the run directory"
 _NOTHING = "nothing; give it a value, or leave it out"
+# of RecBole's run script
+_SHORT = re.compile(r"-(?P<name>[md])(?:=(?P<value>.*)|(?P<attached>[^=]+))?", re.DOTALL)
+_NEGATIVE = re.compile(r"-\.?\d")
 
 
 @dataclass(frozen=True)
@@ -317,6 +321,39 @@ class Parser(ArgumentParser):
             ConfigError: always.
         """
         raise ConfigError(f"{one_line(message)} (command line); --help shows what there is")
+
+
+def with_values(argv: Sequence[str]) -> list[str]:
+    """Arguments of RecBole's run script in the form that everything here reads, ``--key=value``.
+
+    ``-m`` and ``-d`` are model and dataset, and a value may be the next argument instead of behind ``=``.
+
+    Args:
+        argv: all arguments.
+    """
+    found: list[str] = []
+    for text in argv:
+        last = found[-1] if found else ""
+        if last.startswith("--") and "=" not in last and not _is_option(text):
+            found[-1] = f"{last}={text}"
+        else:
+            found.append(_spelled_out(text))
+    return found
+
+
+def _spelled_out(text: str) -> str:
+    """An argument with the whole name of its key: RecBole's ``-m BPR``, ``-mBPR`` and ``-m=BPR``."""
+    match = _SHORT.fullmatch(text)
+    if match is None or text in ("-model", "-dataset"):
+        return text
+    name = {"m": "model", "d": "dataset"}[match["name"]]
+    value = match["attached"] if match["value"] is None else match["value"]
+    return f"--{name}" if value is None else f"--{name}={value}"
+
+
+def _is_option(text: str) -> bool:
+    """Whether an argument begins with a key; a number may begin with a minus sign."""
+    return text.startswith("-") and _NEGATIVE.match(text) is None
 
 
 def chosen(argv: Sequence[str]) -> Command:

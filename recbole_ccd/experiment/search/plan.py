@@ -19,7 +19,7 @@ from recbole_ccd.utils.errors import ConfigError, one_line
 # stream, so that all keys that a stream reads are among them
 _COMMON = frozenset(keys_of(Scope.CHOICE, Scope.STREAM, Scope.MEASURE, Scope.RUN))
 _EVAL_PART = "eval_part"
-# pages of 5 MB, which the user may want all the same
+# a page for each trial, which the user may want all the same
 _BEFORE = Layer("search", {"write_report": False})
 # no test part is looked at, and no block arrives after the last one
 _AFTER = Layer("search", {_EVAL_PART: "valid", "prepare_update": False})

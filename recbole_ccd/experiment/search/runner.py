@@ -156,7 +156,7 @@ class Search:
             return
         comparison = self._finished(trial, results)
         if manifest is not None:
-            write_comparison(comparison, folder, trial.runs[0].config["write_report"])
+            write_comparison(comparison, folder, trial.runs[0].config["write_report"], manifest.sessions)
             manifest.status = FINISHED
             FileStore(folder).write(manifest)
 
