@@ -71,5 +71,8 @@ def __getattr__(name: str) -> object:
     if name in _HOMES:
         from importlib import import_module
 
+        from recbole_ccd.utils.requirements import check_recbole
+
+        check_recbole()
         return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'recbole_ccd' has no attribute '{name}'")

@@ -29,6 +29,7 @@ from recbole_ccd.utils.errors import CCDError, ConfigError, is_text, one_line
 from recbole_ccd.utils.guard import guarded, shows_tracebacks
 from recbole_ccd.utils.malloc import keep_freed_memory
 from recbole_ccd.utils.openmp import yield_to_other_programs
+from recbole_ccd.utils.requirements import check_recbole
 from recbole_ccd.utils.signals import InterruptHandler
 
 # of help, and where its explanations begin
@@ -136,6 +137,7 @@ def _perform(arguments: Sequence[str], stop: InterruptHandler) -> None:
     arguments = with_values(arguments)
     command = chosen(arguments)
     asked = request(command, arguments)
+    check_recbole()
     keep_freed_memory()
     # RecBole 1.2.1 and torch's CSR tensors warn about themselves at every use
     warnings.filterwarnings("ignore", category=FutureWarning, module="recbole")

@@ -1,17 +1,27 @@
-"""Repairs of RecBole 1.2.1, each for one confirmed fault; nothing here patches a global."""
+"""Repairs of RecBole 1.2.1, each for one confirmed fault; nothing here patches a global.
+
+Some faults are RecBole's own, the others are of its age: names and habits of numpy, scipy and pandas that are
+gone by now.
+"""
 
 from __future__ import annotations
 
 import os
-from types import FunctionType
+from collections.abc import Mapping
+from types import FunctionType, ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import scipy.sparse as sp
 import torch
+from recbole.config import Config
+from recbole.data.dataset import Dataset
 from recbole.evaluator import Collector, Evaluator
-from recbole.evaluator.metrics import GAUC, ShannonEntropy
+from recbole.evaluator.metrics import GAUC, MAP, MRR, NDCG, ShannonEntropy
 from recbole.model.abstract_recommender import GeneralRecommender
 from recbole.trainer import Trainer
+from recbole.utils import FeatureType
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
@@ -61,6 +71,26 @@ def _with_other_names(function: FunctionType, **names: Any) -> FunctionType:
     """A function of the same code for which some global names stand for something else."""
     same = (function.__name__, function.__defaults__, function.__closure__)
     return FunctionType(function.__code__, {**function.__globals__, **names}, *same)
+
+
+def _with(module: ModuleType, **names: Any) -> SimpleNamespace:
+    """What a module holds, and names that it lacks."""
+    return SimpleNamespace(**{**vars(module), **names})
+
+
+# numpy took away np.float in 1.24 and np.bool until 2.0; RecBole puts them back into numpy itself
+_NUMPY = _with(np, float=np.float64, bool=np.bool_)
+
+
+class NumpyLeftAlone(Config):
+    """A RecBole configuration that assigns nothing on numpy.
+
+    RecBole's assigns np.float, np.bool and others, from np.float_, np.complex_ and np.unicode_, which numpy 2
+    has not. What of RecBole reads them, and is used here, has them from this module.
+    """
+
+    def compatibility_settings(self) -> None:
+        """Does nothing."""
 
 
 # RecBole's own constructor opens log_tensorboard/<log name> in the working folder, the same one for every
@@ -129,8 +159,29 @@ class CandidateCollector(Collector):
             items[scores_tensor.gather(1, items) == -torch.inf] = 0
 
 
+class _MRR(MRR):
+    """``MRR`` reads np.float."""
+
+    metric_info = _with_other_names(MRR.metric_info, np=_NUMPY)
+
+
+class _MAP(MAP):
+    """``MAP`` reads np.float."""
+
+    metric_info = _with_other_names(MAP.metric_info, np=_NUMPY)
+
+
+class _NDCG(NDCG):
+    """``NDCG`` reads np.float."""
+
+    metric_info = _with_other_names(NDCG.metric_info, np=_NUMPY)
+
+
 class _RoundedGAUC(GAUC):
     """``GAUC`` computes in float32, whose two decimals are 0.5199999809; of nobody it makes NaN."""
+
+    # it reads np.bool
+    _of_all = _with_other_names(GAUC.metric_info, np=_NUMPY)
 
     def metric_info(
         self, pos_rank_sum: np.ndarray, user_len_list: np.ndarray, pos_len_list: np.ndarray
@@ -142,7 +193,7 @@ class _RoundedGAUC(GAUC):
                 "GAUC is of users with candidates both wanted and not, and there is none; leave it out of "
                 "metrics"
             )
-        return float(super().metric_info(*parts))
+        return float(self._of_all(*parts))
 
 
 class _WholeEntropy(ShannonEntropy):
@@ -154,7 +205,7 @@ class _WholeEntropy(ShannonEntropy):
         return float(-np.sum(shares * np.log(shares)))
 
 
-_REPAIRED = {"gauc": _RoundedGAUC, "shannonentropy": _WholeEntropy}
+_REPAIRED = {"mrr": _MRR, "map": _MAP, "ndcg": _NDCG, "gauc": _RoundedGAUC, "shannonentropy": _WholeEntropy}
 
 
 def repaired_evaluator(config: Any) -> Evaluator:
@@ -167,3 +218,59 @@ def repaired_evaluator(config: Any) -> Evaluator:
     for name in evaluator.metric_class.keys() & _REPAIRED.keys():
         evaluator.metric_class[name] = _REPAIRED[name](config)
     return evaluator
+
+
+class _FilledAtOnce(sp.dok_matrix):
+    """A matrix of scipy's with ``_update``, which scipy took away in 1.13 and RecBole fills its graphs by."""
+
+    def _update(self, entries: Mapping[tuple[int, int], float]) -> None:
+        for place, value in entries.items():
+            # the only one of a dictionary's methods that all versions of scipy offer and do not check
+            self.setdefault(place, value)
+
+
+_SPARSE = _with(sp, dok_matrix=_FilledAtOnce)
+
+
+def with_todays_scipy(method: FunctionType) -> FunctionType:
+    """A method by which a model of RecBole's builds its normalised graph, for any version of scipy.
+
+    Args:
+        method: RecBole's, which fills the graph by ``dok_matrix._update``.
+    """
+    return _with_other_names(method, sp=_SPARSE)
+
+
+def _lengths(column: Any) -> Any:
+    """``len``, but of a column the length of each entry."""
+    return column.map(len) if isinstance(column, pd.Series) else len(column)
+
+
+class TodaysDataset(Dataset):
+    """A RecBole data set for pandas 3 too."""
+
+    # RecBole asks for column.agg(len), and means the length of each sequence; pandas 3 gives the column's
+    _remap = _with_other_names(Dataset._remap, len=_lengths)
+    _normalize = _with_other_names(Dataset._normalize, len=_lengths)
+    _discretization = _with_other_names(Dataset._discretization, len=_lengths)
+
+    def _fill_nan(self) -> None:
+        """Fills gaps: those of ids by 0, which is [PAD], of numbers by the mean, of sequences by empty ones.
+
+        RecBole writes into a column that it has taken out of its table: where pandas copies on write, as
+        pandas 3 always does, nothing arrives there, and NaN is learned in silence. For sequences it reads
+        np.float.
+        """
+        for name in self.feat_name_list:
+            feat = getattr(self, name)
+            for field in feat:
+                feat[field] = _filled(feat[field], self.field2type[field])
+
+
+def _filled(column: pd.Series, kind: FeatureType) -> pd.Series | list[Any]:
+    if kind == FeatureType.TOKEN:
+        return column.fillna(0).astype(np.int64)
+    if kind == FeatureType.FLOAT:
+        return column.fillna(column.mean())
+    nothing = np.array([], dtype=np.int64 if kind == FeatureType.TOKEN_SEQ else np.float64)
+    return [nothing if isinstance(entry, float) else entry for entry in column]

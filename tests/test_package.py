@@ -11,10 +11,13 @@ from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 import recbole_ccd
+from recbole_ccd.utils.requirements import INSTALL_RECBOLE
 from tests.conftest import SMALL, SMALL_CCD
 
+PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
 REPOSITORY = Path(__file__).parents[1]
 SOURCES = ("recbole_ccd", "properties", "setup.py", "pyproject.toml", "LICENSE", "README.md")
 
@@ -78,13 +81,49 @@ def test_the_wheel_says_what_it_is(metadata):
     assert links.keys() == {"Paper", "RecBole"} and all(link in readme for link in links.values())
     assert "recommender systems" in metadata["Keywords"].split(",")
     classifiers = metadata.get_all("Classifier")
-    assert {"Typing :: Typed", "Programming Language :: Python :: 3.11"} <= set(classifiers)
+    languages = {f"Programming Language :: Python :: {version}" for version in PYTHONS}
+    assert {"Typing :: Typed", *languages} <= set(classifiers)
 
 
-def test_the_tested_set_has_everything_that_is_required(metadata):
-    required = {re.match(r"[\w.-]+", line)[0].lower() for line in metadata.get_all("Requires-Dist")}
+# what ``pip install --no-deps`` and users of ray bring
+BY_THEMSELVES = {"recbole", "ray"}
+
+
+def demanded(lines, python, *extras):
+    """Requirements by name that count on a version of Python."""
+    kept = {}
+    for requirement in map(Requirement, lines):
+        surroundings = [{"python_version": python, "extra": extra} for extra in extras or ("",)]
+        if requirement.marker is None or any(map(requirement.marker.evaluate, surroundings)):
+            assert requirement.name not in kept or extras, f"{requirement.name} occurs twice"
+            kept[requirement.name.lower()] = requirement.specifier
+    return kept
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_the_tested_set_has_everything_that_is_required(metadata, python):
+    lines = (REPOSITORY / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    pinned = demanded([line for line in lines if line and line[0] != "#"], python)
+    required = demanded(metadata.get_all("Requires-Dist"), python, "", "test", "ray")
+    old = tuple(map(int, python.split("."))) < (3, 12)
+    assert {"jinja2", "torch", "texttable", "pytest"} <= required.keys()
+    assert ("recbole" in required) == ("recbole" in pinned) == ("ray" in pinned) == old
+    assert required.keys() - BY_THEMSELVES <= pinned.keys()
+    for name, bounds in required.items():
+        assert name not in pinned or str(pinned[name]).removeprefix("==") in bounds, name
+
+
+def test_what_installs_it_is_the_same_everywhere():
+    readme, ci = ((REPOSITORY / name).read_text(encoding="utf-8") for name in ("README.md", ".ci/run"))
+    run, test = re.findall(r"^pip install -r .*$", readme, re.M)
+    assert run == f"pip install -r requirements.txt && {INSTALL_RECBOLE} && python run_ccd.py"
+    assert test == f'pip install -r requirements.txt -e ".[test]" && {INSTALL_RECBOLE} && python -m pytest'
+    assert re.search(rf"^ *{re.escape(test)}$", ci, re.M)
+    assert INSTALL_RECBOLE in (REPOSITORY / "requirements.txt").read_text(encoding="utf-8")
+
+
+def test_the_ruff_of_each_commit_is_the_pinned_one():
     pinned = dict(re.findall(r"^([\w.-]+)==(\S+)$", (REPOSITORY / "requirements.txt").read_text(), re.M))
-    assert {"jinja2", "recbole", "torch", "pytest"} <= required <= {name.lower() for name in pinned}
     hooks = yaml.safe_load((REPOSITORY / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
     assert [hook["additional_dependencies"] for hook in hooks] == [[f"ruff=={pinned['ruff']}"]] * len(hooks)
 

@@ -25,7 +25,7 @@ DEFAULT_MODEL = "LightGCN"
 DEFAULT_DATASET = "ml-100k"
 METHOD_NAME = "CCD"
 # strategies whose base student is distilled from the teacher, whatever the key ``base`` says
-ALWAYS_TAUGHT = frozenset({"ccd", "distill", "distill_each_block"})
+ALWAYS_TAUGHT = frozenset({"ccd", "distill", "distill_each_block", "retrain_distill"})
 
 _ACCEPTED_TYPES = (ModelType.GENERAL, ModelType.TRADITIONAL)
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 import yaml
-from recbole.config import Config
 from recbole.model.abstract_recommender import AbstractRecommender
 
+from recbole_ccd.compat import NumpyLeftAlone
 from recbole_ccd.config.catalogue import (
     ALWAYS_TAUGHT,
     DEFAULT_DATASET,
@@ -63,7 +63,7 @@ _LISTED = ("metrics", "topk")
 _SHIPPED = "dataset_example"
 
 
-class LoadedConfig(Config):
+class LoadedConfig(NumpyLeftAlone):
     """Settings from all sources, put together by the hooks of RecBole's constructor and checked.
 
     See :class:`~recbole_ccd.config.CCDConfig`, which adds what runs ask of them, for the arguments.

@@ -84,11 +84,12 @@ def read_columns(
         DataError: If a number cannot be read.
     """
     numbers = [name for name in loaded if header[name] == _FLOAT]
-    kinds = {name: np.float64 if name in numbers else str for name in loaded}
+    # as Python's own strings: pandas 3 has a type of its own for str
+    kinds = {name: np.float64 if name in numbers else object for name in loaded}
     try:
         return _table(path, header, kinds, separator)
     except ValueError as error:
-        texts = _table(path, header, dict.fromkeys(numbers, str), separator)
+        texts = _table(path, header, dict.fromkeys(numbers, object), separator)
         for name in numbers:
             wrong = texts[name].notna() & pd.to_numeric(texts[name], errors="coerce").isna()
             if wrong.any():

@@ -13,6 +13,7 @@ from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 from recbole.utils import FeatureSource, FeatureType
 
+from recbole_ccd.compat import TodaysDataset
 from recbole_ccd.config import given_config
 from recbole_ccd.data.atomic import check_ids, check_label, named, read_columns, read_header, sequences, shown
 from recbole_ccd.data.given_pairs import Given, moments, pair_codes, repeated
@@ -36,7 +37,7 @@ _REFUSALS = (ValueError, LookupError, TypeError, AttributeError, AssertionError,
 _PART_NAME = re.compile(r"(?P<block>.+)\.(?P<part>train|valid|test)")
 
 
-class IncrementalDataset(Dataset):
+class IncrementalDataset(TodaysDataset):
     """A RecBole data set that is a stream of blocks.
 
     The stream comes from one ``.inter`` file with times, cut by ``block_ratios`` or

@@ -8,7 +8,7 @@ from typing import Any
 from tabulate import tabulate
 
 from recbole_ccd.data.block import Block
-from recbole_ccd.evaluation.result import StreamResult
+from recbole_ccd.evaluation.result import RANDOM, ROLES, UNSERVED, StreamResult
 from recbole_ccd.evaluation.summary import definitions
 from recbole_ccd.report.width import filled, fitted, terminal_width
 
@@ -71,6 +71,21 @@ def block_table(result: StreamResult, block: int, width: int | None = None) -> s
     return f"{filled(title, width)}\n{table}\n{filled(_block_legend(result, block), width)}"
 
 
+def next_line(result: StreamResult, block: int) -> str:
+    """How the models after a block do on the one that comes then, in the primary metric.
+
+    Args:
+        result: a result with what was measured of it.
+        block: the last block that they have learned.
+    """
+    found = {role: result.next_values(role, result.primary_metric)[block] for role in (*ROLES, RANDOM)}
+    shown = ", ".join(f"{role} {value:.4f}" for role, value in found.items() if value is not None)
+    shares = result.unserved[block] or {}
+    unknown = ", ".join(f"{share:.1%} of its {kind}" for kind, share in shares.items())
+    measured = f"{result.primary_metric}: {shown or 'nothing to measure'}"
+    return f"block {block + 1} before it is learned, {measured}; not served: {unknown}"
+
+
 def final_table(result: StreamResult, width: int | None = None) -> str:
     """The whole stream: student and teacher side by side, every metric, sizes, and what each column means.
 
@@ -79,7 +94,7 @@ def final_table(result: StreamResult, width: int | None = None) -> str:
         width: columns that there are; default those of the terminal.
 
     Returns:
-        Up to three tables and the definitions; a table that is too wide is divided.
+        Up to four tables and the definitions; a table that is too wide is divided.
 
     Raises:
         ValueError: If the result has no rows.
@@ -94,6 +109,7 @@ def final_table(result: StreamResult, width: int | None = None) -> str:
         _stream_table(result, width),
         "After the last block",
         _metric_table(result, width),
+        _next_table(result, width),
         _size_table(result, width),
         filled(_chosen_rates(result), width),
         filled(_legend(result), width),
@@ -151,15 +167,51 @@ def _stream_table(result: StreamResult, width: int) -> str:
 def _metric_table(result: StreamResult, width: int) -> str:
     header = ["metric"]
     for role in result.roles:
-        header += [f"{name} {_SHORT[role]}" for name in ("H", "BWT", "forgetting")]
+        header += [f"{name} {_SHORT[role]}" for name in ("H", "BWT", "forgetting", "next")]
     rows = []
     for metric in result.metric_names:
         row: list[Any] = [metric]
         for role in result.roles:
             summary = result.summary(role, metric)
             row += [summary["H"][-1], summary["BWT"], summary["forgetting"]]
+            row.append(result.next_summary(role, metric)["next_mean"])
         rows.append(row)
     return _table(rows, header, width)
+
+
+def _next_table(result: StreamResult, width: int) -> str:
+    rows = next_rows(result, result.primary_metric)
+    title = f"{result.primary_metric} on each block before it is learned, and what of it is not served"
+    return f"{filled(title, width)}\n\n{_table(rows, next_header(result), width)}" if rows else ""
+
+
+def next_header(result: StreamResult) -> list[str]:
+    """The columns of :func:`next_rows`."""
+    return ["block", *(f"next {_SHORT[role]}" for role in result.roles), RANDOM, *UNSERVED]
+
+
+def next_rows(result: StreamResult, metric: str) -> list[list[Any]]:
+    """A row for each block that has been measured before it was learned, and what they come to.
+
+    Args:
+        result: the result.
+        metric: name of the metric.
+
+    Returns:
+        Block k + 1, the metric of each role's model after block k, that of a random order, and the shares of
+        the block's users, items and interactions that could not be served; then the mean, and FWT. No row
+        where nothing has been measured.
+    """
+    columns = [result.next_values(role, metric) for role in (*result.roles, RANDOM)]
+    rows: list[list[Any]] = [
+        [k + 1, *(column[k] for column in columns), *(shares[kind] for kind in UNSERVED)]
+        for k, shares in enumerate(result.unserved)
+        if shares is not None
+    ]
+    found = [result.next_summary(role, metric) for role in result.roles]
+    nothing = [None] * (1 + len(UNSERVED))
+    ends = (("mean", "next_mean"), ("FWT", "FWT"))
+    return rows and rows + [[name, *(one[quantity] for one in found), *nothing] for name, quantity in ends]
 
 
 def _size_table(result: StreamResult, width: int) -> str:
@@ -180,7 +232,7 @@ def _ratio(result: StreamResult, key: str) -> str:
 
 def _legend(result: StreamResult) -> str:
     lines = definitions(result.include_base, result.include_current, result.eval_part)
-    shown = ("R", "LA", "RA", "H", "BWT", "forgetting")
+    shown = ("R", "LA", "RA", "H", "BWT", "forgetting", "next", "FWT", "not served")
     marks = ", ".join(f"{_SHORT[role]}: {role}" for role in result.roles)
     size = "size: parameters, frozen ones too, or fitted values; MB (10^6 bytes) of the state dict or these"
     sizes = size if result.sizes else ""

@@ -17,12 +17,18 @@ from recbole_ccd.checkpoint.serving_snapshot import RECORD, ServingSnapshot
 from recbole_ccd.checkpoint.stored_interactions import VOCABULARY
 from recbole_ccd.data.block import Block
 from recbole_ccd.data.stream import BlockStream
-from recbole_ccd.evaluation.result import ROLES, StreamResult
+from recbole_ccd.evaluation.result import RANDOM, ROLES, StreamResult
 from recbole_ccd.model.growth import rebuild
 from recbole_ccd.model.scoring import clear_cache
-from recbole_ccd.report.tables import block_table, final_table
+from recbole_ccd.report.tables import block_table, final_table, next_line
 from recbole_ccd.report.writing import write_report_page
-from recbole_ccd.strategy.evaluation import final_vectors, measure, seed_evaluation
+from recbole_ccd.strategy.evaluation import (
+    final_vectors,
+    measure,
+    measure_next,
+    measure_random,
+    seed_evaluation,
+)
 from recbole_ccd.strategy.pace import Pace
 from recbole_ccd.utils.parallel import workers_of
 from recbole_ccd.utils.seeding import exclusive
@@ -31,6 +37,7 @@ from recbole_ccd.utils.wandb_log import log_to_wandb
 if TYPE_CHECKING:
     from recbole_ccd.checkpoint import RunDirectory
     from recbole_ccd.config import CCDConfig
+    from recbole_ccd.data.dataloader import BlockEvalDataLoader
     from recbole_ccd.utils.signals import InterruptHandler
 
 
@@ -131,6 +138,17 @@ class BlockLoop(ABC):
         if "student" in states:
             self.student = rebuild(self.config, block, states["student"])
 
+    def fit_again(self, block: Block) -> GeneralRecommender | None:
+        """The student after a block, where its weights are not among the :meth:`models` that are saved.
+
+        Args:
+            block: the last block followed.
+
+        Returns:
+            The student; None where there is none to be had.
+        """
+        return None
+
     @exclusive()
     def run(self, stream: BlockStream) -> StreamResult:
         """Follows the whole stream, or the rest of it where the run directory holds its beginning.
@@ -167,6 +185,7 @@ class BlockLoop(ABC):
             for whole in earlier:
                 self._run_block(stream, whole)
             self._announce(stream, block)
+            self._evaluate_before(block, ("student",))
             self.train_block_by_student(block)
         self._evaluate(stream, block, ("student",))
         self._save(stream, block, whole=False)
@@ -240,6 +259,7 @@ class BlockLoop(ABC):
     def _run_block(self, stream: BlockStream, block: Block) -> None:
         self._announce(stream, block)
         self._pace.begin()
+        self._evaluate_before(block)
         self.train_block(block)
         self._evaluate(stream, block)
         self._save(stream, block)
@@ -257,6 +277,32 @@ class BlockLoop(ABC):
             self.checkpoints.finish()
         self.logger.info("\n%s", final_table(self.result))
         return self.result
+
+    def _evaluate_before(self, block: Block, roles: Sequence[str] = ROLES) -> None:
+        """Measures the models of the block before on a block that has arrived and is not yet learned."""
+        if block.previous is None:
+            return
+        now = block.before.index
+        self.result.add_unserved(now, block.unserved(self.config))
+        loader = block.next_loader(self.config)
+        if loader is not None:
+            if self.student is None:
+                self.student = self.fit_again(block.before)
+            self.doing = f"block {block.index}, evaluation before it is learned"
+            self.result.add_next(RANDOM, now, measure_random(self.config, block, loader))
+            for role in roles:
+                self._measure_next(block, role, loader)
+        self.logger.info(next_line(self.result, now))
+
+    def _measure_next(self, block: Block, role: str, loader: BlockEvalDataLoader) -> None:
+        model, now = getattr(self, role), block.before
+        if model is None:
+            return
+        seed_evaluation(self.config, now, role)
+        clear_cache(model)
+        self.result.add_next(role, now.index, measure_next(self.config, model, role, block, loader))
+        clear_cache(model.eval())
+        self._stop_if_asked()
 
     def _evaluate(self, stream: BlockStream, block: Block, roles: Sequence[str] = ROLES) -> None:
         for role in roles:

@@ -16,6 +16,7 @@ from recbole_ccd.data.block import Block
 from recbole_ccd.data.schedule import scheduled
 from recbole_ccd.evaluation.stage_record import stage_record
 from recbole_ccd.trainer import StageTrainer, make_trainer
+from recbole_ccd.utils.memory import MemoryWatch
 from recbole_ccd.utils.seeding import derive_seed, deterministic, seed_stage
 
 if TYPE_CHECKING:
@@ -247,10 +248,12 @@ def run_stage(context: StageContext, task: StageTask) -> StageResult:
     seed_stage(context.seed, context.reproducibility, *name.purpose)
     where = (task.checkpoints, task.stop, task.old, context.last_block)
     stage = Stage(name, task.config, context.block, *where)
-    with deterministic(context.reproducibility):
+    with deterministic(context.reproducibility), MemoryWatch() as memory:
         model = context.learn(stage)
     seconds = stage.seconds
-    record = stage_record(name.block, name.stage, name.member, stage.epochs, seconds, stage.history())
+    record = stage_record(
+        name.block, name.stage, name.member, stage.epochs, seconds, stage.history(), memory.mb
+    )
     return StageResult(record, model.state_dict(), model)
 
 

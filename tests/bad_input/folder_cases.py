@@ -5,6 +5,8 @@ import socket
 from contextlib import contextmanager
 from unittest.mock import patch
 
+import pytest
+
 from recbole_ccd import (
     CCDConfig,
     Comparison,
@@ -139,6 +141,7 @@ def nobody_answers():
 
 def nobody_at(address):
     """Workers of a cluster that is not there."""
+    pytest.importorskip("ray")
     with patch.dict(os.environ, RAY_ADDRESS=address), RayWorkers():
         pass
 

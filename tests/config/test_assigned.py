@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from recbole.config import Config
 
 import recbole_ccd
 from recbole_ccd import CCDConfig, IncrementalDataset, TeacherEnsemble
+from recbole_ccd.compat import NumpyLeftAlone
 from recbole_ccd.utils.errors import CCDError, ConfigError
 from tests.config.refused import refused
 
@@ -89,6 +89,10 @@ def test_what_must_fit_is_looked_at_when_it_is_used(make_config, use):
     config["parallel_workers"] = 2
     with pytest.raises(ConfigError, match=r"parallel_workers is 2 \(assignment\), which has no effect"):
         use(config)
+
+
+class Config(NumpyLeftAlone):
+    """RecBole's."""
 
 
 OTHERS = [{"epochs": 3}, None, "my.yaml", Config("BPR", "tiny")]

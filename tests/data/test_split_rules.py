@@ -3,10 +3,9 @@
 import numpy as np
 import pandas as pd
 import pytest
-from recbole.config import Config
-from recbole.data.dataset import Dataset
 
 from recbole_ccd import create_stream
+from recbole_ccd.compat import NumpyLeftAlone, TodaysDataset
 from recbole_ccd.data.new_block import divided
 from recbole_ccd.data.splitting import DROPPED, TEST, TRAIN, VALID, SplitRule, split_parts
 from recbole_ccd.utils.errors import DataError
@@ -59,7 +58,7 @@ def test_by_time_it_is_recboles_split(tmp_path, group_by):
     write_inter(tmp_path / "own" / "own.inter", rows)
     args = {"split": SHARES, "order": "TO", "group_by": group_by, "mode": "full"}
     keys = {"data_path": str(tmp_path), "load_col": None, "eval_args": args, "state": "critical"}
-    theirs = Dataset(Config("BPR", "own", config_dict=keys)).build()
+    theirs = TodaysDataset(NumpyLeftAlone("BPR", "own", config_dict=keys)).build()
     parts = split(users, rule(order="TO", group_by=group_by), times, items)
     assert DROPPED not in parts
     for part, dataset in zip((TRAIN, VALID, TEST), theirs, strict=True):

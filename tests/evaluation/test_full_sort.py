@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from recbole.config import Config
 from recbole.data.interaction import Interaction
 from torch import Tensor, nn
 
+from recbole_ccd.compat import NumpyLeftAlone
 from recbole_ccd.evaluation import FullSortEvaluator
 from recbole_ccd.utils.errors import RunError
 
@@ -24,10 +24,10 @@ def no_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["pytest"])
 
 
-def make_config(**changes: Any) -> Config:
+def make_config(**changes: Any) -> NumpyLeftAlone:
     keys = {"metrics": ["Recall", "NDCG"], "topk": TOPK, "metric_decimal_place": 10, "gpu_id": "", **changes}
     keys["valid_metric"] = f"{keys['metrics'][0]}@{keys['topk'][0]}"
-    return Config(model="BPR", dataset="ml-100k", config_dict=keys)
+    return NumpyLeftAlone(model="BPR", dataset="ml-100k", config_dict=keys)
 
 
 class TableModel(nn.Module):

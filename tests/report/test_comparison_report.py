@@ -5,7 +5,9 @@ import json
 
 import pytest
 
+from recbole_ccd.evaluation import Comparison
 from recbole_ccd.report.html import comparison_report
+from tests.evaluation.results import make_run
 from tests.report.pages import Read, comparison_document, series, wide_comparison
 from tests.report.test_run_report import NASTY, assert_sound
 
@@ -57,8 +59,8 @@ def test_tables_mark_the_best_and_the_second_best(read, document):
 def test_marks_are_not_taken_for_a_part_of_a_name():
     page = comparison_report(comparison_document(**{"piw*": "piw", "piw**": "piw"}))
     for label in ("piw*", "piw**"):
-        # H, the other averages, and times
-        assert page.count(f'<th scope="row">{label}</th>') == 2 * 2 + 1
+        # H, and the other averages; sizes and times, quality beside cost, and seconds by block
+        assert page.count(f'<th scope="row">{label}</th>') == 2 * 2 + 3
 
 
 def test_matrices_behind_a_picker(read, document):
@@ -117,14 +119,16 @@ def test_labels_are_shown_and_not_read():
 
 def test_a_comparison_of_an_earlier_version(document):
     old = copy.deepcopy(document)
-    for key in ("eval_part", "la_include_base", "ra_include_current", "config"):
+    for key in ("eval_part", "la_include_base", "ra_include_current", "config", "unserved"):
         del old[key]
     for run in old["runs"].values():
-        del run["config"]
+        del run["config"], run["costs"]
     for of_metric in old["metrics"].values():
         for of_role in of_metric.values():
             for label in of_role["labels"].values():
-                del label["R"]
+                del label["R"], label["next"], label["next_mean"], label["FWT"]
+            for place in (of_role["best"], of_role["second"]):
+                del place["next"], place["next_mean"], place["FWT"]
     read = Read(comparison_report(old))
     assert_sound(read)
     assert "H-mean" in read.figures and not any(title.startswith("R of") for title in read.figures)
@@ -137,3 +141,20 @@ def test_without_ours():
         of_metric["student"]["gains"] = {}
         del of_metric["teacher"]
     assert_sound(Read(comparison_report(document)))
+
+
+def test_next_cost_and_the_share_of_retraining():
+    keys = {"tomorrow": (0.3,), "memory": 250.0, "teacher": (0.7, 0.6), "topk": [20]}
+    levels = {"ccd": (0.4, 0.4), "retrain_distill": (0.5, 0.5)}
+    found = {label: [make_run(label, levels=some, **keys)] for label, some in levels.items()}
+    read = Read(comparison_report(json.loads(json.dumps(Comparison(found).to_dict()))))
+    assert_sound(read)
+    assert "ccd beside retraining 80.0% of retrain_distill's quality at 100.0% of its time" in read.text
+    assert "Student: next, recall@20 on each block before it is learned block 1 mean" in read.text
+    for text in (
+        "Quality beside cost (recall@20)",
+        "Seconds of training in each block s B0 s B1 ccd 3.0 4.0",
+    ):
+        assert text in " ".join(read.text.split())
+    assert "Resident memory at most while a block is trained, MB MB B0 MB B1 ccd 250.0 250.0" in read.text
+    assert "are not served before it is learned B1 users 10.0%" in read.text

@@ -8,6 +8,7 @@ import re
 
 import pytest
 
+from recbole_ccd.evaluation import StreamResult
 from recbole_ccd.report.html import run_report
 from recbole_ccd.report.html.words import compared, course, duration, ordered_metrics
 from recbole_ccd.utils.errors import RunError
@@ -256,3 +257,15 @@ def test_words():
     assert [duration(s) for s in (3.25, 61, 7300)] == ["3.2 s", "1 min 1 s", "2 h 1 min"]
     names = ["ndcg@5", "ndcg@10", "recall@10", "recall@5"]
     assert ordered_metrics(names, "recall@10") == ["recall@10", "recall@5", "ndcg@5", "ndcg@10"]
+
+
+def test_the_next_block_before_it_is_learned(document):
+    result = StreamResult.from_dict(document)
+    for role, value in (("student", 0.31), ("teacher", 0.42), ("random", 0.01)):
+        result.add_next(role, 0, dict.fromkeys(result.metric_names, value))
+    result.add_unserved(0, {"users": 0.25, "items": 0.5, "interactions": 0.125})
+    read = Read(run_report(result.to_dict()))
+    assert "block next S next T random users items interactions" in read.text
+    rows = "1 0.3100 0.4200 0.0100 0.2500 0.5000 0.1250 mean 0.3100 0.4200 – – – – FWT 0.3000 0.4100"
+    assert rows in read.text and "FWT forward transfer: mean" in read.text
+    assert "Tomorrow: each block" not in Read(run_report(document)).text

@@ -16,6 +16,8 @@ from recbole_ccd.report.comparison import (
     comparison_tables,
     comparison_title,
     cost_table,
+    cost_tables,
+    headlines,
     legend_lines,
 )
 from recbole_ccd.report.html import style
@@ -106,6 +108,7 @@ class _Compared:
             "parts": {name: style.PARTS[part] for part, name in _PARTS.items()},
             "times": [self._times()],
             "costs": cost_table(comparison, Table),
+            "cost_tables": list(cost_tables(comparison, Table)),
             "config": comparison.config,
             "changed": changed_settings(comparison.config) if comparison.config else None,
             "all_settings": all_settings(comparison.config),
@@ -127,6 +130,9 @@ class _Compared:
     def _facts(self) -> list[tuple[str, str]]:
         comparison, metric = self.comparison, self.comparison.primary_metric
         facts = []
+        for line in headlines(comparison):
+            label, _, share = line.partition(": ")
+            facts.append((f"{label} beside retraining", share))
         for role in comparison.roles:
             best, _ = comparison.ranking(role, metric, "H")[-1]
             if best:

@@ -36,6 +36,7 @@ from recbole_ccd.report.html.words import (
     sentence,
     spread_out,
 )
+from recbole_ccd.report.tables import next_header, next_rows
 from recbole_ccd.utils.errors import RunError
 
 _KINDS = ("users", "items")
@@ -107,6 +108,7 @@ class _Measured:
                 for kind in _KINDS
                 if any(_mean(y) is not None for y in self._new_values(kind, self.figures.metrics[0]).values())
             ],
+            "next": self.figures.by_metric(self._next) if any(self.result.unserved) else {},
             "known": self._known(),
             "why_zero": self._why_zero(),
             "words": self._meanings(),
@@ -151,6 +153,7 @@ class _Measured:
             "at_end": ["BWT", "forgetting"],
             "matrices": ["R"],
             "new_entities": [f"new {kind}" for kind in _KINDS],
+            "next": ["next", "FWT", "not served"],
         }
         return {part: [(name, words[name]) for name in names] for part, names in parts.items()}
 
@@ -228,6 +231,9 @@ class _Measured:
         means = {role: _mean(y) for role, y in values.items()}
         told = spread_out([f"mean over the blocks: {compared(means)}"])
         return Version(_role_lines(values, metric), told)
+
+    def _next(self, metric: str) -> Table:
+        return Table(next_rows(self.result, metric), next_header(self.result), metric)
 
     def _known(self) -> Table:
         known = self.result.known

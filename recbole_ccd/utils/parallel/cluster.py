@@ -42,7 +42,8 @@ def ray_module() -> ModuleType:
             warnings.simplefilter("ignore")
             import ray
             import ray.exceptions
-    except ImportError as error:
+    # the second is that of a ray that is older than the numpy beside it
+    except (ImportError, AttributeError) as error:
         raise ConfigError(
             f"parallel: ray needs the package ray, which cannot be imported ({one_line(error)}); install it, "
             "or leave parallel out"

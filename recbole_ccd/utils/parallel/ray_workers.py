@@ -12,7 +12,6 @@ from types import TracebackType
 from typing import Any
 
 import torch
-from recbole.config import Config
 
 from recbole_ccd.utils.errors import ConfigError, RunError
 from recbole_ccd.utils.malloc import keep_freed_memory
@@ -155,8 +154,6 @@ def _work(arithmetic: tuple[int, bool], common: tuple[Callable[[Any, Any], Any],
     threads, reproducible = arithmetic
     torch.set_num_threads(threads)
     keep_freed_memory()
-    # RecBole's models use names that numpy has dropped; a Config that is made puts them back, a sent one not
-    Config.compatibility_settings(Config.__new__(Config))
     with _folder_of_its_own(), deterministic(reproducible):
         return do(shared, task)
 

@@ -1,13 +1,12 @@
 """Workers that are this process, and to whom everything is sent all the same."""
 
-from recbole_ccd.utils.parallel import Sequential
-from recbole_ccd.utils.parallel.cluster import ray_module
+import cloudpickle
 
-cloudpickle = ray_module().cloudpickle
+from recbole_ccd.utils.parallel import Sequential
 
 
 class Elsewhere(Sequential):
-    """Does copies of tasks, the last one first, and hands copies of results back; as Ray pickles them."""
+    """Does copies of tasks, the last one first, and hands copies of results back; pickled as Ray does it."""
 
     def __init__(self, at_once=2):
         self._at_once = at_once

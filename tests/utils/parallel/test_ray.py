@@ -22,6 +22,7 @@ from tests.checkpoint.program import environment
 from tests.ranking.test_lists import look_up, table_of
 from tests.strategy.runs import teachers
 
+pytest.importorskip("ray")
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not Path("/proc/self/stat").is_file(), reason="processes are found in /proc"),

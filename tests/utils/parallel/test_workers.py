@@ -63,6 +63,7 @@ def test_the_package_does_without_ray():
 
 
 def test_an_address_where_nobody_is_ends_the_run_before_it_has_a_folder(make_config, tmp_path, monkeypatch):
+    pytest.importorskip("ray")
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
     before = signal.getsignal(signal.SIGTERM)
     settings = make_config(parallel="ray", run_dir=str(tmp_path / "run")).to_dict()
