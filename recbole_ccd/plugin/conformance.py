@@ -34,6 +34,8 @@ SMALL: Mapping[str, Any] = {
     "epochs": 4,
     "eval_step": 1,
     "stopping_step": 5,
+    # so slow that the last epoch is the best, and what happens before it counts
+    "learning_rate": 0.001,
     "train_batch_size": 256,
     "student_generation_train_batch_size": 128,
     "distill_top_k": 8,

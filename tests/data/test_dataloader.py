@@ -113,7 +113,7 @@ def test_rows_that_fill_the_batches_leave_none_behind(make_loader, rows):
 @pytest.mark.parametrize("times", [1, 3])
 def test_pairwise_negatives_are_of_the_rows_user(make_loader, rows, tiny_stream, times):
     block, known = tiny_stream[0], tiny_stream[0].train_matrix.toarray() > 0
-    arguments = {"distribution": "uniform", "sample_num": times}
+    arguments = {"distribution": "uniform", "sample_num": times, "dynamic": False}
     seen = Counter()
     for batch in make_loader(train_neg_sample_args=arguments):
         users, negatives = batch["user_id"].numpy(), batch["neg_item_id"].numpy()
@@ -127,7 +127,7 @@ def test_pairwise_negatives_are_of_the_rows_user(make_loader, rows, tiny_stream,
 @pytest.mark.parametrize("times", [1, 3])
 def test_pointwise_negatives_are_of_the_rows_user(make_loader, rows, tiny_stream, times):
     block, known = tiny_stream[0], tiny_stream[0].train_matrix.toarray() > 0
-    arguments = {"distribution": "uniform", "sample_num": times}
+    arguments = {"distribution": "uniform", "sample_num": times, "dynamic": False}
     seen, users_of_negatives = Counter(), Counter()
     for batch in make_loader("NeuMF", train_neg_sample_args=arguments):
         label, users, items = (batch[field].numpy() for field in ("label", "user_id", "item_id"))

@@ -54,7 +54,7 @@ def test_matrices_hold_the_earlier_rows(tiny_stream, earlier, mixed):
 
 
 def test_the_loader_visits_them_and_their_items_are_no_negatives(tiny_stream, earlier, mixed, make_config):
-    config = make_config("BPR", train_neg_sample_args={"sample_num": 3})
+    config = make_config("BPR", train_neg_sample_args={"sample_num": 3, "dynamic": False})
     visited, negatives = Counter(), set()
     for batch in mixed.train_loader(config, seed=1):
         users = batch["user_id"].tolist()
