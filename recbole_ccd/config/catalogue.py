@@ -32,7 +32,10 @@ ALWAYS_TAUGHT = frozenset({"ccd", "distill", "distill_each_block"})
 _BASE_KEYS = ("teacher_models", "teacher_args", "exclusion_top_k", "uninteresting_redraw")
 _BASE_PREFIXES = ("base", "distill_", "ensemble_", "n_uninteresting_", "student_generation_")
 # what decides, beside the data set, which blocks there are, what is looked at and what is measured
-_STREAM_KEYS = ("graph", "mask_history", "valid_blocks", "eval_args", "block_ratios", "block_boundaries")
+_STREAM_KEYS = (
+    *("graph", "mask_history", "valid_blocks", "valid_mask_test"),
+    *("eval_args", "block_ratios", "block_boundaries"),
+)
 _ACCEPTED_TYPES = (ModelType.GENERAL, ModelType.TRADITIONAL)
 
 

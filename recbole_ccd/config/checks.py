@@ -30,6 +30,7 @@ STAGE_KEYS = (
     "weight_decay",
     "train_batch_size",
     "eval_step",
+    "eval_start",
     "stopping_step",
     "learner",
     "clip_grad_norm",
@@ -124,6 +125,12 @@ _FIELD_SEPARATOR = Check(
 )
 # a number of 64 bits has no more than 17 that count; far beyond it rounding overflows
 _DIGITS = integer(1, 100)
+_ADDRESS = Check(
+    "an address that begins with http:// or https://",
+    lambda v: isinstance(v, str) and bool(re.fullmatch(r"https?://[\x21-\x7e]+", v)),
+    True,
+    True,
+)
 _LOGGED = Check("False, or install wandb", lambda v: v is False or (v is True and _has("wandb")))
 _PARALLEL = Check(
     "~, or ray if that is installed", lambda v: v is None or (v == "ray" and _has("ray")), True, True
@@ -145,6 +152,7 @@ CHECKS: dict[str, Check] = {
     "worker": _NO_WORKER,
     "state": choice("debug", "info", "warning", "error", "critical", any_case=True),
     "data_path": text(),
+    "dataset_url": optional(_ADDRESS),
     "nproc": choice(1),
     "world_size": choice(-1, 1),
     "log_wandb": _LOGGED,
@@ -152,6 +160,7 @@ CHECKS: dict[str, Check] = {
     "graph": choice("block", "cumulative"),
     "growth": choice("embeddings", "predictions"),
     "valid_blocks": choice("current", "seen"),
+    "valid_mask_test": BOOLEAN,
     "eval_part": choice("test", "valid"),
     "block_ratios": optional(
         Check("positive numbers that sum to 1", lambda v: bool(v) and _shares(v, lambda share: share > 0))
@@ -198,6 +207,7 @@ CHECKS: dict[str, Check] = {
     "weight_decay": number(0),
     "train_batch_size": _SIZE,
     "eval_step": _SIZE,
+    "eval_start": optional(_SIZE),
     "stopping_step": integer(0),
     "learner": choice("adam", "adamw", "sgd", "adagrad", "rmsprop", any_case=True),
     "clip_grad_norm": optional(_CLIPPED),
@@ -238,6 +248,7 @@ CHECKS: dict[str, Check] = {
     "distill_rank_sample": _SIZE,
     "distill_draws": _SIZE,
     "distill_top_k": _SIZE,
+    "distill_lists": choice("unseen", "seen_first"),
     "distill_user_weight": number(0),
     "distill_item_weight": number(0),
     "n_uninteresting_items": optional(_SIZE),
@@ -249,6 +260,8 @@ CHECKS: dict[str, Check] = {
     "base_student_args": optional(_MAPPING),
     "exclusion_top_k": integer(0),
     "exclude_student_items": BOOLEAN,
+    "student_side_lists": choice("unseen", "all"),
+    "exclude_teacher_negatives": BOOLEAN,
     "distill_absent_users": BOOLEAN,
     "student_start": choice("fresh", "previous"),
     # stage 2
@@ -291,6 +304,7 @@ CHECKS: dict[str, Check] = {
     "teacher_replay_labels": choice("source", "matched"),
     "pseudo_interaction_value": number(0),
     "output_kl_weight": number(0),
+    "pair_kl_weight": number(0),
     # other strategies
     "graphsail_local_weight": number(0),
     "graphsail_global_weight": number(0),
