@@ -18,7 +18,7 @@ FREE_KEYS = frozenset(
     {
         # what is shown, and where things lie
         *("show_progress", "show_epochs", "state", "write_report", "log_wandb", "wandb_project"),
-        *("run_dir", "checkpoint_dir", "data_path"),
+        *("run_dir", "checkpoint_dir", "data_path", "dataset_url"),
         *("save_dataset", "save_dataloaders", "dataset_save_path", "dataloaders_save_path"),
         # where code comes from that is not ours; whether it is the same, nothing can tell
         "plugins",
