@@ -1,6 +1,9 @@
-"""Writes docs/options.md, every key with its default, out of the comments in properties/*.yaml.
+"""Writes docs/options.md, every key with its default and all that there is to know of it.
 
-``python docs/make_options.py`` after a change there; a test tells when it has been forgotten.
+Default and meaning are those of properties/*.yaml; what a key may be, what it decides and where it is read
+are those of recbole_ccd/config/schema.py.
+
+``python docs/make_options.py`` after a change of either; a test tells when it has been forgotten.
 """
 
 from __future__ import annotations
@@ -11,13 +14,20 @@ from pathlib import Path
 
 import yaml
 
-from recbole_ccd.config.unused import CONDITIONS, NEVER_READ
+from recbole_ccd.config.catalogue import recbole_properties_dir
+from recbole_ccd.config.schema import SCHEMA, STAGES, Key, Scope
+from recbole_ccd.config.unread import OF_OTHER_MODELS
 
 HERE = Path(__file__).parent
 PROPERTIES = HERE.parent / "properties"
 PAGE = HERE / "options.md"
 
-STAGES = ("base", "student_generation", "student_update", "teacher_update")
+READ_IN = {
+    "base": "base",
+    "student_generation": "stage 1",
+    "student_update": "stage 2",
+    "teacher_update": "stage 3",
+}
 _KEY = re.compile(
     r"(?P<indent> *)(?P<key>\w+):(?: +(?P<value>[^#\s].*?))?(?: +# (?:\((?P<type>[^)]*)\) )?(?P<text>.*))?"
 )
@@ -25,29 +35,39 @@ _KEY = re.compile(
 INTRODUCTION = """\
 # Options
 
-Every key of the package, with its default and what it means. This page is made from the comments in
-[`properties/`](../properties) by [`docs/make_options.py`](make_options.py).
+Every key of the package: what it may be, its default, what it means, what it decides and where it is read.
+This page is made from the comments in [`properties/`](../properties) and the rows of
+[`config/schema.py`](../recbole_ccd/config/schema.py) by [`docs/make_options.py`](make_options.py).
 
 A key is set in a YAML file (`--config_files=my.yaml`), as `--key=value`, or in `config_dict` from Python.
 Later ones win: RecBole's defaults, the files of `properties/` (overall, learning, strategy, model, dataset,
 preset, `strategy_args`, ablation), your files in order, `config_dict`, the command line. Dictionaries are
 merged key by key: `--teacher_args.embedding_size=32` leaves the rest of `teacher_args` as it is. `~` is
 None. On the command line a list is `"--topk=[20, 50]"`, in quotes if there are spaces in it, and several
-files are `"--config_files=a.yaml b.yaml"`. RecBole's keys that do not stand here keep RecBole's meaning and
-default, but for [some that have no effect here](#keys-of-recbole-that-have-no-effect-here) and are refused;
-so are unknown keys and impossible values ([errors](errors.md)). Keys of one model (`n_layers`,
-`mlp_hidden_size` …) are in RecBole's documentation of that model: given plainly they are the student's,
+files are `"--config_files=a.yaml b.yaml"`. Other keys keep
+[RecBole's meaning and default](#other-keys-of-recbole), but for
+[some that have no effect here](#keys-of-recbole-that-have-no-effect-here) and are refused; so are unknown
+keys and impossible values ([errors](errors.md)). Keys of one model (`n_layers`, `mlp_hidden_size` …) are in
+RecBole's documentation of that model: given plainly they are the student's,
 under `teacher_args` the members'.
 
 Numbers are decimal. A key of text (`data_path`, `run_dir`, `field_separator` …) takes what stands behind `=`
 as it is, `#` and quotes with it; `~` alone is None. In a file its words are text even if they look like
 numbers, as are columns and tokens.
+
+What a key decides:
+
+{scopes}
+
+Strategies that are compared share what decides `stream`, `measure` and `base`, and `strategy_args` holds
+what decides `strategy`; a search tries `base` and `strategy`; a run is resumed and updated with the values
+that it was begun with, but for `run`.
 """
 PER_STAGE = """\
 Each of RecBole's keys of training below can be set for one stage by putting the stage before it. `~`, the
 default where the table shows nothing, takes the key without prefix. A key without prefix that you set
 yourself replaces the defaults of its four keys per stage too, so that `--learning_rate=0.01` holds for
-every stage.
+every stage. Those of `base` and `student_generation` decide `base`, those of the updates `strategy`.
 """
 
 
@@ -134,13 +154,28 @@ def code(text: str) -> str:
     return f"`{text}`" if text else ""
 
 
+def values_of(option: Option) -> str:
+    """What a key may be: by its check, or by its comment where a check knows no more than a name."""
+    row = SCHEMA.get(option.key)
+    return option.type if row is None or row.check is None or row.looked_up else row.check.allowed
+
+
+def readers(row: Key) -> str:
+    """The stages that read a key."""
+    training = set(STAGES) <= set(row.stages)
+    words = [READ_IN.get(stage, stage) for stage in row.stages if not (training and stage in STAGES)]
+    return ", ".join([*words, *(["training"] if training else [])])
+
+
 def table(options: list[Option]) -> list[str]:
     """The keys as a table."""
-    rows = [
-        f"| {code(option.key)} | {cell(option.type)} | {code(option.default)} | {cell(option.text)} |"
-        for option in options
-    ]
-    return ["| key | type | default | meaning |", "|---|---|---|---|", *rows, ""]
+    lines = ["| key | values | default | meaning | decides | read in |", "|---|---|---|---|---|---|"]
+    for option in options:
+        row = SCHEMA.get(option.key)
+        cells = [code(option.key), cell(values_of(option)), code(option.default), cell(option.text)]
+        cells += ["", ""] if row is None else [row.scope.name.lower(), readers(row)]
+        lines.append(f"| {' | '.join(cells)} |")
+    return [*lines, ""]
 
 
 def stage_of(option: Option) -> str | None:
@@ -160,13 +195,13 @@ def stage_table(options: list[Option], defaults: dict[str, str]) -> list[str]:
         stage = stage_of(option)
         rows.setdefault(option.key.removeprefix(f"{stage}_"), {})[stage] = option
     head = " | ".join(f"`{stage}_…`" for stage in STAGES)
-    lines = [f"| key | type | meaning | {head} |", "|---|---|---|" + "---|" * len(STAGES)]
+    lines = [f"| key | values | meaning | {head} |", "|---|---|---|" + "---|" * len(STAGES)]
     for key, of_stage in rows.items():
         first = of_stage[STAGES[0]]
         values = [defaults.get(option.key, option.default) for option in of_stage.values()]
         shown = " | ".join("" if value == "~" else code(value) for value in values)
         meaning = first.text.removeprefix("Base block: ").capitalize()
-        lines.append(f"| `{key}` | {cell(first.type)} | {cell(meaning)} | {shown} |")
+        lines.append(f"| `{key}` | {cell(values_of(first))} | {cell(meaning)} | {shown} |")
     return [*lines, ""]
 
 
@@ -236,6 +271,18 @@ def presets() -> list[str]:
     return lines
 
 
+def of_recbole() -> list[str]:
+    """The keys that RecBole explains and our files do not, as far as they have an effect."""
+    ours = {path.name: sections(path) for path in (PROPERTIES / "overall.yaml", PROPERTIES / "learning.yaml")}
+    known = {option.key for found in ours.values() for section in found for option in section.options}
+    lines = ["## Other keys of RecBole", "", "With RecBole's own defaults and words.", ""]
+    options = []
+    for name in ("overall.yaml", "dataset/sample.yaml"):
+        found = sections(recbole_properties_dir() / name)
+        options += [option for section in found for option in section.options if option.key not in known]
+    return [*lines, *table([o for o in options if o.key in SCHEMA and SCHEMA[o.key].is_read])]
+
+
 def without_effect() -> list[str]:
     """The keys that are refused when they are set, and what to do instead."""
     lines = [
@@ -247,13 +294,21 @@ def without_effect() -> list[str]:
         "| key | why | instead |",
         "|---|---|---|",
     ]
-    lines += [
-        f"| `{key}` | {cell(unused.reason)} | {cell(unused.remedy)} |" for key, unused in NEVER_READ.items()
+    rows = [(key, idle) for key, row in SCHEMA.items() for idle in row.idle]
+    told = [
+        (idle.when is None, f"| `{key}` | {cell(idle.reason)} | {cell(idle.remedy)} |") for key, idle in rows
     ]
+    lines += [line for always, line in told if always]
     lines += ["", "The same beside others:", "", "| key | has no effect | instead |", "|---|---|---|"]
-    for key, conditions in CONDITIONS.items():
-        for condition in conditions:
-            lines.append(f"| `{key}` | {cell(condition.reason)} | {cell(condition.remedy)} |")
+    lines += [line for always, line in told if not always]
+    lines += [
+        "",
+        "Let pass with a warning in the log, unless `plugins` are used:",
+        "",
+        "| key | why |",
+        "|---|---|",
+    ]
+    lines += [f"| `{key}` | {cell(reason)} |" for key, reason in OF_OTHER_MODELS.items()]
     return [*lines, ""]
 
 
@@ -261,8 +316,9 @@ def page() -> str:
     """The whole page."""
     learning = sections(PROPERTIES / "learning.yaml")
     later = {o.key: o.default for section in learning for o in section.options if stage_of(o)}
+    scopes = "\n".join(f"* `{s.name.lower()}`: {s.value}" for s in Scope if s is not Scope.DERIVED)
     parts = [
-        INTRODUCTION.splitlines(),
+        INTRODUCTION.format(scopes=scopes).splitlines(),
         [""],
         file_part("overall.yaml", "Run, stream, training, evaluation", later),
         file_part("learning.yaml", "Models, distillation, holding on to the past"),
@@ -277,6 +333,7 @@ def page() -> str:
         ablations(),
         small_files("dataset", "Data sets", "What is set where `--dataset` has this name."),
         presets(),
+        of_recbole(),
         without_effect(),
     ]
     text = "\n".join(line for part in parts for line in part)

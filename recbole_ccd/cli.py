@@ -14,7 +14,16 @@ from pkgutil import resolve_name
 from textwrap import wrap
 
 from recbole_ccd import __version__
-from recbole_ccd.utils.commands import COMMANDS, Argument, Command, Parser, Request, chosen, request
+from recbole_ccd.utils.commands import (
+    COMMANDS,
+    Argument,
+    Command,
+    Parser,
+    Request,
+    chosen,
+    request,
+    with_values,
+)
 from recbole_ccd.utils.console import CLOSED, ReaderGone, say, settle
 from recbole_ccd.utils.errors import CCDError, ConfigError, is_text, one_line
 from recbole_ccd.utils.guard import guarded, shows_tracebacks
@@ -45,8 +54,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except CCDError as error:
         if shows_tracebacks():
             traceback.print_exception(error)
-        # names of files may hold line breaks
-        say(f"error: {' '.join(str(error).splitlines())}", sys.stderr)
+        for problem in error.problems:
+            # names of files may hold line breaks
+            say(f"error: {' '.join(problem.splitlines())}", sys.stderr)
         return 2
     except ReaderGone:
         return CLOSED
@@ -123,6 +133,7 @@ def _perform(arguments: Sequence[str], stop: InterruptHandler) -> None:
     """Does what arguments ask for."""
     # before anything imports torch
     yield_to_other_programs()
+    arguments = with_values(arguments)
     command = chosen(arguments)
     asked = request(command, arguments)
     keep_freed_memory()

@@ -19,6 +19,23 @@ from recbole_ccd.utils.errors import RunError
 from recbole_ccd.utils.owned_folder import OwnedFolder
 
 
+class SilentLogger:
+    """Stands for RecBole's ``WandbLogger`` until a stage is given one of its own."""
+
+    def __init__(self, config: Any) -> None:
+        """Begins nothing.
+
+        Args:
+            config: the configuration.
+        """
+
+    def log_metrics(self, *args: Any, **kwargs: Any) -> None:
+        """Drops what a trainer logs."""
+
+    def log_eval_metrics(self, *args: Any, **kwargs: Any) -> None:
+        """Drops what an evaluation logs."""
+
+
 class SilentWriter:
     """Stands for a TensorBoard writer where nothing is to be written."""
 
@@ -47,8 +64,11 @@ def _with_other_names(function: FunctionType, **names: Any) -> FunctionType:
 
 
 # RecBole's own constructor opens log_tensorboard/<log name> in the working folder, the same one for every
-# trainer and every process there, and makes checkpoint_dir. Two names of its module decide about that.
-_construct = _with_other_names(Trainer.__init__, get_tensorboard=_no_curves_yet, ensure_dir=_no_folder)
+# trainer and every process there, and makes checkpoint_dir; with log_wandb it begins a run of Weights &
+# Biases. Three names of its module decide about that.
+_construct = _with_other_names(
+    Trainer.__init__, get_tensorboard=_no_curves_yet, ensure_dir=_no_folder, WandbLogger=SilentLogger
+)
 
 
 class ContainedTrainer(Trainer):

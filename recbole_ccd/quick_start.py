@@ -156,7 +156,7 @@ def resume(
         What :func:`run_ccd`, :func:`compare` or :func:`tune` return.
 
     Raises:
-        CCDError: If the folder cannot be gone on with, or settings or data are not those it was begun with.
+        CCDError: If the folder cannot be resumed, or settings or data are not those it was begun with.
     """
     return _resumed(run_dir, config_file_list, config_dict, argv, stop)
 
@@ -225,7 +225,7 @@ def tune(
     The file is one of RecBole's HyperTuning. Every trial runs the strategy over the stream, once for each
     seed. All are checked before the first one trains; one in which training goes wrong counts as failed. The
     folder holds them, ``trials.json``, ``.csv`` and ``.md`` and, of the best one, ``best.yaml``. A search
-    that was interrupted is gone on with by :func:`resume`.
+    that was interrupted is resumed by :func:`resume`.
 
     Args:
         params_file: which keys take which values; they lie over the config files.
@@ -244,7 +244,7 @@ def tune(
     Raises:
         CCDError: If input is bad, before any long work, or no trial could be finished.
     """
-    space = read_space(os.fspath(given_path("params_file", params_file)))
+    space = read_space(os.fspath(given_path("params_file", params_file, "a file of ranges")))
     trials = plan(space, algorithm, n_trials, model, dataset, config_file_list, config_dict, argv)
     return begin_search(space, algorithm, trials, create_stream, stop)
 
@@ -269,7 +269,7 @@ def _resumed(
     kind: str | None = None,
 ) -> StreamResult | Comparison | SearchResult:
     """Goes on with what a folder holds; where a kind is given, with nothing else."""
-    folder, sources = given_path("run_dir", run_dir), (config_file_list, config_dict, argv)
+    folder, sources = given_path("run_dir", run_dir, "a run directory"), (config_file_list, config_dict, argv)
     with guarded(f"the run directory {folder}"):
         return _gone_on_with(folder, sources, stop, kind)
 

@@ -18,7 +18,15 @@ from typing import Any
 from recbole_ccd.checkpoint.compatibility import settings_of
 from recbole_ccd.evaluation.comparison import Comparison
 from recbole_ccd.evaluation.result import StreamResult
-from recbole_ccd.report.comparison import MARKDOWN, comparison_tables, cost_table, pipe_table
+from recbole_ccd.report.comparison import (
+    MARKDOWN,
+    NEXT,
+    comparison_tables,
+    cost_table,
+    cost_tables,
+    headlines,
+    pipe_table,
+)
 
 HERE = Path(__file__).parent
 RUNS = HERE / "runs"
@@ -40,9 +48,12 @@ def kept(document: dict[str, Any]) -> dict[str, Any]:
         for metric in METRICS
     }
     new = {kind: {m: document[kind][m] for m in METRICS} for kind in ("new_users", "new_items")}
-    times = [
-        {key: stage[key] for key in ("block", "stage", "epochs", "seconds")} for stage in document["stages"]
-    ]
+    # runs of earlier versions have measured less
+    if "next" in document:
+        found = document["next"]
+        new["next"] = {**found, "metrics": {m: found["metrics"][m] for m in METRICS}}
+    shown = ("block", "stage", "epochs", "seconds", "rss_mb")
+    times = [{key: stage[key] for key in shown if key in stage} for stage in document["stages"]]
     settings = settings_of(document["config"])
     config = {key: value for key, value in settings.items() if key not in _NOT_ITS_OWN}
     return {**document, "metrics": metrics, **new, "stages": times, "config": config}
@@ -118,7 +129,8 @@ def comparison_of(file: Path, labels: Iterable[str] | None = None) -> Comparison
 
 def tables_of(comparison: Comparison, role: str, metric: str) -> list[str]:
     """The tables of a role in a metric: H by block, the averages after the last one, what ccd gains."""
-    return [text for _, text in comparison_tables(comparison, role, metric, MARKDOWN, pipe_table)]
+    found = comparison_tables(comparison, role, metric, MARKDOWN, pipe_table)
+    return [text for heading, text in found if NEXT not in heading]
 
 
 def student(file: Path) -> list[str]:
@@ -178,8 +190,25 @@ def size(file: Path) -> list[str]:
     return [cost_table(comparison_of(file), pipe_table)]
 
 
+def tomorrow(file: Path) -> list[str]:
+    """How each role does on each block before it is learned, by Recall@20."""
+    comparison, parts = comparison_of(file), []
+    for role in comparison.roles:
+        found = comparison_tables(comparison, role, METRICS[0], MARKDOWN, pipe_table)
+        title = f"{role.capitalize()}, Recall@20 on each block before it is learned, {_seeds(comparison)}:"
+        parts += [f"{title}\n\n{text}" for heading, text in found if NEXT in heading]
+    return parts
+
+
+def cost(file: Path) -> list[str]:
+    """Quality beside cost, and what each block took; the share of retraining's quality where that was run."""
+    comparison = comparison_of(file)
+    found = [f"{heading}:\n\n{text}" for heading, text in cost_tables(comparison, pipe_table)]
+    return [*(f"**{line}**" for line in headlines(comparison)), *found]
+
+
 PARTS: dict[str, Callable[[Path], list[str]]] = {
-    part.__name__: part for part in (student, teacher, brief, ablations, size)
+    part.__name__: part for part in (student, teacher, brief, ablations, size, tomorrow, cost)
 }
 
 

@@ -31,7 +31,7 @@ SMALL = {
     "block_ratios": [0.4, 0.3, 0.3],
     # a stage for a block that never comes; tests/experiment/update has its own
     "prepare_update": False,
-    # 5 MB each; tests/report has its own
+    # a page for each block; tests/report has its own
     "write_report": False,
 }
 SMALL_CCD = {

@@ -110,6 +110,7 @@ CASES = {
     "ccd-no-retention": {**teachers("LightGCN", "MultiVAE"), "ablation": "no_retention"},
     "distill": {**teachers("BPR", "MultiVAE"), "strategy": "distill"},
     "distill_each_block": {**teachers("LightGCN", "MultiVAE", "NeuMF"), "strategy": "distill_each_block"},
+    "retrain_distill": {**teachers("LightGCN", "MultiVAE"), "strategy": "retrain_distill"},
     "fine_tune": {**teachers("BPR"), "strategy": "fine_tune"},
     "full_batch": {"strategy": "full_batch", "base": "plain"},
     "full_batch-vae": {"strategy": "full_batch", "base": "plain", "model": "MultiVAE", **SIZES["MultiVAE"]},
@@ -167,7 +168,7 @@ def outcome_of(run_dir: Path) -> dict:
     """What a run has left, without times and places."""
     document = json.loads((run_dir / "result.json").read_text(encoding="utf-8"))
     for stage in document["stages"]:
-        for name in ("seconds", "peak_rss_mb"):
+        for name in ("seconds", "rss_mb", "peak_rss_mb"):
             stage.pop(name, None)
     for key in ("run_dir", "checkpoint_dir", "data_path"):
         document["config"].pop(key, None)
@@ -181,7 +182,7 @@ def outcome_of(run_dir: Path) -> dict:
 
 
 def differences(before: dict, now: dict) -> list[str]:
-    """What differs, in words; keys of the configuration that are new or gone are none."""
+    """What differs, in words; new keys are none, nor are keys of the configuration that are gone."""
     old, new = before["document"], now["document"]
     settings, later = old.pop("config"), new.pop("config")
     found = [
@@ -189,7 +190,7 @@ def differences(before: dict, now: dict) -> list[str]:
         for k in settings
         if k in later and settings[k] != later[k]
     ]
-    found += [f"result.json: {key}" for key in old.keys() | new.keys() if old.get(key) != new.get(key)]
+    found += [f"result.json: {key}" for key in old if old[key] != new.get(key)]
     # files that are new change none of those that there were
     names = before["weights"].keys()
     found += [

@@ -90,3 +90,16 @@ def test_a_seed_that_a_strategy_lacks_is_in_no_table(tmp_path, made):
     made["add"](tmp_path / "tiny.jsonl", [tmp_path / "all"])
     assert made["comparison_of"](tmp_path / "tiny.jsonl").seeds == [1]
     assert made["comparison_of"](tmp_path / "tiny.jsonl", ["ccd", "fine_tune"]).seeds == [1]
+
+
+def test_tomorrow_and_what_it_cost(tmp_path, made):
+    keys = {"tomorrow": (0.25,), "memory": 100.0}
+    left(tmp_path / "all", "ccd", [make_run("ccd", 1, (0.4, 0.4), **keys)])
+    left(tmp_path / "all", "full_batch", [make_run("full_batch", 1, (0.5, 0.5), **keys)])
+    made["add"](tmp_path / "tiny.jsonl", [tmp_path / "all"])
+    text = made["page"]("<!-- tiny: tomorrow -->\n<!-- end -->\n<!-- tiny: cost -->\n<!-- end -->", tmp_path)
+    text = re.sub(" +", " ", text)
+    assert "Student, Recall@20 on each block before it is learned, " in text
+    assert "| ccd | 0.2500 | 0.2500 | - | 0.2400 |" in text
+    assert "**ccd: 80.0% of full_batch's quality at 100.0% of its time**" in text
+    assert "| ccd | 3.0 | 4.0 |" in text and "| ccd | 100.0 | 100.0 |" in text

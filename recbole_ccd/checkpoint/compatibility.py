@@ -1,4 +1,4 @@
-"""What a run must be gone on with: the data, the settings that matter, and the versions of what computes."""
+"""What a run must be resumed with: the data, the settings that matter, and the versions of what computes."""
 
 from __future__ import annotations
 
@@ -11,33 +11,18 @@ import numpy as np
 import torch
 
 import recbole_ccd
-from recbole_ccd.config import DERIVED_KEYS
+from recbole_ccd.config.schema import Scope, keys_of
 from recbole_ccd.utils.errors import RunError, one_line
 
-FREE_KEYS = frozenset(
-    {
-        # what is shown, and where things lie
-        *("show_progress", "show_epochs", "state", "write_report", "log_wandb", "wandb_project"),
-        *("run_dir", "checkpoint_dir", "data_path", "dataset_url"),
-        *("save_dataset", "save_dataloaders", "dataset_save_path", "dataloaders_save_path"),
-        # where code comes from that is not ours; whether it is the same, nothing can tell
-        "plugins",
-        # how often is saved, and what is done ahead
-        *("checkpoint_every", "prepare_update"),
-        # what computes, and how many scores at a time: results are equal but for rounding
-        *("gpu_id", "use_gpu", "nproc", "world_size", "ip", "port", "group_offset", "eval_batch_size"),
-        *("parallel", "parallel_workers"),
-    }
-)
-"""The keys in which a run that is gone on with may differ."""
+FREE_KEYS = frozenset(keys_of(Scope.RUN, Scope.DERIVED))
+"""The keys in which a run that is resumed may differ."""
 
 _ABSENT = object()
 
 
 def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that a run must be gone on with, out of what ``CCDConfig.to_dict`` gave."""
-    left_out = FREE_KEYS | DERIVED_KEYS
-    return {key: value for key, value in config.items() if key not in left_out}
+    """The settings that a run must be resumed with, out of what ``CCDConfig.to_dict`` gave."""
+    return {key: value for key, value in config.items() if key not in FREE_KEYS}
 
 
 def check_settings(folder: Path, recorded: Mapping[str, Any], now: Mapping[str, Any]) -> None:

@@ -24,6 +24,7 @@ from recbole_ccd.checkpoint.manifest_schema import (
     StageRecord,
 )
 from recbole_ccd.checkpoint.serialization import deserialize, serialize
+from recbole_ccd.checkpoint.session import session
 from recbole_ccd.checkpoint.stage_checkpoint import BlockCheckpoint, StageCheckpoint
 from recbole_ccd.checkpoint.stored_interactions import write_rows
 from recbole_ccd.utils.atomic_files import atomic_write, save_tensors
@@ -87,6 +88,7 @@ class CheckpointManager:
             check_settings(folder, checkpoints.manifest.settings, settings)
             check_data(folder, checkpoints.manifest.data, data)
             checkpoints.manifest.status = RUNNING
+        checkpoints.manifest.sessions.append(session(config["device"]))
         checkpoints._store.write(checkpoints.manifest)
         # what a process left that was killed before it could
         checkpoints._store.prune(checkpoints.manifest)

@@ -1,4 +1,4 @@
-"""manifest.json: what a run keeps, where it stands, and what it must be gone on with."""
+"""manifest.json: what a run keeps, where it stands, and what it must be resumed with."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FULL, STUDENT = "full", "student"
 _KINDS: dict[str, type] = {
     **dict.fromkeys(("kind", "status"), str),
     **dict.fromkeys(("versions", "settings", "data", "saving"), dict),
-    **dict.fromkeys(("blocks", "stages", "runs", "rows"), list),
+    **dict.fromkeys(("blocks", "stages", "runs", "rows", "sessions"), list),
 }
 _UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
@@ -43,7 +43,7 @@ class Manifest:
             runs of these share).
         status: ``running`` (or killed), ``interrupted`` or ``finished``.
         versions: of this package and of those that decide about the last bits.
-        settings: those that a run must be gone on with; of a comparison none; of a search what is searched,
+        settings: those that a run must be resumed with; of a comparison none; of a search what is searched,
             how, and what all its runs have set alike.
         data: see :func:`~recbole_ccd.data.fingerprint.fingerprint_of`.
         blocks: the last two finished blocks, oldest first.
@@ -57,6 +57,8 @@ class Manifest:
         cycle: of an update that is under way: ``full`` or ``student``.
         learned: the last block that student and teacher have ever learned, whatever has become of its
             checkpoint; -1 if there is none.
+        sessions: the processes that have worked on it, see :func:`~recbole_ccd.checkpoint.session.session`;
+            none of them are those of an earlier version.
     """
 
     kind: str
@@ -73,6 +75,7 @@ class Manifest:
     open: OpenBlockRecord | None = None
     cycle: str | None = None
     learned: int = -1
+    sessions: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def last_whole(self) -> int:

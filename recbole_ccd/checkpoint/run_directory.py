@@ -24,7 +24,7 @@ from recbole_ccd.utils.owned_folder import OwnedFolder
 # what YAML's constructors raise of a tag that does not fit, and both parsers of what is nested without end
 _UNREADABLE = (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError)
 
-# the name of a run's folder, which comes out of a file when a comparison is gone on with
+# the name of a run's folder, which comes out of a file when a comparison is resumed
 _FOLDER = re.compile(r"\w[\w.+-]*")
 
 

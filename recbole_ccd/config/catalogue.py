@@ -14,28 +14,19 @@ from typing import Any
 import recbole
 from recbole.config import Config
 from recbole.model.abstract_recommender import AbstractRecommender
-from recbole.utils import ModelType, dataset_arguments, get_model
+from recbole.utils import ModelType, get_model
 
-from recbole_ccd.config.checks import STAGE_KEYS
-from recbole_ccd.config.suggestions import suggestion
+from recbole_ccd.config.schema import SCHEMA, Scope, keys_of
 from recbole_ccd.config.yaml_reader import merged, read_yaml
-from recbole_ccd.registry import PLUGIN_KINDS, Modules, own_settings, registered
-from recbole_ccd.utils.errors import ConfigError, one_line
+from recbole_ccd.registry import COMPARABLE_KINDS, PLUGIN_KINDS, Modules, own_settings, registered
+from recbole_ccd.utils.errors import ConfigError, one_line, suggestion
 
 DEFAULT_MODEL = "LightGCN"
 DEFAULT_DATASET = "ml-100k"
 METHOD_NAME = "CCD"
 # strategies whose base student is distilled from the teacher, whatever the key ``base`` says
-ALWAYS_TAUGHT = frozenset({"ccd", "distill", "distill_each_block"})
+ALWAYS_TAUGHT = frozenset({"ccd", "distill", "distill_each_block", "retrain_distill"})
 
-# what the models of the base block depend on, which compared strategies share
-_BASE_KEYS = ("teacher_models", "teacher_args", "exclusion_top_k", "uninteresting_redraw")
-_BASE_PREFIXES = ("base", "distill_", "ensemble_", "n_uninteresting_", "student_generation_")
-# what decides, beside the data set, which blocks there are, what is looked at and what is measured
-_STREAM_KEYS = (
-    *("graph", "mask_history", "valid_blocks", "valid_mask_test"),
-    *("eval_args", "block_ratios", "block_boundaries"),
-)
 _ACCEPTED_TYPES = (ModelType.GENERAL, ModelType.TRADITIONAL)
 
 
@@ -70,18 +61,9 @@ def recbole_properties_dir() -> Path:
 
 def general_keys() -> frozenset[str]:
     """Keys of RecBole's and our ``overall.yaml`` and of RecBole's data set sample."""
-    return frozenset().union(*map(yaml_keys, _general_files()))
-
-
-def _general_files() -> tuple[Path, ...]:
     theirs = recbole_properties_dir()
-    return theirs / "overall.yaml", theirs / "dataset" / "sample.yaml", properties_dir() / "overall.yaml"
-
-
-def defaults_of_files(key: str) -> list[Any]:
-    """The defaults that a key has, in RecBole's and our general files and in those of the models."""
-    files = [*_general_files(), *(file for model in general_models() for file in _model_files(model))]
-    return [properties(file)[key] for file in files if key in properties(file)]
+    files = theirs / "overall.yaml", theirs / "dataset" / "sample.yaml", properties_dir() / "overall.yaml"
+    return frozenset().union(*map(yaml_keys, files))
 
 
 def model_keys(model: str) -> frozenset[str]:
@@ -112,6 +94,12 @@ def all_model_keys() -> frozenset[str]:
 
 
 @functools.cache
+def recbole_model_keys() -> frozenset[str]:
+    """The keys of all of RecBole's models, those of other kinds among them."""
+    return frozenset().union(*map(yaml_keys, (recbole_properties_dir() / "model").glob("*.yaml")))
+
+
+@functools.cache
 def strategy_keys() -> frozenset[str]:
     """The keys of all strategies, so that one file can serve several that are compared."""
     ours = properties_dir()
@@ -123,18 +111,9 @@ def strategy_keys() -> frozenset[str]:
 @functools.cache
 def comparable_keys() -> frozenset[str]:
     """The keys in which strategies may differ when they are compared: the base block reads none of them."""
-    updates = {f"{stage}_{key}" for stage in ("student_update", "teacher_update") for key in STAGE_KEYS}
-    losses = map(own_settings, registered("distillation loss").values())
-    keys = (strategy_keys() | updates).difference(*losses)
-    return frozenset(k for k in keys if k not in _BASE_KEYS and not k.startswith(_BASE_PREFIXES))
-
-
-def stream_keys() -> tuple[str, ...]:
-    """The keys in which runs over the same blocks agree: how data are read and cut, and what is measured.
-
-    None of them is among the :func:`comparable_keys`.
-    """
-    return (*_STREAM_KEYS, *dataset_arguments)
+    classes = [found for kind in COMPARABLE_KINDS for found in registered(kind).values()]
+    own = frozenset().union(*map(own_settings, classes)) - SCHEMA.keys()
+    return own.union(keys_of(Scope.STRATEGY))
 
 
 @functools.cache

@@ -1,8 +1,12 @@
-"""Conditions on a value, each with the words for what is allowed."""
+"""Conditions on a value, each with the words for what is allowed; the last ones are those of one key each."""
 
 from __future__ import annotations
 
+import contextlib
+import datetime
+import importlib.util
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -77,6 +81,8 @@ def text() -> Check:
 def optional(check: Check) -> Check:
     """What ``check`` allows, or None."""
     accepts = check.accepts
+    if accepts(None):
+        return check
     return replace(check, allowed=f"{check.allowed}, or ~", accepts=lambda v: v is None or accepts(v))
 
 
@@ -149,3 +155,119 @@ def _read(text: str, check: Check) -> Any:
         return read_text(text, takes_text=lambda _: check.is_text)
     except (yaml.YAMLError, ValueError, RecursionError):
         return text
+
+
+# Of one key, or of a few
+
+
+def _shares(value: Any, minimum: Callable[[float], bool]) -> bool:
+    return (
+        isinstance(value, list)
+        and all(is_number(v) and minimum(v) for v in value)
+        and abs(sum(value) - 1) <= 1e-6
+    )
+
+
+def _is_split(value: Any) -> bool:
+    if isinstance(value, dict) and set(value) == {"LS"}:
+        return value["LS"] in ("valid_and_test", "valid_only", "test_only")
+    if not isinstance(value, dict) or set(value) != {"RS"} or not _shares(value["RS"], lambda v: v >= 0):
+        return False
+    return len(value["RS"]) == 3 and value["RS"][0] > 0
+
+
+def _is_full(value: Any) -> bool:
+    return value == "full" or (isinstance(value, dict) and _ALL_FULL | value == _ALL_FULL)
+
+
+def _moment(value: Any) -> float | None:
+    """A boundary as a number that orders it, or None if it is none."""
+    for form in ("%Y-%m-%d", "%Y-%m-%d %H:%M:%S") if isinstance(value, str) else ():
+        with contextlib.suppress(ValueError):
+            return datetime.datetime.strptime(value, form).replace(tzinfo=datetime.timezone.utc).timestamp()
+    return float(value) if is_number(value) else None
+
+
+def _are_boundaries(value: Any) -> bool:
+    if not isinstance(value, list) or not value or len({isinstance(v, str) for v in value}) > 1:
+        return False
+    moments = [moment for moment in map(_moment, value) if moment is not None]
+    return len(moments) == len(value) and all(a < b for a, b in zip(moments, moments[1:], strict=False))
+
+
+def _are_proxies(value: Any) -> bool:
+    known = ("stability", "plasticity")
+    return isinstance(value, list) and all(v in known for v in value) and len(set(value)) == len(value)
+
+
+def _is_interval(value: Any) -> bool:
+    """Whether RecBole can read it: ``[1,5)``, or several such after one another with ``;`` between them."""
+    parts = [_BOUNDS.fullmatch(part.strip()) for part in value.split(";")] if isinstance(value, str) else []
+    with contextlib.suppress(ValueError):
+        return bool(parts) and all(part and float(part[1]) <= float(part[2]) for part in parts)
+    return False
+
+
+def _are_filters(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(v, list) or _is_interval(v) for v in value.values())
+
+
+def _are_lists(value: Any) -> bool:
+    words = list_of(text())
+    return isinstance(value, dict) and all(v == [] or words.accepts(v) for v in value.values())
+
+
+def _are_names(value: Any) -> bool:
+    return isinstance(value, dict) and all(text().accepts(v) for v in value.values())
+
+
+def _are_columns(value: Any) -> bool:
+    if not isinstance(value, dict) or not value.get("inter"):
+        return False
+    return _are_lists({suffix: columns for suffix, columns in value.items() if columns != "*"})
+
+
+def has(package: str) -> bool:
+    """Whether a package is installed."""
+    return importlib.util.find_spec(package) is not None
+
+
+_ALL_FULL = {"valid": "full", "test": "full"}
+_ALL_RANKED = {"distribution": "uniform", "sample_num": "none"}
+_BOUNDS = re.compile(r"[\[(]([^,]+),([^,]+)[\])]")
+
+ADDRESS = Check(
+    "an address that begins with http:// or https://",
+    lambda v: isinstance(v, str) and bool(re.fullmatch(r"https?://[\x21-\x7e]+", v)),
+    True,
+    True,
+)
+PARALLEL = Check(
+    "~, or ray if that is installed", lambda v: v is None or (v == "ray" and has("ray")), True, True
+)
+LOGGED = Check("False, or install wandb", lambda v: v is False or (v is True and has("wandb")))
+DEVICES = Check("device numbers as text", lambda v: isinstance(v, str) or integer(0).accepts(v), True, True)
+RATIOS = Check("positive numbers that sum to 1", lambda v: bool(v) and _shares(v, lambda share: share > 0))
+BOUNDARIES = Check(
+    "a list of increasing dates (YYYY-MM-DD[ HH:MM:SS]) or of increasing raw times", _are_boundaries
+)
+SPLIT = Check("{RS: [train, valid, test]} with train > 0 and a sum of 1, or {LS: valid_and_test}", _is_split)
+FULL = Check("full, as all known items are ranked and none are sampled", _is_full)
+WHOLE_RANKING = Check("nothing: all known items are ranked", lambda v: v is None or v == _ALL_RANKED)
+INTERVAL = Check("an interval as text, such as '[5,inf)'", _is_interval, True, True)
+FILTERS = Check("an interval as text, such as '[5,inf)', or a list of tokens, by column", _are_filters, True)
+COLUMNS = Check("lists of columns by file suffix", _are_lists, True)
+COLUMNS_WITH_INTER = Check(
+    "lists of columns, or '*', by file suffix, those of inter among them", _are_columns, True
+)
+COLUMN_LIST = Check("a list of columns, or ~", lambda v: v in (None, []) or list_of(text()).accepts(v), True)
+NAMES = Check("columns of vectors by the column of their ids", _are_names, True)
+SEPARATOR = Check("one or more characters", lambda v: isinstance(v, str) and v != "", True, True)
+FIELD_SEPARATOR = Check(
+    "one or more characters without a line end",
+    lambda v: isinstance(v, str) and bool(re.fullmatch(r"[^\r\n\0]+", v)),
+    True,
+    True,
+)
+CLIPPED = Check("at least {max_norm: number}", lambda v: isinstance(v, dict) and "max_norm" in v)
+PROXIES = Check("a list of different names out of stability, plasticity, or []", _are_proxies, True)

@@ -8,31 +8,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from recbole_ccd.config.catalogue import class_defaults, class_keys, model_class
-from recbole_ccd.config.checks import STAGE_KEYS, STAGES
 from recbole_ccd.config.loading import LoadedConfig
+from recbole_ccd.config.recorded import DERIVED_KEYS
+from recbole_ccd.config.schema import POWER_MODELS, STAGE_KEYS, STAGES
 from recbole_ccd.config.strict import member_keys
-from recbole_ccd.config.unused import POWER_MODELS
+from recbole_ccd.config.unread import without_readers
 from recbole_ccd.config.values import metric_names
 from recbole_ccd.config.yaml_reader import merged, writable
 from recbole_ccd.utils.errors import ConfigError
 
 __all__ = ["DERIVED_KEYS", "STAGES", "STAGE_KEYS", "CCDConfig"]
 
-# What RecBole computes, or the place of a run decides; it is in a Config but nobody can set it.
-DERIVED_KEYS = frozenset(
-    {
-        "MODEL_TYPE",
-        "MODEL_INPUT_TYPE",
-        "eval_type",
-        "device",
-        "single_spec",
-        "local_rank",
-        "checkpoint_dir",
-        "valid_metric_bigger",
-        "valid_neg_sample_args",
-        "test_neg_sample_args",
-    }
-)
+# whose models read no more than is known
+_KNOWN_PACKAGES = ("recbole", "recbole_ccd")
 _CHECKPOINTS, _NEGATIVES = "checkpoint_dir", "train_neg_sample_args"
 
 
@@ -47,13 +35,15 @@ class CCDConfig(LoadedConfig):
         model: the student's name, or its class; None takes it from the settings, or LightGCN.
             ``"CCD"``, the name of the method, stands for LightGCN too.
         dataset: name of the data set; None takes it from the settings, or ml-100k.
-        config_file_list: YAML files.
+        config_file_list: YAML files; the ``config.yaml`` of a run repeats it in another folder.
         config_dict: settings; it is copied.
         argv: arguments ``--key=value``, ``--dictionary.key=value`` and ``--config_files="a.yaml b.yaml"``.
-            None means that there are none; ``sys.argv`` is never read.
+            None means that there are none; ``sys.argv`` is never read. ``-m MODEL``, ``-d DATASET`` and
+            ``--key value`` are understood too.
 
     Raises:
-        ConfigError: If a source cannot be read, or a key or a value in it is unknown or impossible.
+        ConfigError: If a source cannot be read, or keys or values in them are unknown or impossible; there is
+            a line for each.
     """
 
     _stage: str | None = None
@@ -109,6 +99,14 @@ class CCDConfig(LoadedConfig):
         """
         self.check_fit(self.final_config_dict)
         return self
+
+    def warnings(self) -> list[str]:
+        """Lines about keys that change nothing and are let pass; none beside code of the user's own."""
+        if self["plugins"] or self.model_class.__module__.partition(".")[0] not in _KNOWN_PACKAGES:
+            return []
+        return without_readers(
+            self.final_config_dict, self.external_config_dict, self.internal_config_dict, self._source
+        )
 
     def for_stage(self, stage: str) -> CCDConfig:
         """The settings of one stage: those with the stage's prefix that are not None replace the plain ones.

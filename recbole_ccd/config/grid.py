@@ -10,12 +10,11 @@ from typing import Any
 import yaml
 
 from recbole_ccd.config.catalogue import ALWAYS_TAUGHT, choose, properties, recbole_properties_dir
-from recbole_ccd.config.checks import CHECKS
 from recbole_ccd.config.conditions import check_value
 from recbole_ccd.config.config import CCDConfig
-from recbole_ccd.config.sources import NOTHING, Layer, read_layers
+from recbole_ccd.config.schema import check_of
+from recbole_ccd.config.sources import NOTHING, Layer, argument_list, read_layers, takes_text
 from recbole_ccd.config.strict import ABLATED, check_ablated
-from recbole_ccd.config.text_keys import takes_text
 from recbole_ccd.config.yaml_reader import read_text
 from recbole_ccd.registry import KEY, of_user
 from recbole_ccd.utils.errors import ConfigError, one_line
@@ -171,10 +170,10 @@ def _put(
     argv: Sequence[str] | None,
 ) -> tuple[dict[str, Any], list[str]]:
     """``config_dict`` and arguments with one value in place of each list."""
-    settings, arguments = dict(config_dict or {}), list(argv or ())
+    settings, arguments = dict(config_dict or {}), argument_list(argv)
     for key, value in chosen.items():
         if lists[key].source == _COMMAND_LINE:
-            kept = [argument for argument in arguments if not str(argument).startswith(f"--{key}=")]
+            kept = [argument for argument in arguments if not argument.startswith(f"--{key}=")]
             arguments = [*kept, f"--{key}={'~' if value is None else value}"]
         else:
             # config_dict is laid over the files
@@ -239,9 +238,10 @@ def _checked(key: str, entries: list[Any], source: str, layers: Sequence[Layer])
         raise ConfigError(f"{key} is an empty list ({source}); give at least one entry")
     if key == "ablation":
         entries = [None if entry == NOTHING else entry for entry in entries]
+    check = check_of(key)
     for number, entry in enumerate(entries):
-        if key in ("seed", "base"):
-            check_value(key, entry, CHECKS[key], source)
+        if check is not None:
+            check_value(key, entry, check, source)
         elif key == "strategy" or entry is not None:
             choose(key, entry, source, _own_strategies(layers) if key == "strategy" else ())
         if entry in entries[:number]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +27,13 @@ from recbole_ccd.config.catalogue import (
     model_keys,
     properties,
     properties_dir,
+    recbole_model_keys,
     recbole_properties_dir,
     strategy_keys,
     yaml_keys,
 )
-from recbole_ccd.config.checks import STAGE_KEYS, STAGES
-from recbole_ccd.config.plugin_keys import check_plugin_keys
+from recbole_ccd.config.problems import Problems, SoundSettings
+from recbole_ccd.config.schema import SCHEMA, STAGE_KEYS, STAGES, known_keys
 from recbole_ccd.config.sources import Layer, read_layers
 from recbole_ccd.config.strict import (
     check_ablated,
@@ -41,8 +42,7 @@ from recbole_ccd.config.strict import (
     check_strategy_args,
     teacher_settings,
 )
-from recbole_ccd.config.unused import check_effects
-from recbole_ccd.config.values import check_each, check_together
+from recbole_ccd.config.values import check_each, check_effects, check_plugin_keys, check_together
 from recbole_ccd.config.yaml_reader import ConfigLoader, merged, plain_keys
 from recbole_ccd.registry import (
     KEY,
@@ -56,29 +56,7 @@ from recbole_ccd.registry import (
 from recbole_ccd.utils.errors import ConfigError, one_line
 from recbole_ccd.utils.guard import guarded
 
-# Keys without a default that RecBole's programs accept.
-_EXTRA_KEYS = frozenset(
-    {"model", "dataset", "nproc", "ip", "port", "world_size", "group_offset"}
-    | {"valid_neg_sample_args", "test_neg_sample_args"}
-)
 _ASSIGNED = "assignment"
-# settings that others have been derived from
-_DECIDING = frozenset(
-    {
-        *(
-            "model",
-            "dataset",
-            "data_path",
-            "strategy",
-            "base",
-            "preset",
-            "ablation",
-            "strategy_args",
-            "plugins",
-        ),
-        *("teacher_models", "teacher_args", "use_gpu", "gpu_id", "eval_args"),
-    }
-)
 # what RecBole makes lists of
 _LISTED = ("metrics", "topk")
 # the folder in which RecBole ships DEFAULT_DATASET
@@ -105,6 +83,7 @@ class LoadedConfig(Config):
     ) -> None:
         # what strategy_args has for the chosen strategy
         self._own: dict[str, Any] = {}
+        self._problems = Problems()
         with guarded("a setting"):
             self._layers = read_layers(config_file_list, config_dict, argv)
             super().__init__(model, dataset, config_file_list, config_dict)
@@ -140,17 +119,15 @@ class LoadedConfig(Config):
         source = self._source("model") if model is None else "model argument"
         model = self.external_config_dict.get("model", DEFAULT_MODEL) if model is None else model
         self._find_modules()
-        found = model_class(DEFAULT_MODEL if model == METHOD_NAME else model, source, self._plugins)
+        # what cannot be chosen is told with all the rest, which is looked at with the default in its place
+        found = model_class(DEFAULT_MODEL, "default")
+        with self._problems.noted("model"):
+            found = model_class(DEFAULT_MODEL if model == METHOD_NAME else model, source, self._plugins)
         source = self._source("dataset") if dataset is None else "dataset argument"
         dataset = self.external_config_dict.get("dataset", DEFAULT_DATASET) if dataset is None else dataset
-        if not isinstance(dataset, str) or not dataset.strip():
-            raise ConfigError(f"dataset is {dataset!r} ({source}), which is no name; give the name")
-        # a file of this name is read among the property files
-        if Path(dataset).name != dataset or "\\" in dataset:
-            raise ConfigError(
-                f"dataset is {one_line(repr(dataset))} ({source}), which is a path; give the name, and the "
-                "folder that holds the data set's in data_path"
-            )
+        with self._problems.noted("dataset"):
+            _check_name(dataset, source)
+        dataset = DEFAULT_DATASET if "dataset" in self._problems.wrong else dataset
         name, found, dataset = super()._get_model_and_dataset(found, dataset)
         return vars(found).get("registered_as", name), found, dataset
 
@@ -183,26 +160,39 @@ class LoadedConfig(Config):
             kept = {key: value for key, value in values.items() if key not in foreign}
             self._lay_over(kept)
         self._lay_over(own_settings(model_class))
-        check_strategy_args(self._layers, self._plugins)
-        given = (self.internal_config_dict["strategy_args"], self.external_config_dict.get("strategy_args"))
-        self._own = merged(*(args or {} for args in given)).get(Path(strategy).name) or {}
+        with self._problems.noted("strategy_args"):
+            check_strategy_args(self._layers, self._plugins)
+            given = (
+                self.internal_config_dict["strategy_args"],
+                self.external_config_dict.get("strategy_args"),
+            )
+            self._own = merged(*(args or {} for args in given)).get(Path(strategy).name) or {}
         self._lay_over(self._own)
         if ablation:
-            check_ablated(Path(strategy).name, Path(ablation).name, self._source("ablation"))
+            with self._problems.noted():
+                if "strategy" not in self._problems.wrong:
+                    check_ablated(Path(strategy).name, Path(ablation).name, self._source("ablation"))
             taken = self._update_internal_config_dict(ours / f"{ablation}.yaml")
-            check_ablation(Path(ablation).name, taken, self.external_config_dict, self._source)
+            with self._problems.noted():
+                check_ablation(Path(ablation).name, taken, self.external_config_dict, self._source)
 
     def _lay_over(self, values: Mapping[str, Any]) -> None:
         self.internal_config_dict = merged(self.internal_config_dict, values)
 
     def _strategy_file(self) -> str:
         key, known = "strategy", registered("strategy", self._plugins)
-        name = self.external_config_dict.get(key, self.internal_config_dict[key])
-        return f"{key}/{choose(key, name, self._source(key), known)}"
+        default = self.internal_config_dict[key]
+        with self._problems.noted(key):
+            return (
+                f"{key}/{choose(key, self.external_config_dict.get(key, default), self._source(key), known)}"
+            )
+        return f"{key}/{default}"
 
     def _chosen_file(self, key: str) -> str | None:
         name = self.external_config_dict.get(key, self.internal_config_dict[key])
-        return None if name is None else f"{key}/{choose(key, name, self._source(key))}"
+        with self._problems.noted(key):
+            return None if name is None else f"{key}/{choose(key, name, self._source(key))}"
+        return None
 
     def _properties_of(self, file: str) -> Mapping[str, Any]:
         """What a file of ours holds; of a strategy also what its class has, and those it derives from."""
@@ -227,19 +217,28 @@ class LoadedConfig(Config):
         teachers = self.external_config_dict.get(
             "teacher_models", self.internal_config_dict.get("teacher_models")
         )
-        self._check_known(teachers)
+        problems = self._problems
+        with problems.noted():
+            self._check_known(teachers)
         defaults = copy.deepcopy(self.internal_config_dict)
         for key in self.external_config_dict.keys() & set(STAGE_KEYS):
             defaults.update({f"{stage}_{key}": None for stage in STAGES})
         settings = merged(defaults, self.external_config_dict)
-        nullable = yaml_keys(recbole_properties_dir() / "dataset" / "sample.yaml") | {"dataloaders_save_path"}
-        self._nullable = nullable
-        check_each(settings, self.internal_config_dict, nullable, self._source, *self._what_is_there())
-        self.check_fit(settings)
-        strategy = registered("strategy", self._plugins)[settings["strategy"]]
-        check_plugin_keys(settings, strategy, self._what_is_there()[0]["replay scheme"], self._source)
-        if settings.get("teacher_models"):
-            self._check_teacher(settings)
+        names, known_as = self._what_is_there()
+        known_as = "" if "model" in problems.wrong else known_as
+        misnamed = set(problems.wrong)
+        with problems.noted():
+            check_each(settings, self.internal_config_dict, self._source, names, known_as, misnamed)
+        with problems.noted():
+            self.check_fit(settings, problems.wrong)
+        sound = SoundSettings(settings, problems.wrong)
+        with problems.noted():
+            strategy = registered("strategy", self._plugins)[sound["strategy"]]
+            check_plugin_keys(sound, strategy, names["replay scheme"], self._source)
+        with problems.noted():
+            if sound.get("teacher_models"):
+                settings["teacher_args"] = self._checked_teacher(sound)
+        problems.tell()
         if settings["strategy"] in ALWAYS_TAUGHT:
             # what is recorded is what is done, also where one file serves other strategies too
             settings["base"] = "distilled"
@@ -250,18 +249,24 @@ class LoadedConfig(Config):
         names = {kind: registered(kind, self._plugins) for kind in PLUGIN_KINDS}
         return names, documented(self.model_class)
 
-    def check_fit(self, settings: Mapping[str, Any]) -> None:
+    def check_fit(self, settings: Mapping[str, Any], wrong: Collection[str] = ()) -> None:
         """Looks at what must fit each other.
 
         Args:
             settings: all settings.
+            wrong: keys whose values cannot be used by themselves, which are not looked at.
 
         Raises:
-            ConfigError: If something does not, or a key of the user's has no effect.
+            ConfigError: If something does not, or keys of the user's have no effect; a line for each.
         """
-        check_together(settings, self._source, documented(self.model_class))
-        settings = {**settings, "model": documented(self.model_class)}
-        check_effects(settings, self.external_config_dict, self.internal_config_dict, self._source)
+        problems, name = Problems(), documented(self.model_class)
+        with problems.noted():
+            check_together(SoundSettings(settings, wrong), self._source, name)
+        given = {key: value for key, value in self.external_config_dict.items() if key not in wrong}
+        sound = SoundSettings({**settings, "model": name}, wrong)
+        with problems.noted():
+            check_effects(sound, given, self.internal_config_dict, self._source)
+        problems.tell()
 
     def check_assigned(self, key: str, value: Any) -> Any:
         """Looks at a setting that is assigned after the beginning.
@@ -277,7 +282,7 @@ class LoadedConfig(Config):
             ConfigError: If the key is unknown, the value impossible, or other settings follow from it.
         """
         layer = Layer(_ASSIGNED, plain_keys({key: value}, _ASSIGNED))
-        if key in _DECIDING:
+        if key in SCHEMA and SCHEMA[key].decides:
             raise ConfigError(
                 f"{key} cannot be assigned, as other settings follow from it; give it to "
                 f"CCDConfig(config_dict={{'{key}': ...}})"
@@ -286,7 +291,6 @@ class LoadedConfig(Config):
         check_each(
             layer.values,
             self.internal_config_dict,
-            self._nullable,
             lambda _: _ASSIGNED,
             *self._what_is_there(),
         )
@@ -299,20 +303,25 @@ class LoadedConfig(Config):
 
     def _check_layers(self, layers: Sequence[Layer], teachers: Any) -> None:
         named = teachers if isinstance(teachers, list) else []
-        known = set(self.internal_config_dict) | strategy_keys() | _EXTRA_KEYS | user_keys(self._plugins)
+        known = set(self.internal_config_dict) | known_keys() | user_keys(self._plugins)
         known |= {key for keys in self.parameters.values() for key in keys}
         # the first is read by nothing in RecBole, the second is derived from the model
         known -= {"config_file", "MODEL_TYPE"}
+        if "model" in self._problems.wrong:
+            # which keys it has cannot be told
+            layers = [_without(recbole_model_keys() - known, layer) for layer in layers]
+        problems = Problems()
         for layer in layers:
-            check_keys(layer, known, self.model, [name for name in named if isinstance(name, str)])
+            with problems.noted():
+                check_keys(layer, known, self.model, [name for name in named if isinstance(name, str)])
+        problems.tell()
 
-    def _check_teacher(self, settings: dict[str, Any]) -> None:
+    def _checked_teacher(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings of the teacher's members."""
         source = f"teacher_models, {self._source('teacher_models')}"
         members = {name: model_class(name, source, self._plugins) for name in settings["teacher_models"]}
         # settings of ours that fit no member are left out; those of the user are an error
-        settings["teacher_args"] = teacher_settings(
-            members, settings.get("teacher_args") or {}, self._layers, self._source
-        )
+        return teacher_settings(members, settings.get("teacher_args") or {}, self._layers, self._source)
 
     def _source(self, path: str) -> str:
         """Which source decided a key, or dotted keys; for a dictionary the last one that touched it."""
@@ -334,3 +343,20 @@ class LoadedConfig(Config):
         # RecBole reads gpu_id only
         if not self.final_config_dict["use_gpu"]:
             self.final_config_dict["device"] = torch.device("cpu")
+
+
+def _without(keys: Collection[str], layer: Layer) -> Layer:
+    """A layer without some keys."""
+    return Layer(layer.source, {key: value for key, value in layer.values.items() if key not in keys})
+
+
+def _check_name(dataset: object, source: str) -> None:
+    """Refuses what cannot be the name of a data set."""
+    if not isinstance(dataset, str) or not dataset.strip():
+        raise ConfigError(f"dataset is {dataset!r} ({source}), which is no name; give the name")
+    # a file of this name is read among the property files
+    if Path(dataset).name != dataset or "\\" in dataset:
+        raise ConfigError(
+            f"dataset is {one_line(repr(dataset))} ({source}), which is a path; give the name, and the "
+            "folder that holds the data set's in data_path"
+        )

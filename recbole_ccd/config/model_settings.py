@@ -6,12 +6,11 @@ The bounds are those of the models' own code: beyond them a model fails, some on
 from __future__ import annotations
 
 import functools
-import importlib.util
 from collections.abc import Mapping
 from types import MappingProxyType
 
 from recbole_ccd.config.catalogue import model_keys
-from recbole_ccd.config.conditions import BOOLEAN, Check, choice, integer, list_of, number
+from recbole_ccd.config.conditions import BOOLEAN, Check, choice, has, integer, list_of, number
 
 # nobody needs a larger factor, and its square can still be held by a float of 32 bits
 _LARGEST = 1e12
@@ -34,16 +33,14 @@ def _exactly(count: int, check: Check) -> Check:
     )
 
 
-def _has(package: str) -> bool:
-    return importlib.util.find_spec(package) is not None
-
-
 def _no_file(nothing: object) -> Check:
     """RecBole would unpickle the file, which runs any code that somebody has put there."""
     shown = "~" if nothing is None else repr(nothing)
     return Check(
         f"{shown}, as RecBole would run what code is in that file",
         lambda value: type(value) is type(nothing) and value == nothing,
+        is_text=nothing is not None,
+        exclusive=nothing is not None,
     )
 
 
@@ -76,7 +73,9 @@ _MIXTURE = Check(
 )
 _NEIGHBOURS = Check(
     "random, or louvain if networkx and python-louvain are installed",
-    lambda value: value == "random" or (value == "louvain" and _has("networkx") and _has("community")),
+    lambda value: value == "random" or (value == "louvain" and has("networkx") and has("community")),
+    True,
+    True,
 )
 
 _COMMON: dict[str, Check] = {
@@ -187,7 +186,7 @@ _COMMON: dict[str, Check] = {
     "mlp_act_func": _ACTIVATION,
     "ae_act_func": _ACTIVATION,
     "knn_method": choice("item", "user"),
-    "inter_matrix_type": Check("'01', in quotes, or rating", choice("01", "rating").accepts),
+    "inter_matrix_type": Check("'01', in quotes, or rating", choice("01", "rating").accepts, True, True),
     "accum": choice("stack", "sum"),
     "order": choice(1, 2),
     "algorithm": choice("prod", "concat"),
@@ -248,3 +247,8 @@ def model_checks(model: str) -> Mapping[str, Check]:
     """
     checks = _COMMON | _OWN.get(model, {})
     return MappingProxyType({key: checks[key] for key in sorted(model_keys(model)) if key in checks})
+
+
+def usual_check(key: str) -> Check | None:
+    """What a key of models may be where it means the same in all of them."""
+    return _COMMON.get(key)

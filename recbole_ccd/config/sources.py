@@ -9,13 +9,19 @@ from typing import Any
 
 import yaml
 
-from recbole_ccd.config.text_keys import stands_alone, takes_text
+from recbole_ccd.config.conditions import Check, text
+from recbole_ccd.config.model_settings import usual_check
+from recbole_ccd.config.recorded import is_recorded, repeatable
+from recbole_ccd.config.schema import SCHEMA, parts_of
 from recbole_ccd.config.yaml_reader import merged, plain_keys, read_text, read_yaml
+from recbole_ccd.utils.commands import with_values
 from recbole_ccd.utils.errors import ConfigError, is_text, one_line
 
 # what stands for ~ in keys that name a file of ours, as in a list of them
 NOTHING = "none"
 _OPTIONAL_FILES = ("preset", "ablation")
+# no key of a run, and read as one
+_FILES = text()
 
 
 @dataclass(frozen=True)
@@ -70,10 +76,20 @@ def read_layers(
     if config_dict is not None and not isinstance(config_dict, Mapping):
         raise ConfigError(f"config_dict is a {type(config_dict).__name__}; give a dictionary of settings")
     settings = Layer("config_dict", plain_keys(config_dict or {}, "config_dict"))
+    layers = [*layers, settings, Layer("command line", arguments)]
     return [
         replace(layer, values={**layer.values, **dict.fromkeys(_said_to_be_none(layer))})
-        for layer in map(_written_in_text, (*layers, settings, Layer("command line", arguments)))
+        for layer in map(_written_in_text, _with_recorded(layers))
     ]
+
+
+def _with_recorded(layers: Sequence[Layer]) -> Iterator[Layer]:
+    """The layers, in which the record of a run is the settings of another one."""
+    for number, layer in enumerate(layers):
+        if is_recorded(layer.values):
+            later = [other.values for other in layers[number + 1 :]]
+            layer = replace(layer, values=repeatable(layer.values, later))
+        yield layer
 
 
 def _written_in_text(layer: Layer) -> Layer:
@@ -103,18 +119,23 @@ def _said_to_be_none(layer: Layer) -> list[str]:
 
 
 def argument_list(arguments: Iterable[str] | None) -> list[str]:
-    """The arguments as a list; None is none.
+    """The arguments as a list, each with its value, see :func:`~recbole_ccd.utils.commands.with_values`.
+
+    Args:
+        arguments: the arguments; None is none.
 
     Raises:
         ConfigError: If they are one piece of text.
     """
     if isinstance(arguments, str):
         raise ConfigError(f"argv is the text {one_line(repr(arguments))}; give a list of arguments")
-    return list(map(str, arguments or ()))
+    return with_values(list(map(str, arguments or ())))
 
 
 def parse_arguments(arguments: Iterable[str]) -> dict[str, Any]:
     """Reads ``--key=value`` arguments; ``--a.b=value`` sets key ``b`` of dictionary ``a``.
+
+    RecBole's ``-m MODEL``, ``-d DATASET`` and ``--key value`` are understood too.
 
     Values are YAML (``[10, 20]``, ``1e-4``, ``~``); what is not YAML is text. What a key of text is given
     is not read at all, so that ``#`` and the like are a part of it; ``~`` alone is None.
@@ -189,3 +210,26 @@ def file_list(files: Sequence[str | Layer] | str | None) -> list[str | Layer]:
     if not isinstance(files, Iterable) or not all(isinstance(f, str | os.PathLike | Layer) for f in files):
         raise ConfigError(f"config_file_list is {one_line(repr(files))}; give a list of YAML files")
     return [file if isinstance(file, Layer) else os.fspath(file) for file in files]
+
+
+def takes_text(keys: tuple[str, ...]) -> bool:
+    """Whether the value of a key is text, or lists and dictionaries of text.
+
+    Args:
+        keys: the key, after those of the dictionaries that it lies in.
+    """
+    checks = (_check(keys[:n]) for n in range(1, len(keys) + 1))
+    return any(check is not None and check.is_text for check in checks)
+
+
+def stands_alone(keys: tuple[str, ...]) -> bool:
+    """Whether the value of a key is text, and never a list or a dictionary; ``keys`` as above."""
+    check = _check(keys)
+    return check is not None and check.exclusive
+
+
+def _check(keys: tuple[str, ...]) -> Check | None:
+    parent, key = ("", *keys)[-2:]
+    row = SCHEMA.get(key)
+    own = _FILES if key == "config_files" else None if row is None else row.check
+    return parts_of(parent).get(key) or own or usual_check(key)

@@ -18,21 +18,73 @@ from recbole_ccd.config.catalogue import (
     general_models,
     model_keys,
     names_of,
+    recbole_model_keys,
 )
-from recbole_ccd.config.checks import CHECKS, NESTED_CHECKS, STAGE_KEYS
 from recbole_ccd.config.conditions import check_value, like
 from recbole_ccd.config.model_rules import check_together
 from recbole_ccd.config.model_settings import model_checks
+from recbole_ccd.config.recorded import DERIVED_KEYS
+from recbole_ccd.config.schema import STAGE_KEYS, check_of, parts_of
 from recbole_ccd.config.sources import Layer
-from recbole_ccd.config.suggestions import COUNTERPARTS, nearest, suggestion
 from recbole_ccd.registry import COMPARABLE_KINDS, Modules, of_user, user_keys
 from recbole_ccd.utils.commands import GOES_WITH
-from recbole_ccd.utils.errors import ConfigError, one_line
+from recbole_ccd.utils.errors import ConfigError, nearest, one_line, suggestion
 
 # a teacher is trained on the base block and in stage 3
 _MEMBER_STAGES = ("base", "teacher_update")
 # the strategy that ablations take parts away from
 ABLATED = "ccd"
+
+COUNTERPARTS = {
+    # of earlier versions of RecBole
+    "neg_sampling": "train_neg_sample_args",
+    "training_neg_sample_num": "train_neg_sample_args.sample_num",
+    "training_neg_sample_distribution": "train_neg_sample_args.distribution",
+    "eval_setting": "eval_args",
+    "split_ratio": "eval_args.split, such as {RS: [0.8, 0.1, 0.1]}",
+    "leave_one_num": "eval_args.split, such as {RS: [0.8, 0.1, 0.1]}",
+    "group_by_user": "eval_args.group_by",
+    "group_by": "eval_args.group_by",
+    "min_user_inter_num": "user_inter_num_interval, such as '[5,inf)'",
+    "max_user_inter_num": "user_inter_num_interval, such as '[0,5]'",
+    "min_item_inter_num": "item_inter_num_interval, such as '[5,inf)'",
+    "max_item_inter_num": "item_inter_num_interval, such as '[0,5]'",
+    "lowest_val": "val_interval, such as {rating: '[4,inf)'}",
+    "highest_val": "val_interval, such as {rating: '[0,4]'}",
+    "equal_val": "val_interval, such as {rating: '[4,4]'}",
+    "not_equal_val": "val_interval, such as {rating: '[0,4);(4,5]'}",
+    "fields_in_same_space": "alias_of_user_id or alias_of_item_id",
+    "eval_neg_sample_args": "eval_args.mode, which is full",
+    # of its programs
+    "params_file": "tune=FILE on the command line",
+    "tool": "tune=FILE on the command line, with tune_algorithm",
+    "algo": "tune=FILE on the command line, with tune_algorithm",
+    "max_evals": "tune=FILE on the command line, with tune_trials",
+    "output_file": "run_dir, in which a search writes trials.md",
+    "offset": "parallel",
+    "config_file_list": "config_files on the command line, or the argument config_file_list",
+    "model_file": "resume=RUN_DIR, or load_student from Python",
+    "checkpoint": "run_dir",
+    "saved_model_file": "run_dir",
+    # names that others use
+    "batch_size": "train_batch_size or eval_batch_size",
+    "lr": "learning_rate",
+    "optimizer": "learner",
+    "device": "use_gpu and gpu_id",
+    "num_epochs": "epochs",
+    "n_epochs": "epochs",
+    "max_epochs": "epochs",
+    "patience": "stopping_step",
+    "early_stopping": "stopping_step",
+    "early_stop": "stopping_step",
+    "embedding_dim": "embedding_size",
+    "emb_size": "embedding_size",
+    "emb_dim": "embedding_size",
+    "l2_reg": "weight_decay",
+    "data_dir": "data_path",
+    "random_seed": "seed",
+}
+"""Names that mean something known by another one, and what to use instead of each."""
 
 
 def check_keys(layer: Layer, known: Collection[str], student: str, teachers: Sequence[str]) -> None:
@@ -45,18 +97,23 @@ def check_keys(layer: Layer, known: Collection[str], student: str, teachers: Seq
         teachers: names of the teacher's models, to tell where else a key may belong.
 
     Raises:
-        ConfigError: If a key is unknown; the message names the nearest known one.
+        ConfigError: If keys are unknown; the message has a line for each, with the nearest known one.
     """
+    problems, concerned = [], set()
     for key, value in layer.values.items():
         if key not in known:
-            raise ConfigError(_unknown(key, layer.source, known, student, teachers))
-        fixed = NESTED_CHECKS.get(key, {})
+            concerned.add(key)
+            problems.append(_unknown(key, layer.source, known, student, teachers))
+        fixed = parts_of(key)
         for part in value if fixed and isinstance(value, Mapping) else ():
             if part not in fixed:
                 dotted = [f"{key}.{known_part}" for known_part in fixed]
                 near = nearest(part, fixed)
                 remedy = f"did you mean '{key}.{near}'?" if near else f"give one of: {', '.join(dotted)}"
-                raise ConfigError(f"unknown key '{one_line(f'{key}.{part}')}' ({layer.source}); {remedy}")
+                concerned.add(key)
+                problems.append(f"unknown key '{one_line(f'{key}.{part}')}' ({layer.source}); {remedy}")
+    if problems:
+        raise ConfigError(*problems, keys=concerned)
 
 
 def _unknown(key: str, source: str, known: Collection[str], student: str, teachers: Sequence[str]) -> str:
@@ -77,6 +134,10 @@ def _unknown(key: str, source: str, known: Collection[str], student: str, teache
         return f"{start}: it belongs to {owner}, not to {student}{beside}; correct or remove it"
     if key in COUNTERPARTS:
         return f"{start}; use {COUNTERPARTS[key]}"
+    if key in DERIVED_KEYS:
+        return f"{start}: it follows from other settings; remove it"
+    if key in recbole_model_keys():
+        return f"{start}: it belongs to models of other kinds{beside}; correct or remove it"
     return f"{start}; {suggestion(key, meant, 'docs/options.md lists those that there are')}"
 
 
@@ -231,7 +292,7 @@ def _check_member_setting(
         remedy = suggestion(key, known, "remove it, or set it for the whole run")
         raise ConfigError(f"{start}; {remedy}")
     for model in knowing:
-        check = model_checks(documented(model)).get(key) or CHECKS.get(key)
+        check = model_checks(documented(model)).get(key) or check_of(key)
         check = check or like(class_defaults(model).get(key))
         check_value(path, value, check, source_of(path))
     return bool(knowing)

@@ -1,25 +1,25 @@
-"""Strictness about values: each by itself, and those that must fit each other."""
+"""Strictness about values: each by itself, those that must fit each other, and those without effect."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from recbole.evaluator import metric_types
 from recbole.evaluator.register import metric_information
 from recbole.utils import EvaluatorType
 
-from recbole_ccd.config.checks import CHECKS, NESTED_CHECKS
 from recbole_ccd.config.conditions import Check, check_value, choice, like, list_of, optional
 from recbole_ccd.config.model_rules import check_together as check_model_together
 from recbole_ccd.config.model_settings import model_checks
+from recbole_ccd.config.problems import Problems
+from recbole_ccd.config.schema import SCHEMA, check_of, parts_of
 from recbole_ccd.registry import one_or_more
 from recbole_ccd.utils.errors import ConfigError, one_line
 
 _LARGEST_INTEGER, _LARGEST_NUMBER = 2**63 - 1, 3.4e38
-_OF_THE_DATA = frozenset({"block_boundaries", "threshold", "val_interval", "discretization"})
 
 BLOCK_PARTS = ("train", "valid", "test")
 # what ends like a part of something larger, such as RecBole's train, valid and test of one data set
@@ -29,33 +29,38 @@ _LIKE_A_PART = re.compile(r"(?:.*[._-])?(?:train|valid|test|val|dev|training|val
 def check_each(
     settings: Mapping[str, Any],
     defaults: Mapping[str, Any],
-    nullable: frozenset[str],
     source_of: Callable[[str], str],
     registered: Mapping[str, Iterable[str]],
     model: str = "",
+    misnamed: Collection[str] = (),
 ) -> None:
     """Checks the settings of a run, each by itself.
 
     Args:
         settings: all settings.
-        defaults: the defaults, whose types count where the table has no check.
-        nullable: keys without check that may be None although their default is not.
+        defaults: the defaults, whose types count where a key has no check.
         source_of: where a key (or dotted keys) was set.
         registered: names that may be chosen, by the kind of what they name.
         model: name of the student's model, whose own keys have checks of their own.
+        misnamed: keys that are unknown, or hold unknown ones; no more than known entries are looked at.
 
     Raises:
-        ConfigError: If a value is of the wrong type or impossible.
+        ConfigError: If values are of the wrong type or impossible; the message has a line for each.
     """
-    checks = {**CHECKS, **_of_registered(registered), **model_checks(model)}
+    checks = {**_of_registered(registered), **model_checks(model)}
+    problems = Problems()
     for key, value in settings.items():
-        check = checks.get(key) or like(defaults.get(key))
-        if value is not None or key in checks or key not in nullable:
-            check_value(key, value, check, source_of(key))
-        for part, nested in NESTED_CHECKS.get(key, {}).items():
+        check = checks.get(key) or check_of(key)
+        is_checked = check is not None or key not in SCHEMA or SCHEMA[key].is_read
+        if is_checked and key not in misnamed:
+            with problems.noted(key):
+                check_value(key, value, check or like(defaults.get(key)), source_of(key))
+        for part, nested in parts_of(key).items():
             if isinstance(value, Mapping) and part in value:
                 path = f"{key}.{part}"
-                check_value(path, value[part], nested, source_of(path))
+                with problems.noted(key):
+                    check_value(path, value[part], nested, source_of(path))
+    problems.tell()
 
 
 def check_together(settings: Mapping[str, Any], source_of: Callable[[str], str], model: str) -> None:
@@ -67,18 +72,27 @@ def check_together(settings: Mapping[str, Any], source_of: Callable[[str], str],
         model: name of the student's model.
 
     Raises:
-        ConfigError: If two do not.
+        ConfigError: If some do not; the message has a line for each case.
     """
-    check_model_together(model, settings, source_of)
-    _check_loss_weights(settings, source_of)
-    _check_sizes(settings, source_of)
-    _check_block_files(settings, source_of)
-    _check_columns(settings, source_of)
-    _check_candidates(settings, source_of)
-    _check_metrics(settings, source_of)
-    _check_depth(settings, source_of)
+    problems = Problems()
+    with problems.noted():
+        check_model_together(model, settings, source_of)
+    for check in (
+        _check_loss_weights,
+        _check_sizes,
+        _check_block_files,
+        _check_columns,
+        _check_split,
+        _check_candidates,
+        _check_metrics,
+        _check_depth,
+    ):
+        with problems.noted():
+            check(settings, source_of)
     for role in ("student", "teacher"):
-        _check_replay(settings, role, source_of)
+        with problems.noted():
+            _check_replay(settings, role, source_of)
+    problems.tell()
 
 
 def _of_registered(registered: Mapping[str, Iterable[str]]) -> dict[str, Check]:
@@ -171,7 +185,8 @@ def _check_replay(settings: Mapping[str, Any], role: str, source_of: Callable[[s
 def _check_sizes(settings: Mapping[str, Any], source_of: Callable[[str], str]) -> None:
     """Tensors hold integers of 64 bits and numbers of single precision; the data's numbers may be others."""
     for key, value in settings.items():
-        for path, entry in _numbers(key, value) if key not in _OF_THE_DATA else ():
+        of_the_data = key in SCHEMA and SCHEMA[key].raw
+        for path, entry in _numbers(key, value) if not of_the_data else ():
             limit = _LARGEST_INTEGER if isinstance(entry, int) else _LARGEST_NUMBER
             if not -limit <= entry <= limit and (isinstance(entry, int) or math.isfinite(entry)):
                 start = f"{path} is {one_line(repr(entry), 40)} ({source_of(path)}), more than a tensor holds"
@@ -227,19 +242,26 @@ def _check_columns(settings: Mapping[str, Any], source_of: Callable[[str], str])
     if user == item:
         start = f"{both('USER_ID_FIELD', 'ITEM_ID_FIELD')} are both {one_line(repr(user))}"
         raise ConfigError(f"{start}; give the column of each")
-    for key in ("threshold", "unused_col"):
-        given = settings.get(key) or {}
-        # RecBole drops the columns of both once they have served
-        dropped = given if key == "threshold" else [field for fields in given.values() for field in fields]
-        for field in (user, item):
-            if field in dropped:
-                start = f"{key} names {one_line(repr(field))} ({source_of(key)}), which RecBole then drops"
-                raise ConfigError(f"{start}; leave the columns of users and items out")
+    key = "unused_col"
+    for field in (user, item):
+        if any(field in fields for fields in (settings.get(key) or {}).values()):
+            start = f"{key} names {one_line(repr(field))} ({source_of(key)}), which RecBole then drops"
+            raise ConfigError(f"{start}; leave the columns of users and items out")
     load, unload = settings.get("load_col") or {}, settings.get("unload_col") or {}
     for suffix in unload:
         if unload[suffix] and load.get(suffix, "*") != "*":
             start = f"{both('unload_col', 'load_col')} both name columns of '{suffix}'"
             raise ConfigError(f"{start}; set load_col.{suffix} to '*'")
+
+
+def _check_split(settings: Mapping[str, Any], source_of: Callable[[str], str]) -> None:
+    """One is left out for each user, whatever else the rows could be grouped by."""
+    key, args = "eval_args.group_by", settings["eval_args"]
+    if "LS" in args["split"] and str(args["group_by"]).lower() == "none":
+        start = f"{key} is {one_line(repr(args['group_by']))} ({source_of(key)}), and eval_args.split is LS"
+        raise ConfigError(
+            f"{start} ({source_of('eval_args.split')}), which leaves one out for each user; set {key} to user"
+        )
 
 
 def _check_candidates(settings: Mapping[str, Any], source_of: Callable[[str], str]) -> None:
@@ -248,3 +270,95 @@ def _check_candidates(settings: Mapping[str, Any], source_of: Callable[[str], st
     if args and args.get("dynamic") and not args.get("candidate_num"):
         start = f"{key}.dynamic is True ({source_of(f'{key}.dynamic')}) without candidates to choose from"
         raise ConfigError(f"{start}; give {key}.candidate_num an integer >= 1")
+
+
+def check_plugin_keys(
+    settings: Mapping[str, Any],
+    strategy: type[Any],
+    schemes: Mapping[str, type[Any]],
+    source_of: Callable[[str], str],
+) -> None:
+    """Refuses plugins that a strategy has no place for, as they would have no effect.
+
+    Args:
+        settings: all settings, each checked by itself.
+        strategy: the strategy's class.
+        schemes: replay schemes by name.
+        source_of: where a key was set.
+
+    Raises:
+        ConfigError: If there is such a plugin.
+    """
+    for key, has_place, what in (
+        ("replay", strategy.replays, "replays"),
+        ("regularizer", strategy.regularizes is not None, "regularizes"),
+    ):
+        if settings[key] is not None and not has_place:
+            raise ConfigError(
+                f"{_given(key, settings, source_of)}, and strategy {strategy.name} {what} nothing; leave it "
+                f"out, or give it in strategy_args to a strategy that {what}"
+            )
+    scheme = schemes.get(settings["replay"])
+    if scheme is not None and scheme.needs_proxies and not strategy.has_proxies:
+        others = [name for name, other in schemes.items() if not other.needs_proxies]
+        raise ConfigError(
+            f"{_given('replay', settings, source_of)}, which replays from proxies, and strategy "
+            f"{strategy.name} has none; choose one of: {', '.join(others)}, or leave it out"
+        )
+
+
+def _given(key: str, settings: Mapping[str, Any], source_of: Callable[[str], str]) -> str:
+    return f"{key} is {one_line(repr(settings[key]))} ({source_of(key)})"
+
+
+def check_effects(
+    settings: Mapping[str, Any],
+    given: Mapping[str, Any],
+    defaults: Mapping[str, Any],
+    source_of: Callable[[str], str],
+) -> None:
+    """Refuses keys that a user has set and that change nothing.
+
+    A value that is the default is let pass, so that RecBole's own files, and those that a run has left, can
+    be given; so is one that asks for what is done anyway.
+
+    Args:
+        settings: all settings; ``model`` is the name whose keys the student has.
+        given: those of the user.
+        defaults: what they would be otherwise.
+        source_of: where a key, or dotted keys, was set.
+
+    Raises:
+        ConfigError: If there are some; a line for each says why it changes nothing, and what to do instead.
+    """
+    problems = Problems()
+    for path, row in SCHEMA.items():
+        value = _at(given, path)
+        if value is _ABSENT:
+            continue
+        with problems.noted():
+            idle = next((idle for idle in row.idle if idle.when is None or idle.when(settings)), None)
+            if idle is None or _is_one_of(value, (*idle.harmless, _at(defaults, path))):
+                continue
+            decided = f" ({source_of(idle.decided_by)})" if idle.decided_by else ""
+            reason = f", as {idle.reason}" if idle.when is None else f" {idle.reason}{decided}"
+            start = f"{path} is {one_line(repr(value))} ({source_of(path)}), which has no effect"
+            raise ConfigError(f"{start}{reason}; {idle.remedy}")
+    problems.tell()
+
+
+_ABSENT = object()
+
+
+def _at(values: Mapping[str, Any], path: str) -> Any:
+    node: Any = values
+    for key in path.split("."):
+        if not isinstance(node, Mapping) or key not in node:
+            return _ABSENT
+        node = node[key]
+    return node
+
+
+def _is_one_of(value: Any, values: tuple[Any, ...]) -> bool:
+    # 1 and True are equal
+    return any(isinstance(value, bool) == isinstance(known, bool) and value == known for known in values)

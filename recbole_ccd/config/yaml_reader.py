@@ -35,6 +35,8 @@ _FLOAT = re.compile(
 _NO_FIT = (KeyError, IndexError, AttributeError, TypeError, OverflowError)
 # neither JSON nor a command line can hold them
 _NO_SETTING = (bytes, set, datetime.date)
+# dictionaries of one entry that says which rule holds: another one takes its place (eval_args.split)
+_WHOLE = frozenset({"split"})
 # a few lines of aliases (*name) of aliases can stand for more values than there is memory for
 _MOST_REPEATED = 10_000
 
@@ -294,11 +296,15 @@ def writable(value: Any) -> Any:
 
 
 def merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
-    """Merges settings, later ones winning; dictionaries are merged key by key, all else is replaced."""
+    """Merges settings, later ones winning; dictionaries are merged key by key, all else is replaced.
+
+    One of :data:`_WHOLE` is replaced too.
+    """
     result: dict[str, Any] = {}
     for layer in layers:
         for key, value in layer.items():
-            if isinstance(value, Mapping) and isinstance(result.get(key), Mapping):
+            both = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
+            if both and key not in _WHOLE:
                 result[key] = merged(result[key], value)
             else:
                 result[key] = copy.deepcopy(value)

@@ -16,7 +16,7 @@ from recbole_ccd.data.block_index import BlockIndex
 from recbole_ccd.data.dataloader import ActiveUserDataLoader, BlockEvalDataLoader, BlockTrainDataLoader
 from recbole_ccd.data.dataset import IncrementalDataset
 from recbole_ccd.data.negative_sampler import NegativeSampler
-from recbole_ccd.data.sparse import binary_matrix
+from recbole_ccd.data.sparse import binary_matrix, contains
 from recbole_ccd.data.splitting import TEST, TRAIN, VALID
 from recbole_ccd.utils.errors import DataError
 
@@ -188,7 +188,8 @@ class Block:
             token = self._source.dataset.field2id_token[self.train.uid_field][full[0]]
             raise DataError(
                 f"user '{token}' has interacted with all {self.n_items - 1} items known in block "
-                f"{self.index}, so no negative can be drawn; filter with user_inter_num_interval"
+                f"{self.index}, so no negative can be drawn; filter with user_inter_num_interval, "
+                "or leave the user out of the block's own file"
             )
 
     def valid_loaders(self, config: CCDConfig) -> list[BlockEvalDataLoader]:
@@ -210,6 +211,28 @@ class Block:
             for block in blocks
         ]
         return [loader for loader in loaders if loader is not None]
+
+    @property
+    def whole(self) -> IncrementalDataset:
+        """All interactions of the stream that have a known user and item, as one data set."""
+        rows = np.arange(len(self._source.dataset.inter_feat))
+        return self._view(self._source.only_known(rows, (self.n_users, self.n_items)))
+
+    def valid_loader(self, config: CCDConfig) -> BlockEvalDataLoader | None:
+        """Full-sort loader of this block's valid part, its train items masked; None where it has no row.
+
+        Args:
+            config: the run's configuration.
+        """
+        return self._eval_loader(config, self._rows[VALID], self._history((TRAIN,), config))
+
+    def test_loader(self, config: CCDConfig) -> BlockEvalDataLoader | None:
+        """The same of its test part, its train and valid items masked.
+
+        Args:
+            config: the run's configuration.
+        """
+        return self._eval_loader(config, self._rows[TEST], self._history((TRAIN, VALID), config))
 
     def measured_loader(
         self,
@@ -242,6 +265,51 @@ class Block:
         rows = rows[(users >= users_from) & (items >= items_from)]
         history = self._history(masked, config, known_at) if history is None else history
         return self._eval_loader(config, rows, history, known_at)
+
+    def next_loader(self, config: CCDConfig) -> BlockEvalDataLoader | None:
+        """Full-sort loader of this block for a model of the block before, which has not learned it.
+
+        Each pair of a known user and a known item that this block brings is to be found, once, among the
+        items known at the block before; pairs that the user has had in any block before are masked, and not
+        to be found. All parts count. With ``eval_part: valid`` no test part is looked at: of this block the
+        valid part alone is to be found, and of those before train and valid parts alone are masked.
+
+        Args:
+            config: the run's configuration.
+
+        Returns:
+            The loader, or None when no pair is left.
+        """
+        before, had = self.before, (TRAIN, VALID) if config["eval_part"] == "valid" else (TRAIN, VALID, TEST)
+        earlier = np.concatenate(self._source.before(self.index, had))
+        history = binary_matrix(self._view(earlier, before))
+        rows = self._source.only_known(self._brought(config), (before.n_users, before.n_items))
+        rows = rows[~contains(history, *self._source.pairs_of(rows))]
+        users, items = self._source.pairs_of(rows)
+        _, first = np.unique(users * before.n_items + items, return_index=True)
+        return self._eval_loader(config, rows[np.sort(first)], history, before)
+
+    def unserved(self, config: CCDConfig) -> dict[str, float]:
+        """What this block brings that no model of the block before can serve.
+
+        Args:
+            config: the run's configuration; with ``eval_part: valid`` the valid part alone is looked at.
+
+        Returns:
+            The share of the block's ``users`` that were not known, of its ``items`` that were not, and of its
+            ``interactions`` with either of them; 0 where it brings nothing.
+        """
+        users, items = self._source.pairs_of(self._brought(config))
+        new_user, new_item = users >= self.before.n_users, items >= self.before.n_items
+        return {
+            "users": _share(np.unique(users) >= self.before.n_users),
+            "items": _share(np.unique(items) >= self.before.n_items),
+            "interactions": _share(new_user | new_item),
+        }
+
+    def _brought(self, config: CCDConfig) -> np.ndarray:
+        parts = (VALID,) if config["eval_part"] == "valid" else (TRAIN, VALID, TEST)
+        return np.concatenate([self._rows[part] for part in parts])
 
     def _history(
         self, parts: tuple[int, ...], config: CCDConfig, known_at: Block | None = None
@@ -319,3 +387,7 @@ class Block:
         }
         arrived = arrived[arrived <= train[-1]]
         return Block(self._source, self.index, rows, known, old, self.previous, arrived)
+
+
+def _share(chosen: np.ndarray) -> float:
+    return float(chosen.mean()) if len(chosen) else 0.0

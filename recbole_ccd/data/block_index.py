@@ -52,6 +52,10 @@ class BlockIndex:
         users, items = (int(ids[rows].max(initial=0)) + 1 for ids in (self._users, self._items))
         return max(users, before[0]), max(items, before[1])
 
+    def pairs_of(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """User and item of each of some rows."""
+        return self._users[rows], self._items[rows]
+
     def only_known(self, rows: np.ndarray, known: tuple[int, int]) -> np.ndarray:
         """The rows whose user and item are both known."""
         return rows[(self._users[rows] < known[0]) & (self._items[rows] < known[1])]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from logging import getLogger
 from typing import TYPE_CHECKING
 
@@ -153,6 +153,11 @@ class BlockEvalDataLoader(FullSortEvalDataLoader):
         places, items = csr_rows(self.history, users.cpu().numpy())
         return torch.from_numpy(places), torch.from_numpy(items)
 
+    @property
+    def uid2history_item(self) -> HistoryByUser:
+        """What RecBole's ``full_sort_scores`` and ``full_sort_topk`` mask."""
+        return HistoryByUser(self)
+
     def among(
         self, users: torch.Tensor
     ) -> tuple[torch.Tensor, tuple[Interaction, torch.Tensor, torch.Tensor]]:
@@ -167,6 +172,24 @@ class BlockEvalDataLoader(FullSortEvalDataLoader):
         at = torch.searchsorted(self.uid_list, users).clamp_(max=len(self.uid_list) - 1)
         found = self.uid_list[at] == users
         return found.nonzero().squeeze(1), self._batch(at[found].numpy())
+
+
+class HistoryByUser:
+    """Items that are masked for some users, as RecBole's case studies ask for them."""
+
+    def __init__(self, loader: BlockEvalDataLoader) -> None:
+        """Takes the loader that knows them."""
+        self._loader = loader
+
+    def __getitem__(self, users: Sequence[int]) -> list[torch.Tensor]:
+        """Item ids for each user.
+
+        Args:
+            users: ids, shape ``(b,)``.
+        """
+        ids = torch.tensor([int(user) for user in users], dtype=torch.int64)
+        places, items = self._loader.history_of(ids)
+        return [items[places == place] for place in range(len(ids))]
 
 
 class ReplayDataLoader(WholeBatches):

@@ -20,10 +20,12 @@ from recbole_ccd.data.given_pairs import Given, moments, pair_codes, repeated
 from recbole_ccd.data.splitting import (
     DROPPED,
     PARTS,
+    SplitRule,
     blocks_by_boundary,
     blocks_by_ratio,
     raw_time,
     split_parts,
+    times_of_split,
 )
 from recbole_ccd.utils.errors import DataError, one_line
 from recbole_ccd.utils.seeding import numpy_generator
@@ -268,11 +270,18 @@ class IncrementalDataset(Dataset):
         """Splits the blocks whose rows come without a part."""
         users = pd.factorize(self.inter_feat[self.uid_field])[0]
         items = pd.factorize(self.inter_feat[self.iid_field])[0]
-        for block in np.unique(blocks[parts == DROPPED]):
+        divided = np.unique(blocks[parts == DROPPED])
+        rule = SplitRule.of(self.config["eval_args"])
+        times = self._times_of_split() if rule.by_time and len(divided) else None
+        for block in divided:
             rows = np.flatnonzero(blocks == block)
             rng = numpy_generator(self.config["seed"], "split", int(block))
-            parts[rows] = split_parts(users[rows], items[rows], self.config["eval_args"]["split"]["RS"], rng)
+            of_rows = None if times is None else times[rows]
+            parts[rows] = split_parts(users[rows], items[rows], rule, rng, of_rows)
         return parts
+
+    def _times_of_split(self) -> np.ndarray:
+        return times_of_split(self.dataset_name, self.time_field, moments(self.inter_feat, self.time_field))
 
     def given_in(self, block: int) -> Given:
         """What the files held that a block came from; of one file for all blocks see block 0."""

@@ -66,7 +66,8 @@ class NegativeSampler(AbstractSampler):
         if len(full):
             raise DataError(
                 f"user id {full[0]} has interacted with all {self.n_items - 1} items known in its block, so "
-                "no negative can be drawn; filter with user_inter_num_interval"
+                "no negative can be drawn; filter with user_inter_num_interval, "
+                "or leave the user out of the block's own file"
             )
         if exclude is None:
             return full

@@ -19,7 +19,16 @@ from recbole_ccd.data.atomic import named, shown
 from recbole_ccd.data.dataset import IncrementalDataset
 from recbole_ccd.data.given_pairs import Given, moments, pair_codes, repeated
 from recbole_ccd.data.interactions import ROWS
-from recbole_ccd.data.splitting import DROPPED, PARTS, TEST, TRAIN, VALID, split_parts
+from recbole_ccd.data.splitting import (
+    DROPPED,
+    PARTS,
+    TEST,
+    TRAIN,
+    VALID,
+    SplitRule,
+    split_parts,
+    times_of_split,
+)
 from recbole_ccd.utils.errors import ConfigError, DataError, one_line
 from recbole_ccd.utils.seeding import numpy_generator
 
@@ -226,7 +235,11 @@ def divided(
         purpose = ("split", block) if not number else ("split", block, number)
         users, items = (pd.factorize(column)[0] for column in (arrival.users, arrival.items))
         rng = numpy_generator(config["seed"], *purpose)
-        parts = split_parts(users, items, config["eval_args"]["split"]["RS"], rng)
+        rule = SplitRule.of(config["eval_args"])
+        times = None
+        if rule.by_time:
+            times = times_of_split(arrival.label, config["TIME_FIELD"], arrival.moments)
+        parts = split_parts(users, items, rule, rng, times)
     order = np.arange(len(parts)) if arrival.times is None else np.argsort(arrival.times, kind="stable")
     order = order[parts[order] != DROPPED]
     measured = VALID if config["eval_part"] == "valid" else TEST

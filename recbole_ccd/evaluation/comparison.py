@@ -10,8 +10,8 @@ from dataclasses import asdict
 from statistics import fmean
 from typing import Any
 
-from recbole_ccd.config.catalogue import stream_keys
-from recbole_ccd.evaluation.result import ROLES, StreamResult
+from recbole_ccd.config.schema import Scope, keys_of
+from recbole_ccd.evaluation.result import ROLES, UNSERVED, StreamResult
 from recbole_ccd.evaluation.seeds import Gain, Spread, gain_over, spread_of, two_best
 from recbole_ccd.evaluation.settings import shared_settings
 from recbole_ccd.utils.errors import RunError, one_line
@@ -21,11 +21,13 @@ METHOD = "ccd"
 COMPETITORS = frozenset({"fine_tune", "lwc_kd", "piw", "graphsail", "replay", "distill_each_block"})
 """Strategies that CCD's gain is measured over: those that learn every block as it arrives.
 
-``static`` and ``distill`` learn nothing after the base block and ``full_batch`` trains on the whole past
-again: they are references that show the room there is, not ways of continual learning."""
+``static`` and ``distill`` learn nothing after the base block, ``full_batch`` and ``retrain_distill`` train on
+the whole past again: they are references that show the room there is, not ways of continual learning."""
+RETRAINING = ("retrain_distill", "full_batch")
+"""Strategies that quality and time of the others are held against, the first of them that is compared."""
 
-PER_BLOCK = ("H", "LA", "RA")
-AT_END = ("BWT", "forgetting")
+PER_BLOCK = ("H", "LA", "RA", "next")
+AT_END = ("BWT", "forgetting", "next_mean", "FWT")
 _LOWEST_IS_BEST = ("forgetting",)
 _REMEDY = "compare runs over the same blocks"
 
@@ -80,12 +82,17 @@ class Comparison:
             role: ``student`` or ``teacher``.
             metric: name of the metric.
             label: the label.
-            quantity: ``H``, ``LA`` or ``RA``, or ``BWT`` or ``forgetting`` after the last block.
+            quantity: ``H``, ``LA``, ``RA`` or ``next``; or ``BWT``, ``forgetting``, ``next_mean`` or ``FWT``,
+                each of which is one number for the whole stream.
 
         Returns:
-            One list per block, or a single one for the last two; each has an entry per seed, in their order.
+            One list per block, of ``next`` from block 1 on, or a single one for what is one number; each has
+            an entry per seed, in their order.
         """
-        found = [run.summary(role, metric)[quantity] for run in self._results[label].values()]
+        found = [
+            (run.summary(role, metric) | run.next_summary(role, metric))[quantity]
+            for run in self._results[label].values()
+        ]
         series = [value if quantity in PER_BLOCK else [value] for value in found]
         return [list(of_block) for of_block in zip(*series, strict=True)]
 
@@ -107,9 +114,10 @@ class Comparison:
         """
         lowest = quantity in _LOWEST_IS_BEST
         spreads = {label: self.spreads(role, metric, label, quantity) for label in self.labels_of(role)}
+        entries = zip(*spreads.values(), strict=True)
         return [
-            two_best({label: found[k].mean for label, found in spreads.items()}, lowest)
-            for k in range(1 if quantity in AT_END else self.n_blocks)
+            two_best({label: one.mean for label, one in zip(spreads, entry, strict=True)}, lowest)
+            for entry in entries
         ]
 
     def gains(self, role: str, metric: str) -> dict[str, list[Gain | None]]:
@@ -153,6 +161,36 @@ class Comparison:
         n = len(self.seeds)
         return {"base": round(base / n, 3), "updates": round(updates / n, 3)}
 
+    def costs(self, label: str) -> dict[str, list[float | None]]:
+        """What each block cost in training, mean over seeds.
+
+        Returns:
+            Wall-clock ``seconds`` of all its stages, and ``rss_mb``, the largest resident memory of the
+            process while one of them ran, in MB; None where it is not known. Base models that several labels
+            share count for each of them.
+        """
+        runs = list(self._results[label].values())
+        seconds: list[float | None] = []
+        memory: list[float | None] = []
+        for k in range(self.n_blocks):
+            stages = [[stage for stage in run.stages if stage["block"] == k] for run in runs]
+            seconds.append(round(fmean(sum(stage["seconds"] for stage in found) for found in stages), 3))
+            peaks = [_largest([stage.get("rss_mb") for stage in found]) for found in stages]
+            known = [peak for peak in peaks if peak is not None]
+            memory.append(round(fmean(known), 1) if len(known) == len(peaks) else None)
+        return {"seconds": seconds, "rss_mb": memory}
+
+    @property
+    def unserved(self) -> list[dict[str, float] | None]:
+        """Shares of what block k + 1 brings that could not be served, k < K, mean over seeds."""
+        runs = [run.unserved for run in self._results[self.labels[0]].values()]
+        return [
+            None
+            if None in of_block
+            else {kind: fmean(shares[kind] for shares in of_block if shares) for kind in UNSERVED}
+            for of_block in zip(*runs, strict=True)
+        ]
+
     def to_dict(self) -> dict[str, Any]:
         """The document of comparison.json, format 1, in plain values.
 
@@ -161,15 +199,19 @@ class Comparison:
             {"format": 1, "dataset": ..., "model": ..., "seeds": [...], "n_blocks": K+1,
              "primary_metric": "recall@20", "labels": [in order], "eval_part": "test",
              "la_include_base": true, "ra_include_current": false, "config": {what all runs have set alike},
+             "unserved": [{"users": x, "items": x, "interactions": x}, per block from block 1 on],
              "runs": {label: {"strategy": ..., "seconds": {"base": s, "updates": s},
+                              "costs": {"seconds": [per block], "rss_mb": [per block]},
                               "sizes": {"student": {"parameters": n, "bytes": n}, "teacher": {...}},
                               "config": {what not all labels have set alike}}},
              "metrics": {"recall@20": {"student": {
                  "labels": {label: {"H": {"mean": [per block], "std": [per block]}, "LA": ..., "RA": ...,
-                                    "BWT": {"mean": x, "std": x}, "forgetting": ...,
+                                    "next": {"mean": [per block from block 1 on], "std": ...},
+                                    "BWT": {"mean": x, "std": x}, "forgetting": ..., "next_mean": ...,
+                                    "FWT": ...,
                                     "R": {"mean": [[R00], [R10, R11], ...]}}},
-                 "best": {"H": [[labels], per block], "LA": ..., "RA": ...,
-                          "BWT": [labels], "forgetting": ...},
+                 "best": {"H": [[labels], per block], "LA": ..., "RA": ..., "next": ...,
+                          "BWT": [labels], "forgetting": ..., "next_mean": ..., "FWT": ...},
                  "second": {...as best...},
                  "gains": {label of CCD: [{"competitor": label, "gain": x, "relative": x, "p": x},
                                           per block]}},
@@ -191,11 +233,13 @@ class Comparison:
             "eval_part": self.eval_part,
             "la_include_base": self.include_base,
             "ra_include_current": self.include_current,
+            "unserved": self.unserved,
             "config": common,
             "runs": {
                 label: {
                     "strategy": self.strategies[label],
                     "seconds": self.seconds(label),
+                    "costs": self.costs(label),
                     "sizes": self.sizes(label),
                     "config": own[label],
                 }
@@ -240,6 +284,10 @@ class Comparison:
 
 def _unwrapped(quantity: str, entries: list[Any]) -> Any:
     return entries if quantity in PER_BLOCK else entries[0]
+
+
+def _largest(values: Sequence[float | None]) -> float | None:
+    return max((value for value in values if value is not None), default=None)
 
 
 def _by_seed(results: Mapping[str, Sequence[StreamResult]]) -> dict[str, dict[int, StreamResult]]:
@@ -296,5 +344,5 @@ def _facts(run: StreamResult) -> dict[str, Any]:
         "la_include_base": run.include_base,
         "ra_include_current": run.include_current,
         "eval_part": run.eval_part,
-        **{key: run.settings[key] for key in stream_keys() if key in run.settings},
+        **{key: run.settings[key] for key in keys_of(Scope.STREAM) if key in run.settings},
     }

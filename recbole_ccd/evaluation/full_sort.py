@@ -251,7 +251,8 @@ def _with_bar(batches: Any, progress: str | None) -> Iterable[Any]:
     if progress is None:
         return batches
     desc = set_color(progress, "pink")
-    return tqdm(batches, total=len(batches), ncols=100, desc=desc, leave=False, disable=None)
+    # as wide as the terminal, and none where nobody watches
+    return tqdm(batches, total=len(batches), dynamic_ncols=True, desc=desc, leave=False, disable=None)
 
 
 def _join(parts: list[dict[str, Tensor]]) -> DataStruct:

@@ -8,12 +8,15 @@ from typing import Any, Protocol
 
 from torch import nn
 
-from recbole_ccd.evaluation.summary import check_triangle, summarise
+from recbole_ccd.evaluation.summary import check_triangle, summarise, summarise_next
 from recbole_ccd.model.size import size_of
 from recbole_ccd.utils.errors import RunError
 
 FORMAT = 1
 ROLES = ("student", "teacher")
+RANDOM = "random"
+"""Whoever has learned nothing: a random order of the items, which FWT is measured from."""
+UNSERVED = ("users", "items", "interactions")
 _HEAD = ("dataset", "model", "strategy", "seed")
 _DOCUMENT = {
     "n_blocks": int,
@@ -80,6 +83,9 @@ class StreamResult:
         self.eval_part: str = self._config.get("eval_part", "test")
         self._rows: dict[str, list[list[dict[str, float]]]] = {}
         self._new: dict[str, dict[str, dict[int, dict[str, float]]]] = {"users": {}, "items": {}}
+        # by the last block that had been learned
+        self._next: dict[str, dict[int, dict[str, float]]] = {}
+        self._unserved: dict[int, dict[str, float]] = {}
 
     def extend(self, known: Sequence[Mapping[str, int]]) -> None:
         """Take in that there are more blocks by now.
@@ -139,6 +145,43 @@ class StreamResult:
             if metrics is not None:
                 self._new[kind].setdefault(role, {})[block] = self._values(metrics)
 
+    def add_next(self, role: str, block: int, metrics: Metrics) -> None:
+        """Record the metrics of a role's model after a block on the block that comes then.
+
+        Args:
+            role: ``student``, ``teacher``, or ``random`` for a random order of the items.
+            block: the last block that the model has learned.
+            metrics: every metric.
+
+        Raises:
+            ValueError: If the role is unknown, no block comes after this one, or a metric is missing or not
+                finite.
+        """
+        if role not in (*ROLES, RANDOM):
+            _check_role(role)
+        self._check_not_last(block)
+        self._next.setdefault(role, {})[block] = self._values(metrics)
+
+    def add_unserved(self, block: int, shares: Mapping[str, float]) -> None:
+        """Record what nobody could be served of that comes after a block.
+
+        Args:
+            block: the last block that has been learned.
+            shares: of the ``users``, ``items`` and ``interactions`` of the next one.
+
+        Raises:
+            ValueError: If no block comes after this one, or a share is missing or not between 0 and 1.
+        """
+        self._check_not_last(block)
+        found = {kind: float(shares.get(kind, math.nan)) for kind in UNSERVED}
+        if not all(0 <= share <= 1 for share in found.values()):
+            raise ValueError(f"shares are not between 0 and 1: {found}")
+        self._unserved[block] = found
+
+    def _check_not_last(self, block: int) -> None:
+        if not 0 <= block < self.n_blocks - 1:
+            raise ValueError(f"no block comes after block {block} among {self.n_blocks}")
+
     def set_size(self, role: str, model: nn.Module) -> None:
         """Record how many ``parameters`` and ``bytes`` a model has (see ``size.size_of``).
 
@@ -167,6 +210,20 @@ class StreamResult:
         per_block = self._new[kind].get(role, {})
         return [per_block[k][metric] if k in per_block else None for k in range(self.n_rows(role))]
 
+    def next_values(self, role: str, metric: str) -> list[float | None]:
+        """One metric on block k + 1 of the role's model after block k, k < K; None where not measured."""
+        found = self._next.get(role, {})
+        return [found[k][metric] if k in found else None for k in range(self.n_blocks - 1)]
+
+    def next_summary(self, role: str, metric: str) -> dict[str, Any]:
+        """These with their mean and FWT (see ``summary.summarise_next``)."""
+        return summarise_next(self.next_values(role, metric), self.next_values(RANDOM, metric))
+
+    @property
+    def unserved(self) -> list[dict[str, float] | None]:
+        """Shares of ``users``, ``items``, ``interactions`` of block k + 1 that could not be served, k < K."""
+        return [self._unserved.get(k) for k in range(self.n_blocks - 1)]
+
     def to_dict(self) -> dict[str, Any]:
         """The document of result.json, format 1: plain values only, roles without rows left out."""
         return {
@@ -177,6 +234,7 @@ class StreamResult:
             "metrics": {m: {role: self.summary(role, m) for role in self.roles} for m in self.metric_names},
             "new_users": self._new_document("users"),
             "new_items": self._new_document("items"),
+            "next": self._next_document(),
             "known": [dict(entry) for entry in self.known],
             "sizes": {role: dict(size) for role, size in self.sizes.items()},
             "stages": [dict(stage) for stage in self.stages],
@@ -202,6 +260,9 @@ class StreamResult:
             result = cls(config or _StoredConfig(document), document["n_blocks"], document["known"])
             for role in ROLES:
                 result._read_role(document, role)
+            # an earlier version has measured none
+            if "next" in document:
+                result._read_next(document["next"])
             result.sizes = {role: dict(size) for role, size in document["sizes"].items()}
             result.stages = [dict(stage) for stage in document["stages"]]
         except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
@@ -225,6 +286,31 @@ class StreamResult:
     def _read_new(self, new: Mapping[str, Any], role: str, block: int) -> dict[str, float] | None:
         values = {m: new[m][role][block] for m in self.metric_names}
         return None if None in values.values() else values
+
+    def _read_next(self, document: Mapping[str, Any]) -> None:
+        metrics = document["metrics"]
+        for role in (*ROLES, RANDOM):
+            found = {m: metrics[m][role]["next"] for m in self.metric_names if role in metrics[m]}
+            columns = zip(*found.values(), strict=True)
+            for block, values in enumerate(columns):
+                if None not in values:
+                    self.add_next(role, block, dict(zip(found, values, strict=True)))
+        for block, shares in enumerate(document["unserved"]):
+            if shares is not None:
+                self.add_unserved(block, shares)
+
+    def _next_document(self) -> dict[str, Any]:
+        roles = [role for role in ROLES if self._next.get(role)]
+        return {
+            "metrics": {
+                m: {
+                    **{role: self.next_summary(role, m) for role in roles},
+                    **({RANDOM: {"next": self.next_values(RANDOM, m)}} if self._next.get(RANDOM) else {}),
+                }
+                for m in self.metric_names
+            },
+            "unserved": [shares and dict(shares) for shares in self.unserved],
+        }
 
     def _new_document(self, kind: str) -> dict[str, Any]:
         return {m: {role: self.new_entities(kind, role, m) for role in self.roles} for m in self.metric_names}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from typing import Any
+
+from recbole_ccd.utils.memory import peak_rss_mb
 
 
 def stage_record(
@@ -14,6 +15,7 @@ def stage_record(
     epochs: int,
     seconds: float,
     learned: Mapping[str, Any] | None = None,
+    rss_mb: float | None = None,
 ) -> dict[str, Any]:
     """What result.json has of a finished stage, with this process's peak resident memory so far, in MB.
 
@@ -25,6 +27,7 @@ def stage_record(
         seconds: Wall-clock time.
         learned: what else is recorded: ``loss`` and ``valid_score`` by epoch and, where pairs were
             replayed, ``replayed`` by source, see the trainers' ``learned``.
+        rss_mb: the largest resident memory of the process while the stage ran, in MB; None if unknown.
     """
     return {
         "block": int(block),
@@ -32,16 +35,7 @@ def stage_record(
         "member": member,
         "epochs": int(epochs),
         "seconds": round(float(seconds), 3),
+        "rss_mb": rss_mb,
         "peak_rss_mb": peak_rss_mb(),
         **(learned or {}),
     }
-
-
-def peak_rss_mb() -> float | None:
-    """This process's largest resident memory so far, in MB (10**6 bytes); None if unknown."""
-    try:
-        import resource
-    except ImportError:
-        return None
-    unit = 1 if sys.platform == "darwin" else 1024
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6, 1)

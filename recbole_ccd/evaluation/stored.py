@@ -32,6 +32,7 @@ class StoredComparison:
     Attributes:
         labels, seeds, head, strategies, roles, metric_names, primary_metric, n_blocks, eval_part: as there.
         config: what all runs have set alike, which may be nothing.
+        unserved: as there; empty where an earlier version has measured none.
         own_config: what each label has set otherwise than another.
 
     Raises:
@@ -58,6 +59,7 @@ class StoredComparison:
         self.include_current: bool = document.get("ra_include_current", False)
         self.eval_part: str = document.get("eval_part", "test")
         self.config: Mapping[str, Any] = document.get("config", {})
+        self.unserved: list[dict[str, float] | None] = document.get("unserved", [])
         try:
             self.metric_names = sorted(self._metrics, key=lambda name: name != self.primary_metric)
             self.strategies = {label: self._runs[label]["strategy"] for label in self.labels}
@@ -73,7 +75,10 @@ class StoredComparison:
 
     def spreads(self, role: str, metric: str, label: str, quantity: str) -> list[Spread]:
         """Mean and deviation of a quantity, one entry per block or a single one."""
-        found = self._metrics[metric][role]["labels"][label][quantity]
+        found = self._metrics[metric][role]["labels"][label].get(quantity)
+        if found is None:
+            # an earlier version has not measured it
+            return [Spread(None, None)] * (1 if quantity in AT_END else self.n_blocks - 1)
         pairs = [(found["mean"], found["std"])]
         if quantity not in AT_END:
             pairs = list(zip(found["mean"], found["std"], strict=True))
@@ -81,7 +86,10 @@ class StoredComparison:
 
     def ranking(self, role: str, metric: str, quantity: str) -> list[tuple[list[str], list[str]]]:
         """The best and the second best labels, one pair per entry of :meth:`spreads`."""
-        best, second = (self._metrics[metric][role][place][quantity] for place in ("best", "second"))
+        found = self._metrics[metric][role]
+        if quantity not in found["best"]:
+            return [([], [])] * (1 if quantity in AT_END else self.n_blocks - 1)
+        best, second = (found[place][quantity] for place in ("best", "second"))
         return [(best, second)] if quantity in AT_END else list(zip(best, second, strict=True))
 
     def gains(self, role: str, metric: str) -> dict[str, list[Gain | None]]:
@@ -98,6 +106,10 @@ class StoredComparison:
     def seconds(self, label: str) -> dict[str, float]:
         """Seconds of training, of the ``base`` block and of all ``updates``."""
         return self._runs[label]["seconds"]
+
+    def costs(self, label: str) -> dict[str, list[float | None]]:
+        """Seconds and memory of training by block; nothing where an earlier version has left them out."""
+        return self._runs[label].get("costs", {"seconds": [], "rss_mb": []})
 
     def matrix(self, role: str, metric: str, label: str) -> list[list[float]] | None:
         """R, mean over seeds; None where an earlier version has left it out."""

@@ -8,6 +8,8 @@ Learning average, retained average and their harmonic mean follow CCD (Lee et al
 Distillation for Recommender System", KDD 2024); backward transfer follows Lopez-Paz & Ranzato ("Gradient
 Episodic Memory for Continual Learning", NeurIPS 2017), forgetting Chaudhry et al. ("Riemannian Walk for
 Incremental Learning", ECCV 2018).
+
+What a block says of a model that has not learned it is no entry of ``R``: see :func:`summarise_next`.
 """
 
 from __future__ import annotations
@@ -26,11 +28,19 @@ DEFINITIONS: Mapping[str, str] = MappingProxyType(
         "H": "H-mean: harmonic mean of LA and RA, 2*LA*RA/(LA+RA)",
         "BWT": "backward transfer: mean of R[K][j] - R[j][j] over j < K, K the last block",
         "forgetting": "mean over j < K of the best R[i][j] over j <= i <= K, minus R[K][j]",
+        "next": "mean over k < K of the metric on block k+1 of the model after k; known ids, new pairs only",
+        "FWT": "forward transfer: mean over k < K of the same, minus that of a random order of the items",
+        "not served": "shares of block k+1 that are unknown after block k; interactions: with either unknown",
         "new users": "the metric over the users who first appear in this block",
         "new items": "the metric over the test items that first appear in this block",
     }
 )
 """One line per reported quantity, under the default options; tables print these lines below themselves."""
+
+_OF_VALID_PARTS = {
+    "next": "mean over k < K of the metric on block k+1's valid part of the model after k; new pairs only",
+    "not served": "shares of block k+1's valid part that are unknown after block k; interactions: either",
+}
 
 
 def definitions(
@@ -54,6 +64,7 @@ def definitions(
         "LA": f"learning average after block k: mean of R[i][i], {first} <= i <= k (plasticity{note})",
         "RA": f"retained average after block k: mean of R[k][j], {first} <= j {upper} k (stability{note})",
         **{name: DEFINITIONS[name].replace("test", part) for name in ("R", "new items")},
+        **(_OF_VALID_PARTS if part == "valid" else {}),
     }
 
 
@@ -149,6 +160,47 @@ def forgetting(R: Matrix) -> float | None:
     """
     check_triangle(R)
     return _mean([max(row[j] for row in R[j:]) - R[-1][j] for j in range(len(R) - 1)])
+
+
+def forward_transfer(values: Sequence[float | None], random: Sequence[float | None]) -> float | None:
+    """FWT = mean over k < K of N_k - b_k (after Lopez-Paz & Ranzato, NeurIPS 2017).
+
+    There b_k is what a model at random initialization achieves on the next task; a recommender that knows
+    nothing ranks the items at random.
+
+    Args:
+        values: N_k, a metric on block k + 1 of the model after block k; None where it was not measured.
+        random: b_k, that of a random order of the same items.
+
+    Returns:
+        How much better than at random blocks are served before they are learned; None if there is none.
+
+    Raises:
+        ValueError: If the lengths differ.
+    """
+    pairs = zip(values, random, strict=True)
+    return _mean([n - b for n, b in pairs if n is not None and b is not None])
+
+
+def summarise_next(values: Sequence[float | None], random: Sequence[float | None]) -> dict[str, Any]:
+    """What a metric on blocks that are not yet learned comes to.
+
+    Args:
+        values: as of :func:`forward_transfer`.
+        random: as there.
+
+    Returns:
+        ``next`` (a copy of ``values``), ``next_mean``, the mean of those that were measured, and ``FWT``; the
+        last two None if there is none.
+
+    Raises:
+        ValueError: If the lengths differ.
+    """
+    return {
+        "next": list(values),
+        "next_mean": _mean([value for value in values if value is not None]),
+        "FWT": forward_transfer(values, random),
+    }
 
 
 def summarise(R: Matrix, include_base: bool = True, include_current: bool = False) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from recbole_ccd.checkpoint.file_store import FileStore
 from recbole_ccd.checkpoint.manifest import COMPARISON, FINISHED
 from recbole_ccd.checkpoint.restoration import restore_manifest
 from recbole_ccd.checkpoint.run_directory import folder_name
+from recbole_ccd.checkpoint.session import session
 from recbole_ccd.config import CCDConfig, GridRun
 from recbole_ccd.data.stream import BlockStream
 from recbole_ccd.evaluation.comparison import Comparison
@@ -85,7 +86,7 @@ def check_all(runs: Sequence[GridRun], top: Path, make_stream: MakeStream) -> Ch
 
 
 def begin_comparison(runs: Sequence[GridRun], top: Path, data: Mapping[str, Any]) -> Manifest:
-    """Writes down which runs there will be, so that they can be gone on with.
+    """Writes down which runs there will be, so that they can be resumed.
 
     Args:
         runs: the runs.
@@ -94,6 +95,7 @@ def begin_comparison(runs: Sequence[GridRun], top: Path, data: Mapping[str, Any]
     """
     entries = [{"label": run.label, "folder": run.folder, "config": run.config.to_dict()} for run in runs]
     manifest = Manifest(COMPARISON, versions=versions(), data=dict(data), runs=entries)
+    manifest.sessions.append(session(runs[0].config["device"]))
     FileStore(top).write(manifest)
     return manifest
 
@@ -134,6 +136,9 @@ def resume_comparison(
         with workers_of(runs[0].config):
             for folder in checked.strategies:
                 RunDirectory.prepare(top / folder)
+            if checked.strategies:
+                manifest.sessions.append(session(runs[0].config["device"]))
+                FileStore(top).write(manifest)
             return run_all(runs, top, manifest, checked, results, make_stream, stop)
 
 
@@ -187,7 +192,7 @@ def _concluded(
     )
     store.check()
     with_report = any(run.config["write_report"] for run in runs)
-    write_comparison(comparison, top, with_report)
+    write_comparison(comparison, top, with_report, manifest.sessions)
     manifest.status = FINISHED
     store.write(manifest)
     _note(top, runs[0], f"\n{comparison_table(comparison)}")
@@ -231,11 +236,20 @@ def _note(top: Path, run: GridRun, message: str) -> None:
         getLogger("recbole_ccd").info(message)
 
 
-def write_comparison(comparison: Comparison, top: Path, with_report: bool) -> None:
-    """Writes a comparison into the common folder of its runs, with its report if that is wanted."""
+def write_comparison(
+    comparison: Comparison, top: Path, with_report: bool, sessions: Sequence[Any] = ()
+) -> None:
+    """Writes a comparison into the common folder of its runs.
+
+    Args:
+        comparison: the comparison.
+        top: the common folder.
+        with_report: whether its report is written too.
+        sessions: who has worked on it, for the report.
+    """
     directory, document = RunDirectory(top), comparison.to_dict()
     directory.write_json("comparison.json", document)
     directory.write_text("comparison.md", comparison_markdown(comparison))
     directory.write_text("comparison.csv", comparison_csv(comparison))
     if with_report:
-        write_report_page(directory, "comparison.json", document)
+        write_report_page(directory, "comparison.json", document, sessions)

@@ -1,4 +1,4 @@
-"""A run in its directory: begun there, found there again, and gone on with."""
+"""A run in its directory: begun there, found there again, and resumed."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ from recbole_ccd.utils.commands import named, request
 from recbole_ccd.utils.errors import RunError, one_line
 from recbole_ccd.utils.resource_errors import translate_resource_errors
 from recbole_ccd.utils.signals import resumable
+from recbole_ccd.utils.wandb_log import wandb_run
 
 if TYPE_CHECKING:
     from recbole_ccd.utils.signals import InterruptHandler
@@ -71,7 +72,7 @@ def split_resume(
 
 
 def load_manifest(folder: Path) -> Manifest | None:
-    """The manifest of a run or of a comparison that is to be gone on with.
+    """The manifest of a run or of a comparison that is to be resumed.
 
     Args:
         folder: its directory.
@@ -104,7 +105,7 @@ def rebuild_config(
     argv: Sequence[str] | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> CCDConfig:
-    """The configuration of a run that is gone on with.
+    """The configuration of a run that is resumed.
 
     Args:
         folder: the run directory, for messages.
@@ -131,7 +132,7 @@ def rebuild_config(
     if "strategy" in given:
         # before what another strategy could not do with the recorded settings
         check_settings(folder, {"strategy": recorded["strategy"]}, {"strategy": given["strategy"]})
-    arguments = [text for text in map(str, argv or ()) if not text.startswith(_FILES)]
+    arguments = [text for text in argument_list(argv) if not text.startswith(_FILES)]
     config = CCDConfig.from_dict(recorded, arguments, merged(*(layer.values for layer in layers)))
     check_settings(folder, settings or settings_of(recorded), settings_of(config.to_dict()))
     return config
@@ -211,7 +212,11 @@ def execute(
     """
     config, directory = strategy.config, strategy.directory
     strategy.stop = stop
-    with resumable(directory.path), translate_resource_errors(directory.path, lambda: strategy.doing):
+    with (
+        resumable(directory.path),
+        translate_resource_errors(directory.path, lambda: strategy.doing),
+        wandb_run(config, directory),
+    ):
         # there is no manifest without a configuration, and no new one before the old one has been compared
         if not directory.config.is_file():
             directory.write_config(config.to_dict())
@@ -233,6 +238,8 @@ def _logged(
     config, logger = strategy.config, getLogger("recbole_ccd")
     words = (config["model"], config["dataset"], config["strategy"], strategy.directory.path)
     logger.info("%s on %s, strategy %s, in %s", *words)
+    for line in config.warnings():
+        logger.warning("%s", line)
     logger.info("\n%s", stream_table(stream))
     with nullcontext() if stop is None else stop.gracefully():
         result = strategy.run(stream) if cycle == FULL else strategy.run_student(stream)

@@ -72,7 +72,7 @@ def update(
     The run directory and the new file are all that is read. A full cycle gives what a run on all blocks
     would have given, bit for bit on the same machine and a CPU. With ``cycle="student"`` the student of
     ``ccd`` learns the interactions at once and the block stays open: further files are further parts of it,
-    until a full cycle lets the teacher learn all of them. An update that was interrupted is gone on with by
+    until a full cycle lets the teacher learn all of them. An update that was interrupted is resumed by
     calling it again or by :func:`~recbole_ccd.resume`; what was learned before remains in use meanwhile.
 
     Args:
@@ -96,7 +96,7 @@ def update(
         CCDError: the run cannot be updated, or the new block not be used, before anything is changed; or
             what went wrong in training.
     """
-    folder = given_path("run_dir", run_dir)
+    folder = given_path("run_dir", run_dir, "a run directory")
     _updatable(folder)
     if cycle not in CYCLES:
         raise ConfigError(f"cycle is {one_line(repr(cycle))}; give one of: {', '.join(CYCLES)}")
@@ -135,7 +135,7 @@ def stored_stream(folder: Path, manifest: Manifest, config: CCDConfig) -> Stored
 
 
 def cycle_of(manifest: Manifest) -> str:
-    """The cycle that a run is to be gone on with."""
+    """The cycle that a run is to be resumed with."""
     return manifest.cycle or (FULL if manifest.open is None else STUDENT)
 
 

@@ -8,18 +8,20 @@ from typing import Any
 from tabulate import tabulate
 
 from recbole_ccd.data.block import Block
-from recbole_ccd.evaluation.result import StreamResult
+from recbole_ccd.evaluation.result import RANDOM, ROLES, UNSERVED, StreamResult
 from recbole_ccd.evaluation.summary import definitions
+from recbole_ccd.report.width import filled, fitted, terminal_width
 
 _SHORT = {"student": "S", "teacher": "T"}
 _MEGABYTE = 1e6
 
 
-def stream_table(stream: Iterable[Block]) -> str:
+def stream_table(stream: Iterable[Block], width: int | None = None) -> str:
     """The blocks of a stream and what arrives with each; printed before anything is trained.
 
     Args:
         stream: the blocks.
+        width: columns that there are; default those of the terminal.
 
     Returns:
         A table of interactions per part, known users and items, and how many of them are new.
@@ -36,19 +38,20 @@ def stream_table(stream: Iterable[Block]) -> str:
         for block in stream
     ]
     header = ["block", "train", "valid", "test", "users", "new", "items", "new"]
-    return f"The stream\n{_table(rows, header)}"
+    return f"The stream\n{_table(rows, header, width or terminal_width())}"
 
 
-def block_table(result: StreamResult, block: int) -> str:
+def block_table(result: StreamResult, block: int, width: int | None = None) -> str:
     """What is known after a block, in the primary metric.
 
     Args:
         result: a result with the rows of this block; a role without it is left out.
         block: the block k.
+        width: columns that there are; default those of the terminal.
 
     Returns:
         A title, a table and what its columns mean: per role R[k][0..k], LA, RA, H-mean, and the metric over
-        new users and new items; ``-`` where a value does not exist. At most 110 columns wide for six blocks.
+        new users and new items; ``-`` where a value does not exist. A table that is too wide is divided.
 
     Raises:
         ValueError: If no role has a row for the block.
@@ -63,18 +66,35 @@ def block_table(result: StreamResult, block: int) -> str:
         f"0..{result.n_blocks - 1}, {known['users']} users and {known['items']} items known"
     )
     header = ["", *tests, "LA", "RA", "H", "new users", "new items"]
-    table = _table([_block_row(result, role, block) for role in roles], header)
-    return f"{title}\n{table}\n{_block_legend(result, block)}"
+    width = width or terminal_width()
+    table = _table([_block_row(result, role, block) for role in roles], header, width)
+    return f"{filled(title, width)}\n{table}\n{filled(_block_legend(result, block), width)}"
 
 
-def final_table(result: StreamResult) -> str:
+def next_line(result: StreamResult, block: int) -> str:
+    """How the models after a block do on the one that comes then, in the primary metric.
+
+    Args:
+        result: a result with what was measured of it.
+        block: the last block that they have learned.
+    """
+    found = {role: result.next_values(role, result.primary_metric)[block] for role in (*ROLES, RANDOM)}
+    shown = ", ".join(f"{role} {value:.4f}" for role, value in found.items() if value is not None)
+    shares = result.unserved[block] or {}
+    unknown = ", ".join(f"{share:.1%} of its {kind}" for kind, share in shares.items())
+    measured = f"{result.primary_metric}: {shown or 'nothing to measure'}"
+    return f"block {block + 1} before it is learned, {measured}; not served: {unknown}"
+
+
+def final_table(result: StreamResult, width: int | None = None) -> str:
     """The whole stream: student and teacher side by side, every metric, sizes, and what each column means.
 
     Args:
         result: a result with at least one row.
+        width: columns that there are; default those of the terminal.
 
     Returns:
-        Up to three tables and the definitions, at most 110 columns wide.
+        Up to four tables and the definitions; a table that is too wide is divided.
 
     Raises:
         ValueError: If the result has no rows.
@@ -83,13 +103,15 @@ def final_table(result: StreamResult) -> str:
         raise ValueError("the result has no rows yet")
     head = result.head
     title = f"{head['strategy']} with {head['model']} on {head['dataset']}, seed {head['seed']}"
+    width = width or terminal_width()
     parts = [
-        f"{title}: {result.primary_metric} after each block",
-        _stream_table(result),
+        filled(f"{title}: {result.primary_metric} after each block", width),
+        _stream_table(result, width),
         "After the last block",
-        _metric_table(result),
-        _size_table(result),
-        _legend(result),
+        _metric_table(result, width),
+        _next_table(result, width),
+        _size_table(result, width),
+        filled(_legend(result), width),
     ]
     return "\n\n".join(part for part in parts if part)
 
@@ -112,7 +134,7 @@ def _block_legend(result: StreamResult, block: int) -> str:
     )
 
 
-def _stream_table(result: StreamResult) -> str:
+def _stream_table(result: StreamResult, width: int) -> str:
     metric = result.primary_metric
     header = ["block", "users", "items"]
     columns: list[Sequence[Any]] = [
@@ -126,24 +148,60 @@ def _stream_table(result: StreamResult) -> str:
         columns += [[row[-1] for row in summary["R"]], summary["LA"], summary["RA"], summary["H"]]
     n_rows = max(result.n_rows(role) for role in result.roles)
     rows = [[column[k] if k < len(column) else None for column in columns] for k in range(n_rows)]
-    return _table(rows, header)
+    return _table(rows, header, width)
 
 
-def _metric_table(result: StreamResult) -> str:
+def _metric_table(result: StreamResult, width: int) -> str:
     header = ["metric"]
     for role in result.roles:
-        header += [f"{name} {_SHORT[role]}" for name in ("H", "BWT", "forgetting")]
+        header += [f"{name} {_SHORT[role]}" for name in ("H", "BWT", "forgetting", "next")]
     rows = []
     for metric in result.metric_names:
         row: list[Any] = [metric]
         for role in result.roles:
             summary = result.summary(role, metric)
             row += [summary["H"][-1], summary["BWT"], summary["forgetting"]]
+            row.append(result.next_summary(role, metric)["next_mean"])
         rows.append(row)
-    return _table(rows, header)
+    return _table(rows, header, width)
 
 
-def _size_table(result: StreamResult) -> str:
+def _next_table(result: StreamResult, width: int) -> str:
+    rows = next_rows(result, result.primary_metric)
+    title = f"{result.primary_metric} on each block before it is learned, and what of it is not served"
+    return f"{filled(title, width)}\n\n{_table(rows, next_header(result), width)}" if rows else ""
+
+
+def next_header(result: StreamResult) -> list[str]:
+    """The columns of :func:`next_rows`."""
+    return ["block", *(f"next {_SHORT[role]}" for role in result.roles), RANDOM, *UNSERVED]
+
+
+def next_rows(result: StreamResult, metric: str) -> list[list[Any]]:
+    """A row for each block that has been measured before it was learned, and what they come to.
+
+    Args:
+        result: the result.
+        metric: name of the metric.
+
+    Returns:
+        Block k + 1, the metric of each role's model after block k, that of a random order, and the shares of
+        the block's users, items and interactions that could not be served; then the mean, and FWT. No row
+        where nothing has been measured.
+    """
+    columns = [result.next_values(role, metric) for role in (*result.roles, RANDOM)]
+    rows: list[list[Any]] = [
+        [k + 1, *(column[k] for column in columns), *(shares[kind] for kind in UNSERVED)]
+        for k, shares in enumerate(result.unserved)
+        if shares is not None
+    ]
+    found = [result.next_summary(role, metric) for role in result.roles]
+    nothing = [None] * (1 + len(UNSERVED))
+    ends = (("mean", "next_mean"), ("FWT", "FWT"))
+    return rows and rows + [[name, *(one[quantity] for one in found), *nothing] for name, quantity in ends]
+
+
+def _size_table(result: StreamResult, width: int) -> str:
     rows: list[list[Any]] = [
         [role, f"{size['parameters']:,}", f"{size['bytes'] / _MEGABYTE:,.2f}"]
         for role, size in result.sizes.items()
@@ -151,7 +209,7 @@ def _size_table(result: StreamResult) -> str:
     if {"student", "teacher"} <= result.sizes.keys():
         ratios = [_ratio(result, "parameters"), _ratio(result, "bytes")]
         rows.append(["teacher : student", *ratios])
-    return _table(rows, ["size", "parameters", "MB"], numbers=False) if rows else ""
+    return _table(rows, ["size", "parameters", "MB"], width, numbers=False) if rows else ""
 
 
 def _ratio(result: StreamResult, key: str) -> str:
@@ -161,20 +219,23 @@ def _ratio(result: StreamResult, key: str) -> str:
 
 def _legend(result: StreamResult) -> str:
     lines = definitions(result.include_base, result.include_current, result.eval_part)
-    shown = ("R", "LA", "RA", "H", "BWT", "forgetting")
+    shown = ("R", "LA", "RA", "H", "BWT", "forgetting", "next", "FWT", "not served")
     marks = ", ".join(f"{_SHORT[role]}: {role}" for role in result.roles)
     size = "size: parameters, frozen ones too, or fitted values; MB (10^6 bytes) of the state dict or these"
     sizes = size if result.sizes else ""
     return "\n".join([marks, *(f"{name}: {lines[name]}" for name in shown), *([sizes] if sizes else [])])
 
 
-def _table(rows: Iterable[Sequence[Any]], header: Sequence[str], numbers: bool = True) -> str:
-    return tabulate(
-        rows,
-        header,
-        tablefmt="simple",
-        floatfmt=".4f",
-        missingval="-",
-        colalign=["left", *["right"] * (len(header) - 1)],
-        disable_numparse=not numbers,
-    )
+def _table(rows: Iterable[Sequence[Any]], header: Sequence[str], width: int, numbers: bool = True) -> str:
+    def render(rows: Sequence[Sequence[Any]], header: Sequence[str]) -> str:
+        return tabulate(
+            rows,
+            header,
+            tablefmt="simple",
+            floatfmt=".4f",
+            missingval="-",
+            colalign=["left", *["right"] * (len(header) - 1)],
+            disable_numparse=not numbers,
+        )
+
+    return fitted(list(rows), header, width, render)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from logging import getLogger
 from pathlib import Path
 from typing import Any
@@ -37,13 +38,15 @@ def write_report(run_dir: str | os.PathLike[str]) -> Path:
     Raises:
         RunError: If there is no result, it cannot be read, or the page cannot be written.
     """
-    directory = RunDirectory(given_path("run_dir", run_dir))
+    directory = RunDirectory(given_path("run_dir", run_dir, "a run directory"))
+    sessions: Sequence[Any] = ()
     try:
-        Manifest.read(directory.path)
+        found = Manifest.read(directory.path)
     except RunError as error:
         problem = str(error).rpartition("; ")[0]
         getLogger("recbole_ccd").warning("%s; the figures are held against nothing", problem)
     else:
+        sessions = found[0].sessions if found is not None else ()
         restore_results(directory)
         _restore_comparison(directory)
     name = next((name for name in (COMPARISON, RESULT) if os.path.isfile(directory.path / name)), None)
@@ -54,7 +57,7 @@ def write_report(run_dir: str | os.PathLike[str]) -> Path:
         )
     document = directory.read_json(name)
     try:
-        text = _page(name, document)
+        text = _page(name, document, sessions)
     except _NO_FIT as error:
         raise RunError(
             f"{directory.path / name} does not fit its format ({one_line(repr(error))}); "
@@ -96,19 +99,22 @@ def _restore_comparison(directory: RunDirectory) -> None:
         directory.write_json(COMPARISON, comparison)
 
 
-def write_report_page(directory: RunDirectory, name: str, document: Any) -> None:
+def write_report_page(
+    directory: RunDirectory, name: str, document: Any, sessions: Sequence[Any] = ()
+) -> None:
     """Writes the report of a document that has just been written.
 
     Args:
         directory: where.
         name: the document's name, ``result.json`` or ``comparison.json``.
         document: what it holds.
+        sessions: who has worked on it, as its manifest has it.
 
     Raises:
         OSError: If the page cannot be written.
     """
     try:
-        text = _page(name, document)
+        text = _page(name, document, sessions)
     except Exception:
         # the numbers are safe, and hours of training must not end over a picture of them
         getLogger("recbole_ccd").warning("%s could not be made", directory.path / REPORT, exc_info=True)
@@ -116,8 +122,8 @@ def write_report_page(directory: RunDirectory, name: str, document: Any) -> None
     directory.write_text(REPORT, text)
 
 
-def _page(name: str, document: Any) -> str:
+def _page(name: str, document: Any, sessions: Sequence[Any]) -> str:
     # what makes pages takes its time to import
     from recbole_ccd.report.html import comparison_report, run_report
 
-    return (comparison_report if name == COMPARISON else run_report)(document)
+    return (comparison_report if name == COMPARISON else run_report)(document, sessions)

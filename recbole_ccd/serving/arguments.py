@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -17,22 +16,6 @@ EXCLUDED = ("all", "evaluation", "none")
 def shown(value: object) -> str:
     """A value as a message quotes it."""
     return one_line(repr(value))
-
-
-def checked_path(name: str, path: Any, wanted: str) -> str | os.PathLike[str]:
-    """A path.
-
-    Args:
-        name: the argument's name.
-        path: what was given.
-        wanted: what the path is of.
-
-    Raises:
-        ConfigError: If it is none.
-    """
-    if not isinstance(path, str | os.PathLike):
-        raise ConfigError(f"{name} is {shown(path)}; give the path of {wanted}")
-    return path
 
 
 def checked_integer(name: str, value: Any, wanted: str, low: int, high: int | None = None) -> int:

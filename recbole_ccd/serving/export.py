@@ -7,9 +7,10 @@ import zipfile
 
 import numpy as np
 
-from recbole_ccd.serving.arguments import checked_path, shown
+from recbole_ccd.serving.arguments import shown
 from recbole_ccd.serving.output import writing
 from recbole_ccd.serving.recommender import Recommender
+from recbole_ccd.utils.atomic_files import given_path
 from recbole_ccd.utils.errors import ConfigError, ModelError
 
 # how many times the bytes of its tokens an array may take in which all are as long as the longest
@@ -38,7 +39,7 @@ def export_vectors(served: Recommender, path: str | os.PathLike[str]) -> None:
     """
     if not isinstance(served, Recommender):
         raise ConfigError(f"served is {shown(served)}; give what load_student returns")
-    checked_path("path", path, "the file to write")
+    given_path("path", path, "the file to write")
     if served.vectors is None:
         raise ModelError(
             f"{served.about.role} {served.about.model} does not score by an inner product and has no "

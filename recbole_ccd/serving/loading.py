@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from logging import getLogger
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from recbole.model.abstract_recommender import GeneralRecommender
@@ -23,18 +23,21 @@ from recbole_ccd.checkpoint.manifest_schema import (
 from recbole_ccd.checkpoint.serving_snapshot import RECORD, ServingSnapshot
 from recbole_ccd.checkpoint.stored_interactions import REMEDY, read_rows, read_tensors, read_vocabulary
 from recbole_ccd.config import CCDConfig
+from recbole_ccd.data.block import Block
 from recbole_ccd.data.interactions import Interactions
 from recbole_ccd.data.stored_stream import StoredStream
 from recbole_ccd.model.scoring import scores_pairs_only
 from recbole_ccd.model.teacher import ordering_rows
 from recbole_ccd.ranking.topk import ScoreFn
 from recbole_ccd.registry import KEY as PLUGINS
-from recbole_ccd.serving.arguments import checked_path, shown
+from recbole_ccd.serving.arguments import shown
 from recbole_ccd.serving.recommender import ModelInfo, Recommender, steady
 from recbole_ccd.strategy import strategy_class
+from recbole_ccd.utils.atomic_files import given_path
 from recbole_ccd.utils.errors import CCDError, ConfigError, RunError, one_line
 from recbole_ccd.utils.seeding import derive_seed, exclusive
 
+_Loaded = TypeVar("_Loaded")
 _ROLES = ("student", "teacher")
 # a run that goes on may finish a block while its files are read, but hardly several
 _ATTEMPTS = 5
@@ -57,33 +60,72 @@ def load_student(run_dir: str | os.PathLike[str], role: str = "student") -> Reco
         ConfigError: If there is no such role, or what is given is no path.
         RunError: If the folder is no run directory, or what is needed is not there, damaged or foreign.
     """
-    folder = Path(checked_path("run_dir", run_dir, "a run directory"))
+    return _of_last_block(run_dir, role, lambda folder, manifest: _loaded(folder, manifest, role))
+
+
+def rebuilt_model(
+    run_dir: str | os.PathLike[str], role: str = "student"
+) -> tuple[CCDConfig, Block, GeneralRecommender]:
+    """The deployed model of a run as a RecBole model, whatever it scores by.
+
+    Args:
+        run_dir: as of :func:`load_student`.
+        role: as of :func:`load_student`.
+
+    Returns:
+        The run's configuration on the CPU, the last block that the model has learned, and the model.
+
+    Raises:
+        ConfigError: As :func:`load_student`.
+        RunError: As :func:`load_student`.
+    """
+
+    def load(folder: Path, manifest: Manifest) -> tuple[CCDConfig, Block, GeneralRecommender]:
+        entry, record, vocabulary = _parts(folder, manifest, role)
+        with exclusive(_PATIENCE):
+            return _rebuilt(folder, manifest.settings, entry, role, record, vocabulary)
+
+    return _of_last_block(run_dir, role, load)
+
+
+def _of_last_block(
+    run_dir: str | os.PathLike[str], role: str, load: Callable[[Path, Manifest], _Loaded]
+) -> _Loaded:
+    """What is loaded of a run directory, which may be written to meanwhile."""
+    folder = given_path("run_dir", run_dir, "a run directory")
     if not isinstance(role, str) or role not in _ROLES:
         raise ConfigError(f"role is {shown(role)}; give one of: {', '.join(_ROLES)}")
     manifest = _manifest(folder)
     for _ in range(_ATTEMPTS):
         try:
-            return _loaded(folder, manifest, role)
+            return load(folder, manifest)
         except RunError:
             # a run that goes on removes what its manifest does not name any longer
             before, manifest = manifest, _manifest(folder)
             if manifest == before:
                 raise
-    return _loaded(folder, manifest, role)
+    return load(folder, manifest)
+
+
+def _parts(
+    folder: Path, manifest: Manifest, role: str
+) -> tuple[BlockRecord, ServingSnapshot, Mapping[str, Sequence[str]]]:
+    """The last block's checkpoint, interactions up to it, and their tokens."""
+    entry = _last_block(folder, manifest, role)
+    rows = _rows_of(manifest, entry)
+    record = _record(folder, entry.files[RECORD], read_rows(folder, rows))
+    return entry, record, read_vocabulary(folder, rows[-1])
 
 
 def _loaded(folder: Path, manifest: Manifest, role: str) -> Recommender:
     """What a manifest names, as long as its files are there."""
-    entry = _last_block(folder, manifest, role)
-    rows = _rows_of(manifest, entry)
-    record = _record(folder, entry.files[RECORD], read_rows(folder, rows))
-    vocabulary = read_vocabulary(folder, rows[-1])
+    entry, record, vocabulary = _parts(folder, manifest, role)
     settings = manifest.settings
     if role == "student" and record.vectors is not None:
         return Recommender(ModelInfo(settings["model"], role, settings), record, vocabulary)
     # its weights are drawn before they are read
     with exclusive(_PATIENCE):
-        model = _rebuilt(folder, settings, entry, role, record, vocabulary)
+        *_, model = _rebuilt(folder, settings, entry, role, record, vocabulary)
     name = "+".join(settings["teacher_models"]) if role == "teacher" else settings["model"]
     return Recommender(ModelInfo(name, role, settings), record, vocabulary, _scores_of(model))
 
@@ -142,14 +184,15 @@ def _rebuilt(
     role: str,
     record: ServingSnapshot,
     vocabulary: Mapping[str, Sequence[str]],
-) -> GeneralRecommender:
-    """The model as its strategy restores it, on the interactions of the record."""
+) -> tuple[CCDConfig, Block, GeneralRecommender]:
+    """The model as its strategy restores it, on the interactions of the record, with its block."""
     states = {name: read_tensors(folder, file) for name, file in entry.files.items() if name != RECORD}
     try:
         # no file names code that is imported
         config = CCDConfig.from_dict({**settings, "use_gpu": False, PLUGINS: None})
         strategy = strategy_class(config)(config)
-        strategy.restore(StoredStream(config, record.rows, vocabulary)[record.block], states)
+        block = StoredStream(config, record.rows, vocabulary)[record.block]
+        strategy.restore(block, states)
     except CCDError:
         raise
     except Exception as error:  # whatever a model's own code raises without the columns of its data
@@ -162,7 +205,7 @@ def _rebuilt(
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(config["seed"], "evaluation", record.block, role))
         ordering_rows(model, torch.ones(1, dtype=torch.int64))
-    return model
+    return config, block, model
 
 
 def _scores_of(model: GeneralRecommender) -> ScoreFn:

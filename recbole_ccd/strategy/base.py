@@ -184,7 +184,8 @@ class Strategy(BlockLoop):
         Returns:
             The models; otherwise as :meth:`stage`.
         """
-        context = StageContext(block, learn, self.config["seed"], self.config["reproducibility"])
+        seed, reproducibility = self.config["seed"], self.config["reproducibility"]
+        context = StageContext(block, learn, seed, reproducibility, self.result.n_blocks - 1)
         models, records, left = {}, {}, []
         for place, task in enumerate(tasks):
             found = self._found(task)

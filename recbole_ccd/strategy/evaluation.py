@@ -1,22 +1,24 @@
-"""How good a model is after a block: on the parts of all blocks so far, and for who is new."""
+"""How good a model is after a block: on the parts of all so far, for who is new, and on the next block."""
 
 from __future__ import annotations
 
 from functools import partial
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from recbole.model.abstract_recommender import GeneralRecommender
-from torch import Tensor
+from torch import Tensor, nn
 
 from recbole_ccd.evaluation.full_sort import FullSortEvaluator
 from recbole_ccd.model.scoring import factors
 from recbole_ccd.model.teacher import ordering_rows
-from recbole_ccd.utils.seeding import seed_stage
+from recbole_ccd.utils.seeding import numpy_generator, seed_stage
 
 if TYPE_CHECKING:
     from recbole_ccd.config import CCDConfig
     from recbole_ccd.data.block import Block
+    from recbole_ccd.data.dataloader import BlockEvalDataLoader
     from recbole_ccd.data.stream import BlockStream
 
 
@@ -43,8 +45,51 @@ def measure(
         loaders["new items"] = new(items_from=now.n_old_items)
     parts = {name: loader for name, loader in loaders.items() if loader is not None}
     return FullSortEvaluator(config, ordering_rows).evaluate_parts(
-        model, parts, f"block {now.index} {role}", config["show_progress"], train_data=now.train
+        model,
+        parts,
+        f"block {now.index} of {len(stream) - 1}, {role}",
+        config["show_progress"],
+        train_data=now.train,
     )
+
+
+def measure_next(
+    config: CCDConfig, model: GeneralRecommender, role: str, block: Block, loader: BlockEvalDataLoader
+) -> dict[str, float]:
+    """Metrics of a model on a block that it has not learned.
+
+    Args:
+        config: the run's configuration.
+        model: a model of the block before.
+        role: what it is, for bars.
+        block: the block that has arrived.
+        loader: its ``next_loader``.
+    """
+    before, name = block.before, f"block {block.index}"
+    label = f"block {before.index} {role}"
+    return FullSortEvaluator(config, ordering_rows).evaluate_parts(
+        model, {name: loader}, label, config["show_progress"], train_data=before.train
+    )[name]
+
+
+def measure_random(config: CCDConfig, block: Block, loader: BlockEvalDataLoader) -> dict[str, float]:
+    """The same of a random order of all items, which is what a model knows that has learned nothing.
+
+    Args:
+        config: the run's configuration, whose seed decides the order.
+        block: the block that has arrived.
+        loader: its ``next_loader``.
+    """
+    # one stream of numbers, however many users a batch holds
+    draw, n_items = numpy_generator(config["seed"], "random ranking", block.index), block.before.n_items
+
+    def score(_: nn.Module, users: Tensor) -> Tensor:
+        return torch.from_numpy(draw.random((len(users), n_items), dtype=np.float32)).to(users.device)
+
+    name = f"block {block.index}"
+    return FullSortEvaluator(config, score).evaluate_parts(
+        nn.Identity(), {name: loader}, "a random ranking", train_data=block.before.train
+    )[name]
 
 
 def seed_evaluation(config: CCDConfig, block: Block, role: str) -> None:

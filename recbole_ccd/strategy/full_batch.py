@@ -93,9 +93,24 @@ class FullBatch(DistillingStrategy):
         (whole,) = self.pieces(block)
         super().restore(whole, states)
 
+    def fit_again(self, block: Block) -> GeneralRecommender | None:
+        """The student of a block, fitted as it was then, where it has no weights to be saved."""
+        if learns_by_steps(self.config):
+            return None
+        recorded = list(self.result.stages)
+        (whole,) = self.pieces(block)
+        student = self.train_plainly(whole, self._one_pass())
+        # it is recorded already
+        self.result.stages = recorded
+        return student
+
     def pieces(self, block: Block) -> list[Block]:
         """The block with the train rows of all blocks before it."""
         return [block.with_earlier(np.concatenate(block.earlier_train_rows))] if block.index else [block]
+
+    def workload(self, block: Block) -> int:
+        """The train rows of the block and of all before it."""
+        return len(block.train) + sum(map(len, block.earlier_train_rows))
 
     def train_block(self, block: Block) -> None:
         """The base student on block 0, and a fresh model on every other block."""

@@ -17,18 +17,27 @@ from recbole_ccd.checkpoint.serving_snapshot import RECORD, ServingSnapshot
 from recbole_ccd.checkpoint.stored_interactions import VOCABULARY
 from recbole_ccd.data.block import Block
 from recbole_ccd.data.stream import BlockStream
-from recbole_ccd.evaluation.result import ROLES, StreamResult
+from recbole_ccd.evaluation.result import RANDOM, ROLES, StreamResult
 from recbole_ccd.model.growth import rebuild
 from recbole_ccd.model.scoring import clear_cache
-from recbole_ccd.report.tables import block_table, final_table
+from recbole_ccd.report.tables import block_table, final_table, next_line
 from recbole_ccd.report.writing import write_report_page
-from recbole_ccd.strategy.evaluation import final_vectors, measure, seed_evaluation
+from recbole_ccd.strategy.evaluation import (
+    final_vectors,
+    measure,
+    measure_next,
+    measure_random,
+    seed_evaluation,
+)
+from recbole_ccd.strategy.pace import Pace
 from recbole_ccd.utils.parallel import workers_of
 from recbole_ccd.utils.seeding import exclusive
+from recbole_ccd.utils.wandb_log import log_to_wandb
 
 if TYPE_CHECKING:
     from recbole_ccd.checkpoint import RunDirectory
     from recbole_ccd.config import CCDConfig
+    from recbole_ccd.data.dataloader import BlockEvalDataLoader
     from recbole_ccd.utils.signals import InterruptHandler
 
 
@@ -75,6 +84,7 @@ class BlockLoop(ABC):
         self.stop: InterruptHandler | None = None
         self.workers = workers_of(config)
         self.doing = "at the start"
+        self._pace = Pace()
 
     @property
     def directory(self) -> RunDirectory:
@@ -110,6 +120,10 @@ class BlockLoop(ABC):
     def prepare_next_block(self, block: Block) -> None:
         """Does what :meth:`train_block` of the next block would begin with; nothing where it cannot."""
 
+    def workload(self, block: Block) -> int:
+        """How many interactions are gone through to learn a block, for the time that is left."""
+        return len(block.train)
+
     def models(self) -> Mapping[str, GeneralRecommender]:
         """The models to keep in the run directory, by file name: all that :meth:`restore` needs."""
         return {"student": self.student}
@@ -123,6 +137,17 @@ class BlockLoop(ABC):
         """
         if "student" in states:
             self.student = rebuild(self.config, block, states["student"])
+
+    def fit_again(self, block: Block) -> GeneralRecommender | None:
+        """The student after a block, where its weights are not among the :meth:`models` that are saved.
+
+        Args:
+            block: the last block followed.
+
+        Returns:
+            The student; None where there is none to be had.
+        """
+        return None
 
     @exclusive()
     def run(self, stream: BlockStream) -> StreamResult:
@@ -160,6 +185,7 @@ class BlockLoop(ABC):
             for whole in earlier:
                 self._run_block(stream, whole)
             self._announce(stream, block)
+            self._evaluate_before(block, ("student",))
             self.train_block_by_student(block)
         self._evaluate(stream, block, ("student",))
         self._save(stream, block, whole=False)
@@ -198,6 +224,9 @@ class BlockLoop(ABC):
         if self.checkpoints is None:
             return list(stream)
         self.checkpoints.tell()
+        # of a block that was begun before, the time is not known
+        manifest = self.checkpoints.manifest
+        self._pace = Pace(skips_first=bool(manifest.stages or manifest.epochs))
         left = self.checkpoints.last_block()
         if left is None:
             return list(stream)
@@ -229,12 +258,18 @@ class BlockLoop(ABC):
 
     def _run_block(self, stream: BlockStream, block: Block) -> None:
         self._announce(stream, block)
+        self._pace.begin()
+        self._evaluate_before(block)
         self.train_block(block)
         self._evaluate(stream, block)
         self._save(stream, block)
         if block.previous is not None:
             block.previous.release()
         self.logger.info("\n%s", block_table(self.result, block.index))
+        self._pace.end(block.index, self.workload(block))
+        ahead = [self.workload(later) for later in list(stream)[block.index + 1 :]]
+        if told := self._pace.words(ahead):
+            self.logger.info(told)
         self._stop_if_asked()
 
     def _end(self) -> StreamResult:
@@ -242,6 +277,32 @@ class BlockLoop(ABC):
             self.checkpoints.finish()
         self.logger.info("\n%s", final_table(self.result))
         return self.result
+
+    def _evaluate_before(self, block: Block, roles: Sequence[str] = ROLES) -> None:
+        """Measures the models of the block before on a block that has arrived and is not yet learned."""
+        if block.previous is None:
+            return
+        now = block.before.index
+        self.result.add_unserved(now, block.unserved(self.config))
+        loader = block.next_loader(self.config)
+        if loader is not None:
+            if self.student is None:
+                self.student = self.fit_again(block.before)
+            self.doing = f"block {block.index}, evaluation before it is learned"
+            self.result.add_next(RANDOM, now, measure_random(self.config, block, loader))
+            for role in roles:
+                self._measure_next(block, role, loader)
+        self.logger.info(next_line(self.result, now))
+
+    def _measure_next(self, block: Block, role: str, loader: BlockEvalDataLoader) -> None:
+        model, now = getattr(self, role), block.before
+        if model is None:
+            return
+        seed_evaluation(self.config, now, role)
+        clear_cache(model)
+        self.result.add_next(role, now.index, measure_next(self.config, model, role, block, loader))
+        clear_cache(model.eval())
+        self._stop_if_asked()
 
     def _evaluate(self, stream: BlockStream, block: Block, roles: Sequence[str] = ROLES) -> None:
         for role in roles:
@@ -261,6 +322,17 @@ class BlockLoop(ABC):
             # a model keeps what it scored with: final embeddings, and of each member of an ensemble
             clear_cache(model.eval())
             self._stop_if_asked()
+        log_to_wandb(self.config, {"block": block.index, **self._measured_at(block.index)})
+
+    def _measured_at(self, block: int) -> dict[str, float]:
+        """The row of R after a block and what follows from it, by role, metric and name."""
+        found: dict[str, float | None] = {}
+        for role in self.result.roles:
+            for metric in self.result.metric_names if self.result.n_rows(role) > block else ():
+                summary, start = self.result.summary(role, metric), f"{role}/{metric}"
+                found |= {f"{start}/R/{j}": value for j, value in enumerate(summary["R"][block])}
+                found |= {f"{start}/{name}": summary[name][block] for name in ("LA", "RA", "H")}
+        return {name: value for name, value in found.items() if value is not None}
 
     def _save(self, stream: BlockStream, block: Block, whole: bool = True) -> None:
         if self.run_directory is None or self.checkpoints is None:
@@ -269,7 +341,8 @@ class BlockLoop(ABC):
         document = self.result.to_dict()
         self.run_directory.write_json("result.json", document)
         if self.config["write_report"]:
-            write_report_page(self.run_directory, "result.json", document)
+            sessions = self.checkpoints.manifest.sessions
+            write_report_page(self.run_directory, "result.json", document, sessions)
         self._keep_data(stream, block)
         models: Mapping[str, Any] = self.models() if whole else {"student": self.student}
         states = {name: model.state_dict() for name, model in models.items()}

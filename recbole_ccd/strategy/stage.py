@@ -15,6 +15,7 @@ from torch import Tensor
 from recbole_ccd.data.block import Block
 from recbole_ccd.evaluation.stage_record import stage_record
 from recbole_ccd.trainer import StageTrainer, make_trainer
+from recbole_ccd.utils.memory import MemoryWatch
 from recbole_ccd.utils.seeding import derive_seed, deterministic, seed_stage
 
 if TYPE_CHECKING:
@@ -51,10 +52,21 @@ class StageName:
 
     @property
     def label(self) -> str:
-        """What logs and bars call it."""
+        """What logs call it."""
         suffix = "" if self.member is None else f" member {self.member} ({self.model})"
         suffix += "" if self.piece is None else f" part {self.piece + 1}"
         return f"block {self.block} {self.stage}{suffix}"
+
+    def shown(self, last_block: int | None) -> str:
+        """What progress bars call it, in few characters.
+
+        Args:
+            last_block: index of the last block of the stream; None where it is not known.
+        """
+        of = "" if last_block is None else f" of {last_block}"
+        suffix = "" if self.member is None else f" member {self.member}"
+        suffix += "" if self.piece is None else f" part {self.piece + 1}"
+        return f"block {self.block}{of}, {self.stage.replace('_', ' ')}{suffix}"
 
     @property
     def key(self) -> str:
@@ -84,6 +96,7 @@ class Stage:
         checkpoints: CheckpointManager | None = None,
         stop: InterruptHandler | None = None,
         old: GeneralRecommender | None = None,
+        last_block: int | None = None,
     ) -> None:
         """Made by :func:`run_stage`.
 
@@ -94,8 +107,9 @@ class Stage:
             checkpoints: where it is saved every ``checkpoint_every`` epochs; None for nowhere.
             stop: who may want it to end early.
             old: the model to be grown.
+            last_block: index of the last block of the stream, for progress bars.
         """
-        self.block, self.old = block, old
+        self.block, self.old, self._last_block = block, old, last_block
         self.name, self.config = name, config.for_stage(name.stage)
         self.seed = derive_seed(config["seed"], *name.purpose)
         self._checkpoints, self._stop = checkpoints, stop
@@ -125,7 +139,9 @@ class Stage:
             model: the model to train.
             previous: the model before the block, for plugins that keep near it.
         """
-        trainer = make_trainer(self.config, model).bind(self.block, self.name.label, self.seed, previous)
+        trainer = make_trainer(self.config, model)
+        shown = self.name.shown(self._last_block)
+        trainer.bind(self.block, self.name.label, self.seed, previous, shown)
         if not self._trainers:
             trainer.restore(self._saved(), self._between_epochs)
         self._trainers.append(trainer)
@@ -162,12 +178,14 @@ class StageContext:
             another process, and all that it knows with it.
         seed: the run's seed.
         reproducibility: RecBole's key of that name.
+        last_block: index of the last block of the stream; None where it is not known.
     """
 
     block: Block
     learn: Callable[[Stage], GeneralRecommender]
     seed: int
     reproducibility: bool
+    last_block: int | None = None
 
 
 @dataclass(frozen=True)
@@ -227,11 +245,14 @@ def run_stage(context: StageContext, task: StageTask) -> StageResult:
     """
     name = task.name
     seed_stage(context.seed, context.reproducibility, *name.purpose)
-    stage = Stage(name, task.config, context.block, task.checkpoints, task.stop, task.old)
-    with deterministic(context.reproducibility):
+    where = (task.checkpoints, task.stop, task.old, context.last_block)
+    stage = Stage(name, task.config, context.block, *where)
+    with deterministic(context.reproducibility), MemoryWatch() as memory:
         model = context.learn(stage)
     seconds = stage.seconds
-    record = stage_record(name.block, name.stage, name.member, stage.epochs, seconds, stage.history())
+    record = stage_record(
+        name.block, name.stage, name.member, stage.epochs, seconds, stage.history(), memory.mb
+    )
     return StageResult(record, model.state_dict(), model)
 
 

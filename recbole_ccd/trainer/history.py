@@ -25,7 +25,7 @@ class TrainingHistory:
 
     @classmethod
     def of_state_dict(cls, state: Mapping[str, Any]) -> TrainingHistory:
-        """The history that gave :meth:`state_dict`, to be gone on with."""
+        """The history that gave :meth:`state_dict`, to be continued."""
         return cls(dict(state["losses"]), dict(state["scores"]))
 
     def record(self) -> dict[str, Any]:

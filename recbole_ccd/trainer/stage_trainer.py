@@ -13,12 +13,11 @@ from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import GeneralRecommender
 from recbole.model.general_recommender import CDAE, ENMF, SGL
 from recbole.trainer import Trainer
-from recbole.utils import get_trainer, set_color
+from recbole.utils import get_trainer
 from scipy.sparse import csr_matrix
 from torch import Tensor
 from torch.nn.utils.clip_grad import clip_grad_norm_
 from torch.optim import Adam, Optimizer
-from tqdm import tqdm
 
 from recbole_ccd.compat import CandidateCollector, ContainedTrainer, curves_in, repaired_evaluator
 from recbole_ccd.data.block import Block
@@ -27,9 +26,11 @@ from recbole_ccd.model.history import use_history
 from recbole_ccd.model.scoring import clear_cache, is_autoencoder, score_rows
 from recbole_ccd.plugin.base import PluginContext, TrainerPlugin
 from recbole_ccd.trainer.history import TrainingHistory
+from recbole_ccd.trainer.progress import StageProgress
 from recbole_ccd.trainer.training_state import RESUMABLE, load_training_state, training_state
 from recbole_ccd.utils.errors import TrainingError
 from recbole_ccd.utils.seeding import derive_seed
+from recbole_ccd.utils.wandb_log import StageCurves
 
 if TYPE_CHECKING:
     from recbole_ccd.config import CCDConfig
@@ -81,7 +82,7 @@ class StageTrainer(ContainedTrainer):
 
     Attributes:
         block: the block being learned; None before :meth:`bind`.
-        label: what logs, bars and error messages call this stage.
+        label: what logs and error messages call this stage.
         epochs_run: epochs of the last ``fit``, those before it was resumed included.
         plugins: what has been added, in order.
     """
@@ -112,6 +113,8 @@ class StageTrainer(ContainedTrainer):
         self._best_state: dict[str, Tensor] | None = None
         self._between_epochs: Callable[[], None] | None = None
         self._saved: Mapping[str, Any] | None = None
+        self._shown: str | None = None
+        self._progress: StageProgress | None = None
 
     def _build_optimizer(self, **kwargs: Any) -> Optimizer:
         optimizer = super()._build_optimizer(**kwargs)
@@ -122,18 +125,26 @@ class StageTrainer(ContainedTrainer):
         return optimizer
 
     def bind(
-        self, block: Block, label: str, seed: int, previous: GeneralRecommender | None = None
+        self,
+        block: Block,
+        label: str,
+        seed: int,
+        previous: GeneralRecommender | None = None,
+        shown: str | None = None,
     ) -> StageTrainer:
         """Places the stage in the stream.
 
         Args:
             block: the block to learn, or the piece of it that has arrived.
-            label: name for logs and bars.
+            label: name for logs and error messages.
             seed: seed of everything this stage draws.
             previous: the model before the block, for plugins that keep near it.
+            shown: what progress bars call it; default the label.
         """
+        self._shown = shown
         self.block, self.label, self.seed, self._previous = block, label, seed, previous
         self.tensorboard = curves_in(self.config["run_dir"], label)
+        self.wandblogger = StageCurves(self.config, label, block.index)
         return self
 
     def add(self, *plugins: TrainerPlugin) -> StageTrainer:
@@ -251,6 +262,7 @@ class StageTrainer(ContainedTrainer):
     def fit(self, *args: Any, **kwargs: Any) -> tuple[float, dict | None]:
         """RecBole's ``fit``, after which the model holds the best weights; nothing is written to disk."""
         self.epochs_run = self.start_epoch
+        self._progress = StageProgress(self._shown or self.label, self.epochs, self.start_epoch)
         try:
             result = super().fit(*args, **kwargs)
         finally:
@@ -325,10 +337,9 @@ class StageTrainer(ContainedTrainer):
                     self.step(entry.loss(batch))
 
     def _bar(self, batches: Any, epoch_idx: int, what: str = "") -> Iterable:
-        """RecBole's progress bar, with block and stage before the epoch."""
-        desc = set_color(f"{self.label}{what} epoch {epoch_idx}", "pink")
-        # disable=None: no bars where nobody watches, in a pipe or a file
-        return tqdm(batches, total=len(batches), ncols=100, desc=desc, leave=False, disable=None)
+        """A progress bar with block, stage and epoch."""
+        progress = self._progress or StageProgress(self._shown or self.label, self.epochs, epoch_idx)
+        return progress.bar(batches, epoch_idx, what)
 
     def step(self, loss: Tensor) -> None:
         """One optimizer step of a pass outside RecBole's epoch.

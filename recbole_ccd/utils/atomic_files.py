@@ -20,7 +20,7 @@ from typing import IO, Any, BinaryIO, NamedTuple, cast
 import torch
 from torch import Tensor
 
-from recbole_ccd.utils.errors import ConfigError, RunError
+from recbole_ccd.utils.errors import ConfigError, RunError, one_line
 
 try:
     import fcntl
@@ -325,16 +325,17 @@ def first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def given_path(name: str, value: object) -> Path:
+def given_path(name: str, value: object, wanted: str) -> Path:
     """The path that a function has been given.
 
     Args:
         name: the argument, for the message.
         value: what it has been given.
+        wanted: what the path is of, for the message.
 
     Raises:
         ConfigError: If it is no path.
     """
     if isinstance(value, str | os.PathLike):
         return Path(value)
-    raise ConfigError(f"{name} is a {type(value).__name__}; give a path")
+    raise ConfigError(f"{name} is {one_line(repr(value))}; give the path of {wanted}")

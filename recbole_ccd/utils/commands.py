@@ -6,12 +6,13 @@ program (:mod:`recbole_ccd.cli`), and the check of keys, which tells of an argum
 
 from __future__ import annotations
 
+import re
 from argparse import ArgumentParser
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-from recbole_ccd.utils.errors import ConfigError, one_line
+from recbole_ccd.utils.errors import ConfigError, one_line, suggestion
 
 # of a number of items; nobody has more, and integers of thousands of digits are not read
 _DIGITS = 18
@@ -20,6 +21,9 @@ _EXCLUDED_WORDS = {"true": "all", "false": "none"}
 _NO_FOLDER = "no folder; give the run directory"
 _NO_PICKLES = "no folder; give the one with the pickles"
 _NOTHING = "nothing; give it a value, or leave it out"
+# of RecBole's run script
+_SHORT = re.compile(r"-(?P<name>[md])(?:=(?P<value>.*)|(?P<attached>[^=]+))?", re.DOTALL)
+_NEGATIVE = re.compile(r"-\.?\d")
 
 
 @dataclass(frozen=True)
@@ -337,6 +341,39 @@ class Parser(ArgumentParser):
         raise ConfigError(f"{one_line(message)} (command line); --help shows what there is")
 
 
+def with_values(argv: Sequence[str]) -> list[str]:
+    """Arguments of RecBole's run script in the form that everything here reads, ``--key=value``.
+
+    ``-m`` and ``-d`` are model and dataset, and a value may be the next argument instead of behind ``=``.
+
+    Args:
+        argv: all arguments.
+    """
+    found: list[str] = []
+    for text in argv:
+        last = found[-1] if found else ""
+        if last.startswith("--") and "=" not in last and not _is_option(text):
+            found[-1] = f"{last}={text}"
+        else:
+            found.append(_spelled_out(text))
+    return found
+
+
+def _spelled_out(text: str) -> str:
+    """An argument with the whole name of its key: RecBole's ``-m BPR``, ``-mBPR`` and ``-m=BPR``."""
+    match = _SHORT.fullmatch(text)
+    if match is None or text in ("-model", "-dataset"):
+        return text
+    name = {"m": "model", "d": "dataset"}[match["name"]]
+    value = match["attached"] if match["value"] is None else match["value"]
+    return f"--{name}" if value is None else f"--{name}={value}"
+
+
+def _is_option(text: str) -> bool:
+    """Whether an argument begins with a key; a number may begin with a minus sign."""
+    return text.startswith("-") and _NEGATIVE.match(text) is None
+
+
 def chosen(argv: Sequence[str]) -> Command:
     """The command that arguments ask for.
 
@@ -419,9 +456,6 @@ def _check_form(command: Command, rest: Sequence[str]) -> None:
 def _check_complete(command: Command, given: Iterable[Argument], rest: Sequence[str]) -> None:
     """Refuses arguments that a command without settings does not have, and misses those that it needs."""
     if rest:
-        # it brings torch
-        from recbole_ccd.config.suggestions import suggestion
-
         key = rest[0].partition("=")[0].removeprefix("--")
         known = sorted(argument.name for argument in command.all_arguments)
         remedy = suggestion(key, known, f"give one of: {', '.join(known)}")

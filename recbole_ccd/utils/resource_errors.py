@@ -17,7 +17,7 @@ _NO_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory"
 
 
 class _Refused(RunError):
-    """What the machine has refused, of a run that can be gone on with.
+    """What the machine has refused, of a run that can be resumed.
 
     Attributes:
         folder: the run directory to go on with; of one within another, as in a comparison, the outer one.

@@ -1,4 +1,4 @@
-"""Stopping a run from outside, at a moment from which it can be gone on with."""
+"""Stopping a run from outside, at a moment from which it can be resumed."""
 
 from __future__ import annotations
 

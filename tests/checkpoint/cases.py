@@ -54,6 +54,7 @@ CASES = {
     "full_batch-ease": {"strategy": "full_batch", "model": "EASE"},
     "full_batch-random": {"strategy": "full_batch", "model": "Random"},
     "distill_each_block": {**teachers("LightGCN", "BPR"), "strategy": "distill_each_block"},
+    "retrain_distill": {**teachers("LightGCN", "MultiVAE"), "strategy": "retrain_distill", "graph": "block"},
     "distill": {**teachers("BPR"), "strategy": "distill"},
     "replay": {
         "strategy": "replay",
@@ -65,7 +66,7 @@ CASES = {
     "graphsail": {"strategy": "graphsail", "base": "plain", "graphsail_clusters": 3},
     "static": {**teachers("BPR"), "strategy": "static"},
 }
-TIMES = ("seconds", "peak_rss_mb")
+TIMES = ("seconds", "rss_mb", "peak_rss_mb")
 
 
 def settings_of(case, folder, run_dir):

@@ -44,7 +44,7 @@ def keys(tiny_folder, tmp_path, monkeypatch):
 def document_of(top):
     document = json.loads((top / "comparison.json").read_text(encoding="utf-8"))
     for run in document["runs"].values():
-        del run["seconds"]
+        del run["seconds"], run["costs"]
     return document
 
 

@@ -121,7 +121,9 @@ WANTING_A_PATH = {
 )
 def test_what_is_no_path_is_told(name, use):
     for given in (OTHERS[0], OTHERS[-1], None, 3):
-        with pytest.raises(CCDError, match=rf"^{name} is .+; give (a path|the path of a run directory)$"):
+        with pytest.raises(
+            CCDError, match=rf"^{name} is .+; give the path of a (run directory|file of ranges)$"
+        ):
             use(given)
 
 

@@ -67,7 +67,8 @@ def test_impossible_values(key, value):
 @pytest.mark.parametrize(
     ("path", "value"),
     [
-        ("eval_args.split", {"LS": "valid_and_test"}),
+        ("eval_args.split", {"LS": "train"}),
+        ("eval_args.split", {"TS": [0.8, 0.1, 0.1]}),
         ("eval_args.split", {"RS": [0.8, 0.1]}),
         ("eval_args.split", {"RS": [0.0, 0.5, 0.5]}),
         ("eval_args.split", {"RS": [0.8, 0.1, 0.2]}),
@@ -75,8 +76,8 @@ def test_impossible_values(key, value):
         ("eval_args.split", None),
         ("eval_args.mode", "uni100"),
         ("eval_args.mode", {"valid": "uni100"}),
-        ("eval_args.order", "TO"),
-        ("eval_args.group_by", "none"),
+        ("eval_args.order", "SO"),
+        ("eval_args.group_by", "item"),
         ("train_neg_sample_args.sample_num", 0),
         ("train_neg_sample_args.distribution", "normal"),
         ("clip_grad_norm.max_norm", 0),

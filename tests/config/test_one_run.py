@@ -8,7 +8,7 @@ from recbole_ccd.registry import registered
 from recbole_ccd.utils.errors import ConfigError
 
 SETTINGS = {"dataset": "ml-100k", "gpu_id": ""}
-ALWAYS_TAUGHT = {"ccd", "distill", "distill_each_block"}
+ALWAYS_TAUGHT = {"ccd", "distill", "distill_each_block", "retrain_distill"}
 
 
 @pytest.mark.parametrize(

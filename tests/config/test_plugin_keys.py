@@ -13,12 +13,12 @@ REGULARIZING = sorted(name for name, strategy in STRATEGIES.items() if strategy.
 
 
 def test_who_has_a_place_for_plugins():
-    assert set(STRATEGIES) - set(REPLAYING) == {"static", "full_batch", "distill"}
+    assert set(STRATEGIES) - set(REPLAYING) == {"static", "full_batch", "distill", "retrain_distill"}
     assert REPLAYING == REGULARIZING
     assert [name for name, strategy in STRATEGIES.items() if strategy.has_proxies] == ["ccd"]
 
 
-@pytest.mark.parametrize("strategy", ["static", "full_batch", "distill"])
+@pytest.mark.parametrize("strategy", ["static", "full_batch", "distill", "retrain_distill"])
 def test_strategies_that_learn_no_block_from_the_last_one_refuse_plugins(strategy):
     config = CCDConfig(config_dict={"strategy": strategy})
     assert config["replay"] is None and config["regularizer"] is None

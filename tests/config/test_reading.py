@@ -198,4 +198,4 @@ def test_what_a_model_divides_by_is_not_zero(model, key):
 def test_where_there_is_one_value_it_is_named():
     refused("worker is 4", "give 0, as", argv=["--worker=4"])
     refused("nproc is 2", "; give 1", argv=["--nproc=2"])
-    refused("eval_args.order is 'TO'", "; give RO", argv=["--eval_args.order=TO"])
+    refused("enable_amp is True", "; give False", argv=["--enable_amp=True"])

@@ -26,13 +26,19 @@ from recbole_ccd.config.catalogue import (
     recbole_properties_dir,
     strategy_keys,
 )
-from recbole_ccd.config.loading import _EXTRA_KEYS
-from recbole_ccd.config.unused import CONDITIONS, NEVER_READ
+from recbole_ccd.config.schema import POWER_MODELS, SCHEMA
 from recbole_ccd.trainer import StageTrainer
 from recbole_ccd.utils.errors import ConfigError, DataError
 from tests.config.refused import refused, write
 from tests.conftest import SMALL, SMALL_CCD, tiny_rows, write_inter
 
+NEVER_READ = {key: row.idle[0] for key, row in SCHEMA.items() if not row.is_read}
+CONDITIONS = {path: row.idle for path, row in SCHEMA.items() if row.idle and row.is_read}
+# without a default that RecBole's programs accept
+EXTRA_KEYS = {
+    *("model", "dataset", "nproc", "ip", "port", "world_size", "group_offset"),
+    *("valid_neg_sample_args", "test_neg_sample_args"),
+}
 # read by RecBole's data set, loaders, trainer and evaluator, as a stream and its stages use them
 BY_RECBOLE = {
     *("USER_ID_FIELD", "ITEM_ID_FIELD", "TIME_FIELD", "LABEL_FIELD", "NEG_PREFIX"),
@@ -76,7 +82,7 @@ def known_keys():
     """Every key that is accepted of a user for some run, but for those of models."""
     lists = {key for value in vars(argument_list).values() if isinstance(value, list) for key in value}
     shipped = yaml.safe_load((recbole_properties_dir() / "dataset" / "ml-100k.yaml").read_text("utf-8"))
-    return (general_keys() | strategy_keys() | _EXTRA_KEYS | lists | shipped.keys()) - {"config_file"}
+    return (general_keys() | strategy_keys() | EXTRA_KEYS | lists | shipped.keys()) - {"config_file"}
 
 
 def source_of(*modules):
@@ -85,7 +91,7 @@ def source_of(*modules):
 
 def reads(source, key):
     """Whether a source names a key, or the second part of a key that is put together of two."""
-    return re.search(rf"""["']{re.escape(key)}["']""", source) is not None
+    return re.search(rf"""["']{re.escape(key)}["']|\bconfig\.{re.escape(key)}\b""", source) is not None
 
 
 def our_source():
@@ -144,7 +150,7 @@ def test_models_read_their_keys():
         for name in general_models()
         if "require_pow" in source_of(inspect.getmodule(model_class(name, "")))
     }
-    assert power == set(recbole_ccd.config.unused.POWER_MODELS)
+    assert power == POWER_MODELS
 
 
 SET = {

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from recbole_ccd.data.new_block import NewBlock, divided, new_files, numbered, read_new_block
-from recbole_ccd.data.splitting import DROPPED, TEST, TRAIN, VALID, split_parts
+from recbole_ccd.data.splitting import DROPPED, TEST, TRAIN, VALID, SplitRule, split_parts
 from recbole_ccd.utils.errors import ConfigError, DataError
 from recbole_ccd.utils.seeding import numpy_generator
 from tests.conftest import write_inter
@@ -85,7 +85,7 @@ def test_a_block_is_split_by_its_own_generator(make_config):
     users, items = ([int(row[n][1:]) for row in rows] for n in (0, 1))
     for block, number, purpose in ((4, 0, ("split", 4)), (4, 1, ("split", 4, 1))):
         rng = numpy_generator(config["seed"], *purpose)
-        expected = split_parts(np.array(users), np.array(items), [0.8, 0.1, 0.1], rng)
+        expected = split_parts(np.array(users), np.array(items), SplitRule((0.8, 0.1, 0.1)), rng)
         *tokens, parts = divided(arrival_of(rows), config, block, number)
         assert parts.tolist() == expected[expected != DROPPED].tolist()
         kept = [row for row, part in zip(rows, expected, strict=True) if part != DROPPED]

@@ -6,11 +6,14 @@ from recbole_ccd.data.splitting import (
     TEST,
     TRAIN,
     VALID,
+    SplitRule,
     blocks_by_boundary,
     blocks_by_ratio,
     raw_time,
     split_parts,
 )
+
+SHARES = SplitRule((0.8, 0.1, 0.1))
 
 
 def test_ratios_cut_the_time_line_not_the_file():
@@ -47,7 +50,7 @@ def test_dates_are_seconds_since_1970_utc(moment, seconds):
 def test_a_user_gives_a_tenth_each_to_test_and_valid():
     users = np.repeat([1, 2], [30, 4])
     items = np.zeros(34, dtype=int)  # one item, so that nothing is dropped
-    parts = split_parts(users, items, [0.8, 0.1, 0.1], np.random.default_rng(0))
+    parts = split_parts(users, items, SHARES, np.random.default_rng(0))
     # 30 rows: floor(3) each; 4 rows: max(floor(0.4), 1) each
     assert [np.sum(parts[users == 1] == p) for p in (TRAIN, VALID, TEST)] == [24, 3, 3]
     assert [np.sum(parts[users == 2] == p) for p in (TRAIN, VALID, TEST)] == [2, 1, 1]
@@ -55,34 +58,32 @@ def test_a_user_gives_a_tenth_each_to_test_and_valid():
 
 @pytest.mark.parametrize("n", [1, 2])
 def test_users_with_fewer_than_three_rows_only_train(n):
-    parts = split_parts(np.zeros(n, dtype=int), np.arange(n), [0.8, 0.1, 0.1], np.random.default_rng(0))
+    parts = split_parts(np.zeros(n, dtype=int), np.arange(n), SHARES, np.random.default_rng(0))
     assert parts.tolist() == [TRAIN] * n
 
 
 def test_held_out_items_without_a_train_row_are_dropped_with_their_user():
     # every item occurs once, so whatever is held out has no train row: both parts of the user go
-    parts = split_parts(np.zeros(10, dtype=int), np.arange(10), [0.8, 0.1, 0.1], np.random.default_rng(0))
+    parts = split_parts(np.zeros(10, dtype=int), np.arange(10), SHARES, np.random.default_rng(0))
     assert sorted(parts.tolist()) == [DROPPED, DROPPED] + [TRAIN] * 8
 
 
 def test_every_user_with_valid_has_test_and_every_held_out_item_is_trained():
     rng = np.random.default_rng(1)
     users, items = rng.integers(0, 40, 400), rng.integers(0, 60, 400)
-    parts = split_parts(users, items, [0.8, 0.1, 0.1], rng)
+    parts = split_parts(users, items, SHARES, rng)
     assert set(users[parts == VALID]) == set(users[parts == TEST]) != set()
     assert set(items[(parts == VALID) | (parts == TEST)]) <= set(items[parts == TRAIN])
 
 
 def test_the_split_is_random_but_reproducible():
     users, items = np.zeros(100, dtype=int), np.zeros(100, dtype=int)
-    one, same, other = (
-        split_parts(users, items, [0.8, 0.1, 0.1], np.random.default_rng(seed)) for seed in (1, 1, 2)
-    )
+    one, same, other = (split_parts(users, items, SHARES, np.random.default_rng(seed)) for seed in (1, 1, 2))
     assert (one == same).all() and (one != other).any()
 
 
 def test_a_zero_ratio_gives_an_empty_part():
     parts = split_parts(
-        np.zeros(20, dtype=int), np.zeros(20, dtype=int), [0.9, 0.0, 0.1], np.random.default_rng(0)
+        np.zeros(20, dtype=int), np.zeros(20, dtype=int), SplitRule((0.9, 0.0, 0.1)), np.random.default_rng(0)
     )
     assert VALID not in parts and np.sum(parts == TEST) == 2

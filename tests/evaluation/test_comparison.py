@@ -6,7 +6,8 @@ from statistics import stdev
 
 import pytest
 
-from recbole_ccd.config.catalogue import comparable_keys, stream_keys
+from recbole_ccd.config.catalogue import comparable_keys
+from recbole_ccd.config.schema import Scope, keys_of
 from recbole_ccd.evaluation import Comparison, StreamResult
 from recbole_ccd.evaluation.seeds import gain_over, spread_of, two_best
 from recbole_ccd.utils.errors import RunError
@@ -145,18 +146,51 @@ def test_sizes_and_seconds():
     assert comparison.seconds("ccd") == {"base": 4.0, "updates": 5.0}
 
 
+def test_next_and_costs_of_each_block():
+    some = {"levels": (0.4,) * 3, "memory": 100.0}
+    comparison = Comparison(
+        {
+            "a": [make_run(tomorrow=(0.3, 0.5), **some), make_run(seed=2, tomorrow=(0.1, 0.2), **some)],
+            "b": [
+                make_run("piw", tomorrow=(0.4, 0.3), **some),
+                make_run("piw", 2, tomorrow=(0.2, 0.1), **some),
+            ],
+        }
+    )
+    spreads = comparison.spreads("student", "recall@20", "a", "next")
+    assert [one.mean for one in spreads] == pytest.approx([0.2, 0.35])
+    assert spreads[1].std == pytest.approx(stdev([0.5, 0.2]))
+    # means 0.4 and 0.15 of the seeds, and each less the 0.01 of a random order
+    assert comparison.values("student", "recall@20", "a", "next_mean") == [pytest.approx([0.4, 0.15])]
+    assert comparison.values("student", "recall@20", "a", "FWT") == [pytest.approx([0.39, 0.14])]
+    assert comparison.ranking("student", "recall@20", "next") == [(["b"], ["a"]), (["a"], ["b"])]
+    assert comparison.ranking("student", "recall@20", "FWT") == [(["a"], ["b"])]
+    # seeds 1 and 2: 3 and 4 s on block 0, one more on each later block
+    assert comparison.costs("a") == {"seconds": [3.5, 4.5, 5.5], "rss_mb": [100.0] * 3}
+    shares = [{"users": 0.1 * k, "items": 0.25, "interactions": 0.3} for k in (1, 2)]
+    assert comparison.unserved == [pytest.approx(entry) for entry in shares]
+
+
+def test_what_was_not_measured_is_compared_with_nothing():
+    comparison = Comparison({"a": [make_run()], "b": [make_run("piw", tomorrow=(0.2,))]})
+    assert comparison.spreads("student", "recall@20", "a", "next")[0].mean is None
+    assert comparison.ranking("student", "recall@20", "next") == [([], [])]
+    assert comparison.unserved == [None]
+
+
 def test_document_is_format_1_and_plain():
     document = make_comparison().to_dict()
     assert json.loads(json.dumps(document, allow_nan=False)) == document
     assert list(document) == [
         *("format", "dataset", "model", "seeds", "n_blocks", "primary_metric", "labels"),
-        *("eval_part", "la_include_base", "ra_include_current", "config", "runs", "metrics"),
+        *("eval_part", "la_include_base", "ra_include_current", "unserved", "config", "runs", "metrics"),
     ]
     assert (document["format"], document["n_blocks"], document["seeds"]) == (1, 2, [1, 2, 3])
     assert document["labels"] == ["static", "fine_tune", "piw", "ccd"]
     assert document["runs"]["ccd"] == {
         "strategy": "ccd",
         "seconds": {"base": 4.0, "updates": 5.0},
+        "costs": {"seconds": [4.0, 5.0], "rss_mb": [None, None]},
         "sizes": {"student": {"parameters": 8, "bytes": 32}},
         "config": {"strategy": "ccd"},
     }
@@ -199,7 +233,7 @@ def test_settings_of_learning_may_differ():
         {"ccd": [make_run("ccd", **alike, **of_ccd)], "tune": [make_run("fine_tune", **alike, **of_tune)]}
     )
     assert compared.labels == ["ccd", "tune"]
-    assert not set(stream_keys()) & comparable_keys()
+    assert not comparable_keys().intersection(keys_of(Scope.STREAM))
 
 
 def test_what_an_old_result_does_not_tell_is_not_held_against_it():

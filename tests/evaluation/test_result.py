@@ -55,7 +55,7 @@ def test_document_is_format_1() -> None:
     document = make_result().to_dict()
     assert list(document) == [
         *("format", "dataset", "model", "strategy", "seed", "n_blocks", "primary_metric", "metrics"),
-        *("new_users", "new_items", "known", "sizes", "stages", "config"),
+        *("new_users", "new_items", "next", "known", "sizes", "stages", "config"),
     ]
     assert document["format"] == 1 and document["n_blocks"] == 2 and document["seed"] == 7
     student = document["metrics"]["recall@20"]["student"]
@@ -76,7 +76,7 @@ def test_document_is_format_1() -> None:
 def test_stage_is_measured() -> None:
     (stage,) = make_result().to_dict()["stages"]
     assert stage.pop("peak_rss_mb") > 10
-    assert stage == {"block": 0, "stage": "base", "member": 1, "epochs": 3, "seconds": 1.235}
+    assert stage == {"block": 0, "stage": "base", "member": 1, "epochs": 3, "seconds": 1.235, "rss_mb": None}
 
 
 def test_roles_without_rows_are_left_out() -> None:

@@ -88,4 +88,6 @@ def test_definitions_name_the_part_that_was_measured() -> None:
     lines, changed = summary.definitions(), summary.definitions(part="valid")
     assert "block j's valid part" in changed["R"] and "the valid items" in changed["new items"]
     assert list(lines) == list(changed) and "test" not in " ".join(changed.values())
-    assert {name for name in lines if lines[name] != changed[name]} == {"R", "new items"}
+    assert {name for name in lines if lines[name] != changed[name]} == {
+        *("R", "new items", "next", "not served")
+    }

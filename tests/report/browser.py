@@ -76,15 +76,18 @@ class Page:
             case "Network.requestWillBeSent":
                 self.requests.append(params["request"]["url"])
 
-    def open(self, path, width, height=900):
+    def open(self, path, width, height=900, scripts=True):
         """Opens a file at a width, and waits until nothing more is drawn."""
+        self.ask("Emulation.setScriptExecutionDisabled", value=not scripts)
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
         self.ask("Emulation.setDeviceMetricsOverride", **size)
         self.complaints, self.requests = [], []
         self.ask("Page.navigate", url=path.as_uri())
         while self.run("document.readyState") != "complete":
             time.sleep(0.05)
-        self.run(SETTLED)
+        # where no script runs, nothing is drawn later
+        if scripts:
+            self.run(SETTLED)
 
     def run(self, script):
         """The value of an expression, awaited."""
@@ -116,6 +119,7 @@ def browsing(folder):
     # the protocol wants the descriptors 3 and 4
     shell = f'exec 3<&{for_it} 4>&{from_it}; exec "$@"'
     options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"]
+    options += ["--disable-background-networking"]
     options += [f"--user-data-dir={folder}", "--remote-debugging-pipe", "--hide-scrollbars"]
     process = subprocess.Popen(
         ["bash", "-c", shell, "bash", find(), *options],

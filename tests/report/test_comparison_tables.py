@@ -73,7 +73,8 @@ def test_p_values():
 
 
 def test_sizes_and_times():
-    assert cells(comparison_table(make_comparison()), "ccd", -1) == [
+    text = comparison_table(make_comparison())
+    assert cells(text[text.index("Size and time") :], "ccd") == [
         *["ccd", "8", "0.00", "-", "-"],
         *["4.0", "5.0"],
     ]
@@ -127,3 +128,81 @@ def test_what_was_measured_on_validation_parts_says_so():
     for text in (comparison_table(measured), comparison_markdown(measured)):
         assert text.lstrip("# ").startswith("BPR on tiny, seed 1, on the valid parts\n")
     assert "valid" not in comparison_table(make_comparison())
+
+
+def with_next(**more):
+    """Two seeds of CCD and of retraining, with next and memory."""
+    keys = {"tomorrow": (0.3,), "memory": 250.0}
+    found = {"ccd": [make_run("ccd", seed, (0.4, 0.4), (0.7, 0.7), **keys) for seed in (1, 2)]}
+    return Comparison({**found, **more})
+
+
+def anew(strategy):
+    # updates of 5 and 6 seconds, where those of CCD take 4 and 5
+    return [make_run(strategy, seed, (0.5, 0.5), tomorrow=(0.2,), memory=500.0) for seed in (1, 2)]
+
+
+def slower(runs):
+    for run in runs:
+        for stage in run.stages:
+            stage["seconds"] *= 4
+    return runs
+
+
+def test_next_beside_the_other_averages():
+    text = comparison_table(with_next(fine_tune=anew("fine_tune")))
+    assert "student: next, recall@20 on each block before it is learned" in text
+    # block 1, the mean, its deviation and FWT
+    assert cells(text, "ccd", 2) == ["ccd", "0.3000**", "0.3000**", "0.0000", "0.2900**"]
+    assert cells(text, "fine_tune", 2) == ["fine_tune", "0.2000*", "0.2000*", "0.0000", "0.1900*"]
+    assert cells(text, "users") == ["users", "10.0%"] and cells(text, "interactions")[-1] == "30.0%"
+    assert "next: mean over k < K of the metric on block k+1" in text and "FWT: forward transfer" in text
+    rows = list(csv.DictReader(io.StringIO(comparison_csv(with_next()))))
+    assert [row["next mean"] for row in rows[:2]] == ["", "0.3"]
+    assert [row["FWT mean"] for row in rows[:2]] == ["", "0.29"]
+
+
+def test_the_share_of_retraining_heads_the_comparison():
+    both = with_next(full_batch=anew("full_batch"), retrain_distill=slower(anew("retrain_distill")))
+    text = comparison_table(both)
+    # H 0.4 of 0.5; 4.5 of 18 seconds
+    assert text.splitlines()[1] == "ccd: 80.0% of retrain_distill's quality at 25.0% of its time"
+    assert comparison_markdown(both).splitlines()[2] == f"**{text.splitlines()[1]}**"
+    quality = text[text.index("Quality beside cost") : text.index("Seconds of training in")]
+    assert cells(quality, "ccd") == [
+        "ccd",
+        "0.4000",
+        "0.3000",
+        "0.7000",
+        "-",
+        "4.5",
+        "250.0",
+        "80.0%",
+        "25.0%",
+    ]
+    assert cells(quality, "full_batch")[-4:] == ["4.5", "500.0", "100.0%", "25.0%"]
+    assert cells(text[text.index("Seconds of training in") :], "retrain_distill") == [
+        *["retrain_distill", "14.0", "18.0"],
+    ]
+    assert "shares of those of retrain_distill" in " ".join(text.split())
+    other = comparison_table(with_next(full_batch=anew("full_batch")))
+    assert other.splitlines()[1] == "ccd: 80.0% of full_batch's quality at 100.0% of its time"
+
+
+def test_without_retraining_there_is_no_headline():
+    text = comparison_table(with_next(fine_tune=anew("fine_tune")))
+    assert "quality at" not in text and "% of s" not in text
+    # without CCD it is that of all others
+    others = {"piw": anew("piw"), "retrain_distill": anew("retrain_distill")}
+    assert comparison_table(Comparison(others)).splitlines()[1].startswith("piw: 100.0% of")
+    # one block has no H
+    single = {label: [make_run(label, levels=(0.3,))] for label in ("ccd", "full_batch")}
+    assert "quality at" not in comparison_table(Comparison(single))
+
+
+def test_next_of_six_blocks_fits_110_columns():
+    keys = {"levels": (0.1,) * 6, "teacher": (0.1,) * 6, "tomorrow": (0.2,) * 5, "memory": 12345.6}
+    labels = ("ccd", "ccd random_initialization", "fine_tune (plain base)", "retrain_distill")
+    found = {label: [make_run(label.split()[0], **keys)] for label in labels}
+    text = comparison_table(Comparison(found))
+    assert max(map(len, text.splitlines())) <= 110

@@ -3,9 +3,8 @@
 import copy
 
 import pytest
-from markupsafe import Markup
 
-from recbole_ccd.report.html import comparison_report, page, run_report, settings
+from recbole_ccd.report.html import comparison_report, run_report, settings
 from recbole_ccd.utils.errors import RunError
 from tests.report.pages import Read, comparison_document, run_document
 
@@ -58,22 +57,8 @@ def mutated(document):
                 yield path, changed
 
 
-def texts(node):
-    """All that plotly reads markup in; ``meta`` is only compared with names of series."""
-    if isinstance(node, dict):
-        for key, value in node.items():
-            if key not in ("meta", "hovertemplate"):
-                yield from texts(value)
-    elif isinstance(node, list):
-        for value in node:
-            yield from texts(value)
-    elif isinstance(node, str):
-        yield node
-
-
 @pytest.mark.parametrize("report", DOCUMENTS, ids=lambda report: report.__name__)
 def test_no_string_of_a_document_becomes_a_part_of_its_page(report, monkeypatch):
-    monkeypatch.setattr(page, "_plotly", lambda: Markup("plotly"))
     # every setting is shown as one that differs
     monkeypatch.setattr(settings, "_defaults", lambda config: {})
     shown = Read(report(DOCUMENTS[report]))
@@ -91,5 +76,5 @@ def test_no_string_of_a_document_becomes_a_part_of_its_page(report, monkeypatch)
         assert {tag for tag, _ in read.tags} <= kinds, path
         assert {name for _, attrs in read.tags for name in attrs} <= names, path
         assert list(read.scripts) == list(shown.scripts), path
-        assert not any("<" in text for text in texts(read.plots)), path
-    assert n_shown >= 30
+    # texts in the place of numbers that are drawn are refused
+    assert n_shown >= 20

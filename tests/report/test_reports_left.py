@@ -32,9 +32,9 @@ def keys(tiny_folder, tmp_path, monkeypatch):
 def test_a_run_leaves_a_report_after_each_block_that_can_be_made_anew(keys, tmp_path, capsys):
     told = []
 
-    def after(directory, name, document, leave=None):
+    def after(directory, name, document, sessions):
         told.append(len(document["metrics"]["recall@5"]["student"]["R"]))
-        write_report_page(directory, name, document)
+        write_report_page(directory, name, document, sessions)
 
     from recbole_ccd.report.writing import write_report_page
 
@@ -43,8 +43,12 @@ def test_a_run_leaves_a_report_after_each_block_that_can_be_made_anew(keys, tmp_
         result = run_ccd(config_dict=keys)
     assert told == [1, 2]
     page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
-    (line,) = series(Read(page).figure("H-mean", "0")).values()
-    assert line["y"] == result.summary("student", "recall@5")["H"]
+    read = Read(page)
+    (values,) = series(read.figure("H-mean", "0")).values()
+    (_, H) = result.summary("student", "recall@5")["H"]
+    assert values == [None, pytest.approx(H, abs=5e-5)]
+    # the document itself lies in the page
+    assert json.loads(read.downloads["result.json"]) == result.to_dict()
     assert f"report: {tmp_path / 'run' / 'report.html'}" in (tmp_path / "run" / "run.log").read_text()
     (tmp_path / "run" / "report.html").unlink()
     capsys.readouterr()

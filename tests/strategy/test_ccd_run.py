@@ -84,7 +84,7 @@ def test_the_run_directory_holds_what_was_promised(run_dir):
 def test_result_is_format_1_with_every_key(result):
     assert set(result) == {
         "format", "dataset", "model", "strategy", "seed", "n_blocks", "primary_metric", "metrics",
-        "new_users", "new_items", "known", "sizes", "stages", "config",
+        "new_users", "new_items", "next", "known", "sizes", "stages", "config",
     }  # fmt: skip
     head = {
         key: result[key]
@@ -160,7 +160,8 @@ def test_every_stage_is_listed_in_the_order_of_the_method(result):
         *of_teacher(2, "teacher_update"),
     ]
     for stage in result["stages"]:
-        always = {"block", "stage", "member", "epochs", "seconds", "peak_rss_mb", "loss", "valid_score"}
+        always = {"block", "stage", "member", "epochs", "seconds", "rss_mb", "peak_rss_mb", "loss"}
+        always |= {"valid_score"}
         assert set(stage) == always | ({"replayed"} if stage["stage"].endswith("_update") else set())
         assert stage["epochs"] == 1 and stage["seconds"] > 0 and stage["peak_rss_mb"] > 50
 

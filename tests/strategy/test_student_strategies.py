@@ -7,7 +7,7 @@ import torch
 import yaml
 
 from recbole_ccd.config.catalogue import names_of, properties_dir
-from recbole_ccd.config.checks import STAGE_KEYS
+from recbole_ccd.config.schema import STAGE_KEYS
 from recbole_ccd.plugin.regularization import Regularizer
 from recbole_ccd.strategy import BaseModels
 from recbole_ccd.trainer import StageTrainer

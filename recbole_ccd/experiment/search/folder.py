@@ -1,4 +1,4 @@
-"""The folder of a search: begun, found again, and gone on with."""
+"""The folder of a search: begun, found again, and resumed."""
 
 from __future__ import annotations
 

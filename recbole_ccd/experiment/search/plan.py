@@ -7,25 +7,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from recbole.utils import evaluation_arguments, general_arguments
-
-from recbole_ccd.checkpoint.compatibility import FREE_KEYS
 from recbole_ccd.config import CCDConfig, GridRun, expand, refuse_lists
-from recbole_ccd.config.catalogue import comparable_keys, stream_keys
+from recbole_ccd.config.catalogue import comparable_keys
 from recbole_ccd.config.grid import first_seed
+from recbole_ccd.config.schema import Scope, keys_of
 from recbole_ccd.config.sources import Layer, read_layers
 from recbole_ccd.experiment.search.space import Space, Values
 from recbole_ccd.utils.errors import ConfigError, one_line
 
 # what decides which data and models there are and what is measured, or changes no result; trials share a
 # stream, so that all keys that a stream reads are among them
-_COMMON = frozenset(
-    {*stream_keys(), *FREE_KEYS, *evaluation_arguments, *general_arguments}
-    | {"model", "dataset", "strategy", "strategy_args", "ablation", "preset", "config_files"}
-    | {"eval_part", "la_include_base", "ra_include_current", "loss_decimal_place"}
-)
+_COMMON = frozenset(keys_of(Scope.CHOICE, Scope.STREAM, Scope.MEASURE, Scope.RUN))
 _EVAL_PART = "eval_part"
-# pages of 5 MB, which the user may want all the same
+# a page for each trial, which the user may want all the same
 _BEFORE = Layer("search", {"write_report": False})
 # no test part is looked at, and no block arrives after the last one
 _AFTER = Layer("search", {_EVAL_PART: "valid", "prepare_update": False})

@@ -144,7 +144,7 @@ class Search:
         folder, several = self.top / trial.folder, len(trial.runs) > 1
         manifest = None
         if several:
-            # a trial of several seeds can be looked at, and gone on with, as the comparison that it is
+            # a trial of several seeds can be looked at, and resumed, as the comparison that it is
             manifest = begin_comparison(trial.runs, folder, self.manifest.data)
         try:
             results = [self._run(trial, run) for run in trial.runs]
@@ -156,12 +156,12 @@ class Search:
             return
         comparison = self._finished(trial, results)
         if manifest is not None:
-            write_comparison(comparison, folder, trial.runs[0].config["write_report"])
+            write_comparison(comparison, folder, trial.runs[0].config["write_report"], manifest.sessions)
             manifest.status = FINISHED
             FileStore(folder).write(manifest)
 
     def _run(self, trial: Trial, run: GridRun) -> StreamResult:
-        """A trial with one seed: read, gone on with, or begun."""
+        """A trial with one seed: read, resumed, or begun."""
         folder = self.top / trial.folder_of(run)
         found = finished_result(folder, run.config)
         if found is not None:

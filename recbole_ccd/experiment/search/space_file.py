@@ -12,8 +12,7 @@ from typing import Any
 
 import yaml
 
-from recbole_ccd.config.sources import parse_value
-from recbole_ccd.config.text_keys import takes_text
+from recbole_ccd.config.sources import parse_value, takes_text
 from recbole_ccd.config.yaml_reader import plain, read_text
 from recbole_ccd.utils.atomic_files import read_input
 from recbole_ccd.utils.errors import ConfigError, is_text, one_line

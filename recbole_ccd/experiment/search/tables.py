@@ -5,12 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from tabulate import tabulate
 
 from recbole_ccd.experiment.search.outcome import QUANTITIES, SearchResult, TrialOutcome
 from recbole_ccd.experiment.search.plan import shown
+from recbole_ccd.report.width import filled, fitted, terminal_width
 from recbole_ccd.utils.errors import one_line
 
 _LEGEND = (
@@ -19,16 +22,23 @@ _LEGEND = (
 )
 
 
-def search_table(result: SearchResult) -> str:
-    """The trials made so far, the best one marked; printed after each of them."""
-    return "\n".join([_title(result), _table(result, "simple"), *_failures(result)])
+def search_table(result: SearchResult, width: int | None = None) -> str:
+    """The trials made so far, the best one marked; printed after each of them.
+
+    Args:
+        result: the search.
+        width: columns that there are; default those of the terminal.
+    """
+    columns = width or terminal_width()
+    table = fitted(*_cells(result), columns, partial(_table, style="simple"))
+    return "\n".join([filled(_title(result), columns), table, *_failures(result)])
 
 
 def search_markdown(result: SearchResult) -> str:
     """The same as a Markdown page."""
     space = "\n".join(f"- `{d['name']}`: {d['kind']} {one_line(d['values'])}" for d in result.space)
     failures = "\n".join(f"- {line}" for line in _failures(result))
-    parts = [f"# {_title(result)}", _table(result, "pipe"), *([failures] if failures else [])]
+    parts = [f"# {_title(result)}", _table(*_cells(result), style="pipe"), *([failures] if failures else [])]
     parts += [f"## What is searched ({result.algorithm})", space, f"{_LEGEND}."]
     return "\n\n".join(parts) + "\n"
 
@@ -58,11 +68,16 @@ def _title(result: SearchResult) -> str:
     )
 
 
-def _table(result: SearchResult, style: str) -> str:
+def _cells(result: SearchResult) -> tuple[list[list[str]], list[str]]:
+    """Rows and header of the table of trials."""
     several = len(result.head["seeds"]) > 1
     header = ["trial", *result.names, "H", *(["± std"] if several else []), "LA", "RA", ""]
-    rows = [_row(result, trial, several) for trial in result.trials if trial.status != "waiting"]
-    align = ["left", *["right"] * (len(header) - 2), "left"]
+    return [_row(result, trial, several) for trial in result.trials if trial.status != "waiting"], header
+
+
+def _table(rows: Sequence[Sequence[str]], header: Sequence[str], style: str) -> str:
+    # the column of marks has no name
+    align = ["left", *("right" if name else "left" for name in header[1:])]
     return tabulate(rows, header, tablefmt=style, colalign=align if rows else None, disable_numparse=True)
 
 

@@ -57,6 +57,14 @@ class DistillationLoss(ABC):
         self.n_users, self.n_items = seen.shape
         self._places = torch.arange(1, self.lists.shape[1] + 1, dtype=torch.float32, device=model.device)
         self._seed_epoch(0)
+        self.prepare(rankings)
+
+    def prepare(self, rankings: TeacherRankings) -> None:  # noqa: B027
+        """Called once, when all else is set: makes of the lists what the loss needs beside them.
+
+        Args:
+            rankings: the teacher's lists.
+        """
 
     @abstractmethod
     def user_loss(self, users: Tensor) -> Tensor:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from recbole.model.abstract_recommender import GeneralRecommender
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
@@ -23,7 +22,7 @@ from recbole_ccd.registry import register
 from recbole_ccd.utils.seeding import torch_generator
 
 if TYPE_CHECKING:
-    from recbole_ccd.config import CCDConfig
+    pass
 
 
 @dataclass
@@ -67,20 +66,12 @@ class RelaxedRankingDistillation(DistillationLoss):
 
     has_item_side = True
 
-    def __init__(
-        self,
-        config: CCDConfig,
-        model: GeneralRecommender,
-        rankings: TeacherRankings,
-        seen: csr_matrix,
-        seed: int,
-    ) -> None:
-        """Prepares the side of users, and that of items where ``distill_item_weight`` is above 0."""
-        super().__init__(config, model, rankings, seen, seed)
-        taken = seen + rankings.excluded
+    def prepare(self, rankings: TeacherRankings) -> None:
+        """Makes the side of users, and that of items where ``distill_item_weight`` is above 0."""
+        taken = self.seen + rankings.excluded
         self._users = self._side(rankings.top_items, taken, "items", swapped=False)
         self._items: _Side | None = None
-        if config["distill_item_weight"] > 0:
+        if self.config["distill_item_weight"] > 0:
             self._items = self._side(rankings.top_users, taken.T, "users", swapped=True)
 
     def _side(self, interesting: Tensor, taken: csr_matrix, what: str, swapped: bool) -> _Side:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -10,11 +11,22 @@ from markupsafe import Markup
 from recbole_ccd.evaluation.comparison import METHOD
 from recbole_ccd.evaluation.seeds import Gain
 from recbole_ccd.evaluation.stored import StoredComparison
-from recbole_ccd.report.comparison import comparison_tables, comparison_title, cost_table, legend_lines
+from recbole_ccd.report.comparison import (
+    comparison_csv,
+    comparison_tables,
+    comparison_title,
+    cost_table,
+    cost_tables,
+    headlines,
+    legend_lines,
+)
 from recbole_ccd.report.html import style
-from recbole_ccd.report.html.figures import Plot, Series, bars, heat_map, lines, span_of
+from recbole_ccd.report.html.downloads import data_address, json_address
+from recbole_ccd.report.html.figures import HeatMap, Series, heat_map, lines, lying_bars, span_of
 from recbole_ccd.report.html.page import Figure, Figures, Table, Version, render
+from recbole_ccd.report.html.sessions import session_terms
 from recbole_ccd.report.html.settings import all_settings, changed_settings, differences
+from recbole_ccd.report.html.verdict import comparison_verdict, probability
 from recbole_ccd.report.html.words import (
     QUANTITIES,
     compared,
@@ -28,14 +40,17 @@ from recbole_ccd.report.html.words import (
 # the best, the second best, and neither; what is formatted into Markup is escaped
 _MARKS = (Markup("<strong>{}</strong>"), Markup("<em>{}</em>"), "{}")
 _PARTS = {"base": "base block", "updates": "all later blocks"}
+# of the heat maps of a role; more would be a page of megabytes
+_MOST_CELLS = 8000
 
 
-def comparison_report(document: Any) -> str:
+def comparison_report(document: Any, sessions: Sequence[Any] = ()) -> str:
     """The report of a comparison.
 
     Args:
         document: what its comparison.json holds; one that an earlier version wrote has no heat maps and no
             settings.
+        sessions: who has worked on the comparison, as its manifest has it.
 
     Returns:
         An HTML page that needs no other file and no network.
@@ -50,6 +65,12 @@ def comparison_report(document: Any) -> str:
         figures,
         title=comparison_title(comparison),
         source="comparison.json",
+        verdict=comparison_verdict(comparison),
+        downloads={
+            "comparison.json": json_address(document),
+            "comparison.csv": data_address(comparison_csv(comparison), "text/csv"),
+        },
+        sessions_known=session_terms(sessions),
         **_Compared(comparison, figures).values(),
     )
 
@@ -81,15 +102,20 @@ class _Compared:
             "roles": [self._of_role(role) for role in comparison.roles],
             "pickers": [self._picker(role) for role in with_matrices],
             "matrices": [self._matrices(role) for role in with_matrices],
+            "matrices_shortened": any(
+                self._matrix_metrics(role) < len(self.figures.metrics) for role in with_matrices
+            ),
             "parts": {name: style.PARTS[part] for part, name in _PARTS.items()},
             "times": [self._times()],
             "costs": cost_table(comparison, Table),
+            "cost_tables": list(cost_tables(comparison, Table)),
             "config": comparison.config,
             "changed": changed_settings(comparison.config) if comparison.config else None,
             "all_settings": all_settings(comparison.config),
             "shared": shared,
             "single": single,
-            "meanings": [(word, meaning) for word, _, meaning in meanings],
+            "words": [(word, meaning) for word, _, meaning in meanings],
+            "formulas": {"first": int(not comparison.include_base), "current": comparison.include_current},
         }
 
     def _lead(self) -> str:
@@ -104,6 +130,9 @@ class _Compared:
     def _facts(self) -> list[tuple[str, str]]:
         comparison, metric = self.comparison, self.comparison.primary_metric
         facts = []
+        for line in headlines(comparison):
+            label, _, share = line.partition(": ")
+            facts.append((f"{label} beside retraining", share))
         for role in comparison.roles:
             best, _ = comparison.ranking(role, metric, "H")[-1]
             if best:
@@ -170,17 +199,29 @@ class _Compared:
             labels.index(self.first) if self.first in labels else 0,
         )
 
+    def _matrix_metrics(self, role: str) -> int:
+        """Of how many metrics there are matrices."""
+        blocks, labels = self.comparison.n_blocks, self.comparison.labels_of(role)
+        cells = len(labels) * blocks * (blocks + 1) // 2
+        return len(self.figures.metrics) if cells * len(self.figures.metrics) <= _MOST_CELLS else 1
+
     def _matrices(self, role: str) -> Figure:
         name, _, labels, chosen = self._picker(role)
+        # the first one is what is seen where no script runs
+        order = sorted(range(len(labels)), key=lambda n: n != chosen)
+        shown = list(enumerate(self.figures.metrics))[: self._matrix_metrics(role)]
+        of_all = len(shown) == len(self.figures.metrics)
         versions = {
-            f"{m}-{n}": Version(self._heat_map(role, labels[n], metric), self._kept(role, labels[n], metric))
-            # the first one is what is seen where no script runs
-            for n in sorted(range(len(labels)), key=lambda n: n != chosen)
-            for m, metric in enumerate(self.figures.metrics)
+            f"{m}-{n}" if of_all else str(n): Version(
+                self._heat_map(role, labels[n], metric), self._kept(role, labels[n], metric)
+            )
+            for n in order
+            for m, metric in shown
         }
-        return self.figures.add(f"R of the {role}, mean over seeds", versions, ["metric", name])
+        title = f"R of the {role}, mean over seeds"
+        return self.figures.add(title, versions, ["metric", name] if of_all else [name])
 
-    def _heat_map(self, role: str, label: str, metric: str) -> Plot:
+    def _heat_map(self, role: str, label: str, metric: str) -> HeatMap:
         comparison = self.comparison
         matrices = [comparison.matrix(role, metric, one) for one in comparison.labels_of(role)]
         span = span_of(value for matrix in matrices for row in matrix or () for value in row)
@@ -200,8 +241,7 @@ class _Compared:
             Series(name, labels, [one[part] for one in seconds.values()], style.PARTS[part])
             for part, name in _PARTS.items()
         ]
-        height = 110 + 36 * len(labels)
-        plot = bars(series, "", "seconds of training, mean over seeds", height=height, across=True)
+        plot = lying_bars(series, "seconds of training, mean over seeds")
         updates = sorted(seconds.items(), key=lambda entry: entry[1]["updates"])
         (quick, least), (slow, most) = updates[0], updates[-1]
         told = f"updates take {duration(most['updates'])} with {slow}"
@@ -214,4 +254,4 @@ def _gain(gain: Gain) -> str:
     share = f" ({gain.relative:+.1%})" if gain.relative is not None else ""
     if gain.p is None:
         return f"{gain.gain:+.4f}{share}"
-    return f"{gain.gain:+.4f}{share}, p {'< 0.0001' if gain.p < 1e-4 else f'= {gain.p:.4f}'}"
+    return f"{gain.gain:+.4f}{share}, {probability(gain.p)}"

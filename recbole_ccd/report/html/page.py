@@ -5,6 +5,7 @@ Templates are given plain values: texts, numbers, and the figures and tables bel
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -14,13 +15,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 import recbole_ccd
-from recbole_ccd.report.html.figures import Plot, plain
+from recbole_ccd.report.html.figures import HeatMap, Plot
+from recbole_ccd.report.html.style import heat_colours
 
 
 class Version(NamedTuple):
     """What a figure shows under one choice, drawn and in words."""
 
-    plot: Plot
+    plot: Plot | HeatMap
     caption: str
 
 
@@ -29,7 +31,7 @@ class Figure:
     """A figure in as many versions as pickers leave open.
 
     Attributes:
-        id: of the element that it is drawn in.
+        id: unique on the page.
         title: its heading.
         versions: by key, which holds the number of the choice of each picker, joined with ``-``, and is empty
             where there are none.
@@ -40,11 +42,6 @@ class Figure:
     title: str
     versions: Mapping[str, Version]
     pickers: Sequence[str] = ()
-
-    @property
-    def height(self) -> int:
-        """In pixels, enough for every version."""
-        return max(version.plot["layout"]["height"] for version in self.versions.values())
 
 
 @dataclass(frozen=True)
@@ -68,17 +65,16 @@ class Figures:
 
     Attributes:
         metrics: what the page's first picker chooses from.
-        plots: what plotly draws, by the figure's id and the version's key.
+        all: the figures so far.
     """
 
     metrics: Sequence[str]
-    plots: dict[str, dict[str, Plot]] = field(default_factory=dict)
+    all: list[Figure] = field(default_factory=list)
 
     def add(self, title: str, versions: Mapping[str, Version], pickers: Sequence[str] = ()) -> Figure:
         """A figure of the page; see :class:`Figure`."""
-        figure = Figure(f"plot-{len(self.plots) + 1}", title, versions, pickers)
-        self.plots[figure.id] = {key: plain(version.plot) for key, version in versions.items()}
-        return figure
+        self.all.append(Figure(f"plot-{len(self.all) + 1}", title, versions, pickers))
+        return self.all[-1]
 
     def add_one(self, title: str, plot: Plot, caption: str) -> Figure:
         """A figure that no picker changes."""
@@ -93,14 +89,20 @@ class Figures:
         return {str(n): make(metric) for n, metric in enumerate(self.metrics)}
 
 
-def render(template: str, figures: Figures, **values: Any) -> str:
+# characters of an address; the documents of the largest comparisons are larger, and lie beside the page
+_MOST_DOWNLOAD = 600_000
+
+
+def render(template: str, figures: Figures, downloads: Mapping[str, str], **values: Any) -> str:
     """The whole page.
 
     Args:
         template: name of its file.
         figures: all that are among the values.
-        values: what the template shows by name, among them ``title``, ``lead``, and ``source``, the document
-            that the page is made of.
+        downloads: addresses of data by the name of the file that they are saved as; too large ones are named
+            and not held.
+        values: what the template shows by name, among them ``title``, ``lead``, the sentences of the
+            ``verdict``, and ``source``, the document that the page is made of.
 
     Returns:
         HTML that can be encoded: where a name holds half of a surrogate pair, there is a question mark.
@@ -110,10 +112,11 @@ def render(template: str, figures: Figures, **values: Any) -> str:
         .get_template(template)
         .render(
             **values,
-            figures=figures,
+            downloads={name: one for name, one in downloads.items() if len(one) <= _MOST_DOWNLOAD},
+            beside=[name for name, one in downloads.items() if len(one) > _MOST_DOWNLOAD],
             metrics=figures.metrics,
+            heat_colours=heat_colours(),
             version=recbole_ccd.__version__,
-            plotly=_plotly(),
         )
     )
     return page.encode("utf-8", "replace").decode("utf-8")
@@ -128,21 +131,19 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["cell"] = _cell
-    # JavaScript has no NaN in JSON, and the order of versions and series is ours
-    environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
+    environment.filters |= {"cell": _cell, "arguments": _arguments}
     return environment
+
+
+def _arguments(text: str) -> Markup:
+    """The text, in which arguments of the command line are set as code and not broken."""
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if part.startswith("--") else part
+        for part in re.split(r"(--[\w-]+=[\w,.]+)", text)
+    )
 
 
 def _cell(value: Any) -> Any:
     if value is None:
         return "–"
     return f"{value:.4f}" if isinstance(value, float) else value
-
-
-@cache
-def _plotly() -> Markup:
-    # plotly takes its time to import
-    from plotly.offline import get_plotlyjs
-
-    return Markup(get_plotlyjs())

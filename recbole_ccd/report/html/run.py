@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from recbole_ccd.evaluation.result import StreamResult
 from recbole_ccd.evaluation.summary import definitions
 from recbole_ccd.report.html import style
+from recbole_ccd.report.html.downloads import data_address, json_address, result_csv
 from recbole_ccd.report.html.figures import (
     Plot,
     Series,
@@ -21,7 +22,9 @@ from recbole_ccd.report.html.figures import (
     stacked_lines,
 )
 from recbole_ccd.report.html.page import Figure, Figures, Table, Version, render
+from recbole_ccd.report.html.sessions import session_terms
 from recbole_ccd.report.html.settings import all_settings, changed_settings
+from recbole_ccd.report.html.verdict import run_verdict
 from recbole_ccd.report.html.words import (
     QUANTITIES,
     STAGES,
@@ -33,6 +36,7 @@ from recbole_ccd.report.html.words import (
     sentence,
     spread_out,
 )
+from recbole_ccd.report.tables import next_header, next_rows
 from recbole_ccd.utils.errors import RunError
 
 _KINDS = ("users", "items")
@@ -40,11 +44,12 @@ _KINDS = ("users", "items")
 _LEAST_SHOWN = 0.06
 
 
-def run_report(document: Any) -> str:
+def run_report(document: Any, sessions: Sequence[Any] = ()) -> str:
     """The report of a run, finished or under way.
 
     Args:
         document: what its result.json holds; one that an earlier version wrote has no loss curves.
+        sessions: who has worked on the run, as its manifest has it.
 
     Returns:
         An HTML page that needs no other file and no network.
@@ -62,6 +67,12 @@ def run_report(document: Any) -> str:
         figures,
         title=f"{head['strategy']} with {head['model']} on {head['dataset']}, seed {head['seed']}",
         source="result.json",
+        verdict=run_verdict(result),
+        downloads={
+            "result.json": json_address(document),
+            "result.csv": data_address(result_csv(result), "text/csv"),
+        },
+        sessions_known=session_terms(sessions),
         **_Measured(result, figures).values(),
         **_Trained(result, figures).values(),
         changed=changed_settings(result.settings),
@@ -97,8 +108,11 @@ class _Measured:
                 for kind in _KINDS
                 if any(_mean(y) is not None for y in self._new_values(kind, self.figures.metrics[0]).values())
             ],
+            "next": self.figures.by_metric(self._next) if any(self.result.unserved) else {},
             "known": self._known(),
-            "meanings": self._meanings(),
+            "why_zero": self._why_zero(),
+            "words": self._meanings(),
+            "formulas": {"first": int(not self.result.include_base), "current": self.result.include_current},
         }
 
     def _lead(self) -> str:
@@ -139,8 +153,28 @@ class _Measured:
             "at_end": ["BWT", "forgetting"],
             "matrices": ["R"],
             "new_entities": [f"new {kind}" for kind in _KINDS],
+            "next": ["next", "FWT", "not served"],
         }
         return {part: [(name, words[name]) for name in names] for part, names in parts.items()}
+
+    def _why_zero(self) -> list[str]:
+        """Why nothing that is new may have been found."""
+        known, last = self.result.known, self.n_done - 1
+        n_before = known[last - 1]["items"] if last else 0
+        n_new = known[last]["items"] - n_before
+        sentences = [
+            "0 is measured and no error: none of the test interactions with what is new stands high enough "
+            "in a list to count.",
+            "An item that is new in a block has few training interactions there, and none where all of its "
+            "own fell into the test part: then nothing has been learned about it, and it stands where it was "
+            "put at first. New users likewise. A dash says that there is nothing new to measure.",
+        ]
+        if last and n_new:
+            sentences.append(
+                f"Block {last} brings {n_new:,} new items, which have to be ranked above most of the "
+                f"{n_before:,} known before; with so few, values jump from block to block."
+            )
+        return sentences
 
     def _average(self, quantity: str, metric: str) -> Version:
         summaries = {role: self.result.summary(role, metric) for role in self.result.roles}
@@ -197,6 +231,9 @@ class _Measured:
         means = {role: _mean(y) for role, y in values.items()}
         told = spread_out([f"mean over the blocks: {compared(means)}"])
         return Version(_role_lines(values, metric), told)
+
+    def _next(self, metric: str) -> Table:
+        return Table(next_rows(self.result, metric), next_header(self.result), metric)
 
     def _known(self) -> Table:
         known = self.result.known

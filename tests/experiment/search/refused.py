@@ -56,7 +56,7 @@ REFUSED = {
     "a number of trials in an exhaustive search": beside("--tune_trials=3"),
     "no number of trials": beside("--tune_algorithm=random", "--tune_trials=0"),
     "an algorithm that there is not": beside("--tune_algorithm=bayes"),
-    "a search that is gone on with": beside("--resume=begun"),
+    "a search that is resumed": beside("--resume=begun"),
     "a model that cannot work in one of the trials": beside(
         "--model=LightGCN", "--growth=predictions", text="n_layers choice [2,3]\n"
     ),

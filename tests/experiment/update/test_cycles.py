@@ -129,6 +129,22 @@ def test_an_open_block_takes_more(opened_by, halves):
     assert [len(row) for row in rows_of(folder, "teacher")] == [1, 2, 3]
 
 
+def test_each_role_is_measured_on_the_arriving_block_before_it_learns(opened_by, opened):
+    folder = opened_by(1)
+    half, both = (document_of(run)["next"] for run in opened)
+    recall = half["metrics"]["recall@5"]
+    assert recall["student"]["next"][1] > 0 and recall["teacher"]["next"][1] is None
+    assert recall["teacher"]["next"][0] > 0 and half["unserved"][1]["users"] > 0
+    # of a block that is open all that has arrived counts
+    assert both["metrics"]["recall@5"]["student"]["next"] != recall["student"]["next"]
+    assert both["unserved"][1] != half["unserved"][1]
+    update(folder)
+    closed = document_of(folder)["next"]
+    assert closed["metrics"]["recall@5"]["student"] == recall["student"]
+    assert closed["metrics"]["recall@5"]["teacher"]["next"][1] > 0
+    assert closed["unserved"] == half["unserved"]
+
+
 @pytest.mark.slow
 def test_a_full_cycle_takes_more_too(opened_by, halves, tmp_path):
     one, other = opened_by(2), opened_by(1, to="other")

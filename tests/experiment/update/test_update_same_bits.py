@@ -34,6 +34,7 @@ CASES = {
     "full_batch": {"strategy": "full_batch", "base": "plain", "model": "MultiVAE", "graph": "block"},
     "full_batch-ease": {"strategy": "full_batch", "model": "EASE"},
     "distill_each_block": {**teachers("BPR"), "strategy": "distill_each_block"},
+    "retrain_distill": {**teachers("BPR", "MultiVAE"), "strategy": "retrain_distill"},
 }
 # the others are slow only in their number
 AT_ONCE = ("ccd", "fine_tune")

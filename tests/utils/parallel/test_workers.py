@@ -9,7 +9,7 @@ from unittest.mock import patch
 import pytest
 
 from recbole_ccd.checkpoint.compatibility import FREE_KEYS
-from recbole_ccd.config import DERIVED_KEYS, checks
+from recbole_ccd.config import DERIVED_KEYS, conditions
 from recbole_ccd.quick_start import run_ccd
 from recbole_ccd.utils.errors import ConfigError, RunError
 from recbole_ccd.utils.parallel import Sequential, workers_of
@@ -40,7 +40,7 @@ def test_the_keys_change_no_result():
 
 
 def test_without_ray_it_cannot_be_chosen(make_config, monkeypatch):
-    monkeypatch.setattr(checks.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(conditions.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match="parallel is 'ray' .*; give ~, or ray if that is installed"):
         make_config(parallel="ray")
 

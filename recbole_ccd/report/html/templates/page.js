@@ -1,63 +1,50 @@
 "use strict";
 (() => {
-  const figures = JSON.parse(document.getElementById("figures").textContent);
+  document.documentElement.classList.add("js");
   const pickers = Array.from(document.querySelectorAll("select[data-picker]"));
-  const plots = Array.from(document.querySelectorAll(".plot"));
-  const options = { responsive: true, displaylogo: false, modeBarButtons: [["toImage"]] };
-
   const chosen = (name) => pickers.find((one) => one.dataset.picker === name)?.value ?? "0";
   const names = (node) => node.dataset.pickers.split(" ").filter(Boolean);
-  const keyOf = (node) => names(node).map(chosen).join("-");
-
-  const hiddenIn = (node) => {
-    const off = node.closest("section").querySelectorAll('.legend button[aria-pressed="false"]');
-    return new Set(Array.from(off, (button) => button.dataset.series));
-  };
-
-  const draw = (node) => {
-    const { data, layout } = figures[node.id][keyOf(node)];
-    const hidden = hiddenIn(node);
-    const traces = data.map((trace) => ({ ...trace, visible: !hidden.has(trace.meta) }));
-    // plotly writes into what it is given
-    Plotly.react(node, structuredClone(traces), structuredClone(layout), options);
-  };
 
   const show = (node) => {
-    const key = keyOf(node);
+    const key = names(node).map(chosen).join("-");
     for (const variant of node.children) variant.hidden = variant.dataset.key !== key;
   };
+  const showAll = () => document.querySelectorAll("[data-pickers]").forEach(show);
 
-  for (const one of pickers) {
-    one.addEventListener("change", () => {
-      const reads = (node) => names(node).includes(one.dataset.picker);
-      Array.from(document.querySelectorAll("[data-pickers]:not(.plot)")).filter(reads).forEach(show);
-      plots.filter(reads).forEach(draw);
-    });
-  }
+  for (const one of pickers) one.addEventListener("change", showAll);
 
   for (const button of document.querySelectorAll(".legend button")) {
     button.addEventListener("click", () => {
-      button.setAttribute("aria-pressed", String(button.getAttribute("aria-pressed") !== "true"));
-      Array.from(button.closest("section").querySelectorAll(".plot")).forEach(draw);
+      const pressed = button.getAttribute("aria-pressed") !== "true";
+      button.setAttribute("aria-pressed", String(pressed));
+      for (const series of button.closest("section").querySelectorAll("figure .series")) {
+        if (series.dataset.series === button.dataset.series) series.classList.toggle("off", !pressed);
+      }
     });
   }
 
-  // paper is narrower than most screens, and nothing is drawn again once printing has begun
-  const fit = (onPaper) => {
-    document.body.classList.toggle("paper", onPaper);
-    for (const node of plots) {
-      if (onPaper) Plotly.relayout(node, { width: node.clientWidth });
-      else {
-        // a figure that has been given a width keeps it, however it is drawn again
-        Plotly.purge(node);
-        draw(node);
-      }
-    }
+  // the numbers of a place, beside the pointer or the finger; where no script runs, titles say them
+  const told = document.getElementById("told");
+  const texts = new Map();
+  for (const title of document.querySelectorAll(".place title")) {
+    texts.set(title.parentNode, title.textContent);
+    title.remove();
+  }
+  const tell = (event) => {
+    const text = texts.get(event.target);
+    told.hidden = text === undefined;
+    if (told.hidden) return;
+    told.textContent = text;
+    const { innerWidth, innerHeight } = window;
+    const left = event.clientX + 14 + told.offsetWidth < innerWidth ? event.clientX + 14 : event.clientX - 14 - told.offsetWidth;
+    const top = Math.min(event.clientY + 14, innerHeight - told.offsetHeight - 4);
+    told.style.left = `${Math.max(4, left)}px`;
+    told.style.top = `${Math.max(4, top)}px`;
   };
-  window.addEventListener("beforeprint", () => fit(true));
-  window.addEventListener("afterprint", () => fit(false));
+  document.addEventListener("pointermove", tell);
+  document.addEventListener("pointerdown", tell);
+  document.addEventListener("scroll", () => { told.hidden = true; }, { passive: true });
 
   // a browser may have kept choices over a reload
-  document.querySelectorAll("[data-pickers]:not(.plot)").forEach(show);
-  plots.forEach(draw);
+  showAll();
 })();

@@ -1,0 +1,55 @@
+"""Train the teacher anew on everything so far, and distil a student from it: the way that CCD spares."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from torch import Tensor
+
+from recbole_ccd.data.block import Block
+from recbole_ccd.model.teacher import TeacherEnsemble
+from recbole_ccd.registry import register
+from recbole_ccd.strategy.base import learn_plainly
+from recbole_ccd.strategy.distilling import DistillingStrategy
+
+
+@register("retrain_distill")
+class RetrainDistill(DistillingStrategy):
+    """At every block a fresh teacher learns the train rows of all blocks so far, and a student is distilled.
+
+    Each member is trained from scratch in a stage ``base``, with the ``base_*`` settings and the configured
+    validation (``valid_blocks``), as on the base block. The student then goes through stage 1 on these rows.
+    Nothing is forgotten, at a cost that grows with the stream: what is lost by following it more cheaply, and
+    what is gained in time, is measured against this.
+    """
+
+    keeps_teacher = True
+
+    def restore(self, block: Block, states: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """Student and teacher, on all that they have learned; see :class:`Strategy`."""
+        (whole,) = self.pieces(block)
+        super().restore(whole, states)
+
+    def pieces(self, block: Block) -> list[Block]:
+        """The block with the train rows of all blocks before it."""
+        return [block.with_earlier(np.concatenate(block.earlier_train_rows))] if block.index else [block]
+
+    def train_block(self, block: Block) -> None:
+        """Base training and distillation on all that there is by now."""
+        if block.index:
+            (whole,) = self.pieces(block)
+            self.teacher = self.retrain_teacher(whole)
+            self.student = self.generate_student(whole)
+        else:
+            self.student = self.train_base_student(block, distilled=True)
+        self.discard_rankings()
+
+    def retrain_teacher(self, whole: Block) -> TeacherEnsemble:
+        """Trains every member from scratch.
+
+        Args:
+            whole: the block with all rows before it.
+        """
+        tasks = [self.task("base", whole, config, m) for m, config in enumerate(self.members)]
+        return self.ensemble(self.stages(whole, learn_plainly, tasks), whole)
