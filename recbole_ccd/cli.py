@@ -231,3 +231,11 @@ def export(asked: Request, _: InterruptHandler) -> None:
 
     with guarded(_SERVED):
         command.export(asked.values)
+
+
+def convert(asked: Request, _: InterruptHandler) -> None:
+    """Makes a data set of published pickles."""
+    from recbole_ccd.data.ccd_blocks import convert as made_of
+
+    with guarded(f"the folder {asked.values['convert']}"):
+        say("\n".join(made_of(asked.values["convert"], asked.values["output"])))

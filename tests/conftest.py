@@ -30,7 +30,6 @@ SETTLED = {
     "student_start": "fresh",
     "deployed_student": "updated",
     "exclude_student_items": True,
-    "student_update_distill": 1.0,
     "student_replay_batch_size": None,
     "teacher_replay_batch_size": None,
     "n_uninteresting_items": None,

@@ -22,6 +22,7 @@ from recbole_ccd.checkpoint import Manifest
 from recbole_ccd.checkpoint.manifest import FileRecord
 from recbole_ccd.cli import main
 from recbole_ccd.config.catalogue import general_models, model_defaults, model_keys
+from recbole_ccd.data.plain_pickle import _PlainUnpickler
 from recbole_ccd.utils.atomic_files import digest_of, load_tensors, save_tensors
 from recbole_ccd.utils.errors import CCDError, RunError
 from tests.conftest import SMALL, few
@@ -107,6 +108,17 @@ def test_this_package_unpickles_nothing():
         for call in loads:
             given = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
             assert ast.unparse(call.func) == "torch.load" and given["weights_only"] == "True", path
+
+
+def test_pickles_machine_is_in_one_place_and_has_nothing_of_its_own_to_call():
+    package = Path(recbole_ccd.__file__).parent
+    using = {
+        path.relative_to(package).as_posix()
+        for path in package.rglob("*.py")
+        if "pickle.Unpickler(" in (text := path.read_text(encoding="utf-8")) or "(pickle.Unpickler)" in text
+    }
+    assert using == {"data/plain_pickle.py"}
+    assert "find_class" in vars(_PlainUnpickler) and "persistent_load" in vars(_PlainUnpickler)
 
 
 def test_torch_is_new_enough_to_load_weights_alone():

@@ -242,6 +242,12 @@ _ALL_FULL = {"valid": "full", "test": "full"}
 _ALL_RANKED = {"distribution": "uniform", "sample_num": "none"}
 _BOUNDS = re.compile(r"[\[(]([^,]+),([^,]+)[\])]")
 
+ADDRESS = Check(
+    "an address that begins with http:// or https://",
+    lambda v: isinstance(v, str) and bool(re.fullmatch(r"https?://[\x21-\x7e]+", v)),
+    True,
+    True,
+)
 PARALLEL = Check(
     "~, or ray if that is installed", lambda v: v is None or (v == "ray" and has("ray")), True, True
 )

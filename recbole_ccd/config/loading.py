@@ -140,8 +140,10 @@ class LoadedConfig(NumpyLeftAlone):
         self, model: str, model_class: type[AbstractRecommender], dataset: str
     ) -> None:
         super()._load_internal_config_dict(model, model_class, dataset)
-        ours = properties_dir()
+        ours, presets = properties_dir(), recbole_properties_dir() / "dataset"
         self._update_internal_config_dict(ours / "overall.yaml")
+        # RecBole has laid what it knows of the data set under ours
+        self._update_internal_config_dict(presets / f"{dataset}.yaml")
         for kind in PLUGIN_KINDS:
             for plugin in registered(kind, self._plugins).values():
                 self._lay_over(own_settings(plugin))

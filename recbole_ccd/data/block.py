@@ -197,16 +197,17 @@ class Block:
 
         Args:
             config: the stage's configuration; ``valid_blocks`` tells whether the valid parts of the
-                blocks before are looked at too.
+                blocks before are looked at too, ``valid_mask_test`` whether test items are masked.
 
         Returns:
             One loader per block with valid rows, its train part masked; none where no block has any.
         """
+        masked = (TRAIN, TEST) if config["valid_mask_test"] else (TRAIN,)
         blocks = [self]
         while config["valid_blocks"] == "seen" and blocks[-1].previous is not None:
             blocks.append(blocks[-1].previous)
         loaders = [
-            block._eval_loader(config, block._rows[VALID], block._history((TRAIN,), config, self), self)
+            block._eval_loader(config, block._rows[VALID], block._history(masked, config, self), self)
             for block in blocks
         ]
         return [loader for loader in loaders if loader is not None]

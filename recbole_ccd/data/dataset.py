@@ -16,6 +16,7 @@ from recbole.utils import FeatureSource, FeatureType
 from recbole_ccd.compat import TodaysDataset
 from recbole_ccd.config import given_config
 from recbole_ccd.data.atomic import check_ids, check_label, named, read_columns, read_header, sequences, shown
+from recbole_ccd.data.download import fetch_missing
 from recbole_ccd.data.given_pairs import Given, moments, pair_codes, repeated
 from recbole_ccd.data.splitting import (
     DROPPED,
@@ -84,6 +85,7 @@ class IncrementalDataset(TodaysDataset):
 
     @staticmethod
     def _check_files(config: CCDConfig) -> None:
+        fetch_missing(config)
         folder, name = config["data_path"], config["dataset"]
         wanted = [f"{name}.{suffix}.inter" for suffix in config["benchmark_filename"] or []] or [
             f"{name}.inter"

@@ -10,7 +10,7 @@ from recbole_ccd.loss.graphsail import (
 from recbole_ccd.loss.listwise import list_wise_loss, masked_log_sum_exp
 from recbole_ccd.loss.lwc_kd import contrastive_terms
 from recbole_ccd.loss.output_kl import output_kl, pairwise_kl
-from recbole_ccd.loss.piw import ImitationWeight, cluster_loss, soft_assignment
+from recbole_ccd.loss.piw import ImitationWeight, cluster_loss, interest_assignment, soft_assignment
 from recbole_ccd.loss.ranking_distillation import estimated_ranks, ranking_distillation, ranking_weights
 from recbole_ccd.loss.replay import annealed, replay_loss
 from recbole_ccd.loss.soft_targets import place_scores, soft_target_kl, top_one_cross_entropy
@@ -26,6 +26,7 @@ __all__ = [
     "contrastive_terms",
     "estimated_ranks",
     "global_structure_loss",
+    "interest_assignment",
     "list_wise_loss",
     "local_structure_loss",
     "masked_log_sum_exp",

@@ -16,7 +16,8 @@ def output_kl(frozen_scores: Tensor, live_scores: Tensor) -> Tensor:
     Args:
         frozen_scores: (B, n) scores before the update, taken as constants. An item at ``-inf`` has
             probability 0 and does not count.
-        live_scores: (B, n) live scores of the same items.
+        live_scores: (B, n) live scores of the same items; at ``-inf`` where the frozen ones are, if the
+            distributions are to be of some items alone.
 
     Returns:
         Scalar, mean over the rows; 0 for an empty batch.

@@ -12,8 +12,8 @@ def soft_assignment(x: Tensor, centers: Tensor, degrees_of_freedom: float) -> Te
 
     computed in log space, since :math:`\alpha` (the number of items less one) runs into the thousands.
 
-    Source: DEC, Xie et al., "Unsupervised Deep Embedding for Clustering Analysis", ICML 2016, as used by PIW,
-    Wang et al., AAAI 2023.
+    Source: DEC, Xie et al., "Unsupervised Deep Embedding for Clustering Analysis", ICML 2016, by which PIW
+    (Wang et al., AAAI 2023) finds its clusters of items; users are assigned by :func:`interest_assignment`.
 
     Args:
         x: (B, d) vectors.
@@ -32,6 +32,28 @@ def soft_assignment(x: Tensor, centers: Tensor, degrees_of_freedom: float) -> Te
     # The expanded square may fall below zero by rounding when a vector lies on its centre.
     kernel = torch.log1p(squared.clamp(min=0.0) / degrees_of_freedom)
     return torch.softmax(kernel * (-(degrees_of_freedom + 1.0) / 2.0), dim=1)
+
+
+def interest_assignment(users: Tensor, centers: Tensor, projections: Tensor) -> Tensor:
+    r"""How a user's interest is distributed over clusters of items.
+
+    .. math:: p_{uc} = \mathrm{softmax}_c \bigl( e_u^\top (\mu_c W_c) \bigr)
+
+    with a centre :math:`\mu_c` and a learned matrix :math:`W_c` for each cluster.
+
+    Source: the state of interest in PIW, Wang et al., "Structure Aware Incremental Learning with Personalized
+    Imitation Weights for Recommender Systems", AAAI 2023.
+
+    Args:
+        users: (B, d) embeddings of users.
+        centers: (C, d) cluster centres.
+        projections: (C, d, d) a matrix for each cluster.
+
+    Returns:
+        (B, C) probabilities; each row sums to 1.
+    """
+    directions = torch.bmm(centers.unsqueeze(1), projections).squeeze(1)
+    return torch.softmax(users @ directions.T, dim=1)
 
 
 def cluster_loss(assignment: Tensor) -> Tensor:
@@ -61,9 +83,9 @@ def cluster_loss(assignment: Tensor) -> Tensor:
 class ImitationWeight(nn.Module):
     """Weight of each user's distillation terms, learned from how far the user has moved.
 
-    A two-layer perceptron with a softplus output reads the squared change of the user's soft assignment to
-    the item clusters; the weights are scaled to mean 1 within the batch, so that they share out and do not
-    shrink.
+    A two-layer perceptron with a softplus output reads the squared change of the user's distribution over
+    the item clusters (:func:`interest_assignment`); the weights are scaled to mean 1 within the batch, so
+    that they share out and do not shrink.
 
     Source: PIW, Wang et al., "Structure Aware Incremental Learning with Personalized Imitation Weights for
     Recommender Systems", AAAI 2023.
@@ -88,8 +110,8 @@ class ImitationWeight(nn.Module):
         """Weights of a batch.
 
         Args:
-            old_assignment: (B, C) soft assignment before the update.
-            new_assignment: (B, C) soft assignment now.
+            old_assignment: (B, C) distribution before the update.
+            new_assignment: (B, C) distribution now.
 
         Returns:
             (B,) positive weights with mean 1.

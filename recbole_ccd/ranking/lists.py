@@ -30,6 +30,7 @@ class RankingPass:
         k_users: length of the items' lists.
         exclude: pairs (user, item) that are no candidates, rows indexed by user id.
         batch_size: users scored at a time; memory is (batch_size + k_users) × n_items scores.
+        seen_first: whether the excluded pairs lead all lists, in any order, in the place of being left out.
     """
 
     score: ScoreFn
@@ -39,6 +40,7 @@ class RankingPass:
     k_users: int
     exclude: csr_matrix | None = None
     batch_size: int = 512
+    seen_first: bool = False
 
     @property
     def n_batches(self) -> int:
@@ -61,7 +63,8 @@ class RankingPass:
         """
         batch = self.users[self.part_of(range(number, number + 1))]
         with torch.no_grad():
-            scores = candidates(self.score, batch, self.exclude)[:, : self.n_items]
+            value = torch.inf if self.seen_first else -torch.inf
+            scores = candidates(self.score, batch, self.exclude, value)[:, : self.n_items]
             scores[batch == 0] = -torch.inf
             values, places = highest(scores, min(self.k_items, self.n_items))
             items = torch.zeros(len(batch), self.k_items, dtype=torch.int64, device=batch.device)
@@ -80,6 +83,7 @@ def top_lists(
     workers: Workers | None = None,
     worth: int = _WORTH,
     waiting: Callable[[], None] = lambda: None,
+    seen_first: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """The items each user scores highest and the users that score each item highest, in one pass over users.
 
@@ -98,6 +102,8 @@ def top_lists(
         workers: who does it; None for this process.
         worth: batches that each worker must get for several to share them.
         waiting: called now and then while workers are at it.
+        seen_first: whether the pairs of ``exclude`` lead all lists, in any order, in the place of being left
+            out.
 
     Returns:
         (n, k_items) int64 item ids and (n_items, k_users) int64 user ids, best first; 0 fills up short
@@ -108,7 +114,7 @@ def top_lists(
     """
     check_k(min(k_items, k_users))
     k_items, k_users = list_length(k_items, n_items), list_length(k_users, len(users))
-    whole = RankingPass(score, users, n_items, k_items, k_users, exclude, batch_size)
+    whole = RankingPass(score, users, n_items, k_items, k_users, exclude, batch_size, seen_first)
     best, items = RunningTopK(n_items, k_users, users.device), users.new_zeros(len(users), k_items)
     done, n = 0, whole.n_batches
     with workers or Sequential() as those:

@@ -13,7 +13,8 @@ class TeacherRankings:
     """The teacher's top lists of a block, all that is distilled.
 
     Attributes:
-        top_items: each user's best items that are not in the train part, shape ``(n_users, K)``, 0-padded.
+        top_items: each user's best items that are not in the train part (``distill_lists: seen_first``: those
+            in it, and then the best others), shape ``(n_users, K)``, 0-padded.
         top_users: each item's best users, likewise, shape ``(n_items, K)``; K is 0 where no loss reads them.
         excluded: pairs that are neither negatives nor uninteresting, users × items: the top items of
             teacher, proxies and current student.

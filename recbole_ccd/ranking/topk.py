@@ -175,12 +175,14 @@ def _best(
         yield start, ids.masked_fill_(values == -torch.inf, 0), values
 
 
-def candidates(score: ScoreFn, users: Tensor, exclude: csr_matrix | None) -> Tensor:
-    """(B, n_items) fresh scores of some users, ``-inf`` at [PAD] and at excluded pairs."""
+def candidates(
+    score: ScoreFn, users: Tensor, exclude: csr_matrix | None, value: float = -torch.inf
+) -> Tensor:
+    """(B, n_items) fresh scores of some users, ``-inf`` at [PAD] and ``value`` at excluded pairs."""
     scores = score(users)
     scores[:, 0] = -torch.inf
     if exclude is not None:
-        mask_rows(scores, users, exclude, -torch.inf)
+        mask_rows(scores, users, exclude, value)
     return scores
 
 

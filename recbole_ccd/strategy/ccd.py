@@ -21,7 +21,12 @@ from recbole_ccd.plugin.replay.proxy_guided import top_candidates
 from recbole_ccd.ranking.teacher_rankings import TeacherRankings
 from recbole_ccd.ranking.topk import list_length
 from recbole_ccd.registry import register
-from recbole_ccd.strategy.distilling import GROWN_TEACHER, STUDENT_SIDE, DistillingStrategy
+from recbole_ccd.strategy.distilling import (
+    ALL_OF_STUDENT_SIDE,
+    GROWN_TEACHER,
+    STUDENT_SIDE,
+    DistillingStrategy,
+)
 from recbole_ccd.strategy.stage import Stage
 from recbole_ccd.utils.seeding import seed_stage
 
@@ -174,12 +179,14 @@ class CCD(DistillingStrategy):
 
     def update_teacher(self, block: Block) -> TeacherEnsemble:
         """Stage 3: every member learns the block, the past of all, and what the student side knows."""
-        sources = [*self._proxies("teacher", block), self._source("teacher", "student", self.student, block)]
+        sources = [*self._proxies("teacher", block), self._updated_student(block)]
         previous = self.previous_rankings(block) if self.config["teacher_update_distill"] else None
-        scheme = self.replay_scheme
+        scheme, excluded = self.replay_scheme, None
+        if self.config["exclude_teacher_negatives"]:
+            excluded = self.exclusion(block, self._ranked.excluded_items)
 
         def update(stage: Stage, member: GeneralRecommender, old: GeneralRecommender) -> None:
-            trainer = stage.trainer(member, previous=old)
+            trainer = stage.trainer(member, previous=old).exclude(excluded)
             if scheme is not None:
                 trainer.add(scheme("teacher", sources))
             trainer.add(*chosen_regularizers(stage.config, member))
@@ -222,28 +229,48 @@ class CCD(DistillingStrategy):
         """Top items of the proxies and of the current student; the base block comes before all of them."""
         if not block.index or not self.config["exclude_student_items"]:
             return []
-        models = [*self.proxies.values(), self.student]
-        return [self._top_items(model, block)[:, : self.config["exclusion_top_k"]] for model in models]
+        models, k = [*self.proxies.values(), self.student], self.config["exclusion_top_k"]
+        return [self._top_items(model, block, self._lists_all)[:, :k] for model in models]
+
+    @property
+    def _lists_all(self) -> bool:
+        """Whether lists of the student side may hold what a user has done."""
+        return self.config["student_side_lists"] == "all"
 
     def _proxies(self, role: str, block: Block) -> list[ReplaySource]:
-        return [self._source(role, name, proxy, block) for name, proxy in self.proxies.items()]
+        """The proxies as sources of replay; in block 1, where all are one model, it is one source."""
+        sources = [self._source(role, name, proxy, block) for name, proxy in self.proxies.items()]
+        return [source for source in sources if source.n_draws][:1] if block.index == 1 else sources
 
-    def _source(self, role: str, name: str, model: GeneralRecommender, block: Block) -> ReplaySource:
+    def _updated_student(self, block: Block) -> ReplaySource:
+        """The student of stage 2 as a source of the members' replay."""
+        return self._source("teacher", "student", self.student, block, self._lists_all)
+
+    def _source(
+        self, role: str, name: str, model: GeneralRecommender, block: Block, of_all: bool = False
+    ) -> ReplaySource:
         n_candidates = self.config.per_block(f"{role}_replay_candidates", block.index)
         n_draws = list_length(self.config.per_block(f"{role}_replay_{name}", block.index), block.n_items)
         if not n_draws:
             return ReplaySource(name, model, 0)
-        return ReplaySource(name, model, n_draws, self._top_items(model, block)[:, :n_candidates])
+        candidates = self._top_items(model, block, of_all)[:, :n_candidates]
+        return ReplaySource(name, model, n_draws, candidates, of_all)
 
-    def _top_items(self, model: GeneralRecommender, block: Block) -> torch.Tensor:
+    def _top_items(self, model: GeneralRecommender, block: Block, of_all: bool = False) -> torch.Tensor:
         """A model's top items outside the train parts of a block and the one before, row = user id.
 
         Found once per block and shared by exclusion and replay; the model may know fewer users and items.
+
+        Args:
+            model: a frozen model.
+            block: the block that has arrived, or the piece of it.
+            of_all: whether items of these train parts may be among them.
         """
         sizes = (self.config.per_block(f"{role}_replay_candidates", block.index) for role in ROLES)
         k = max(self.config["exclusion_top_k"], *sizes)
 
         def make() -> torch.Tensor:
-            return top_candidates(model, block.recent_train_matrix, k).to(torch.int32)
+            seen = None if of_all else block.recent_train_matrix
+            return top_candidates(model, seen, k).to(torch.int32)
 
-        return self._store.get(STUDENT_SIDE, model, block, make)
+        return self._store.get(ALL_OF_STUDENT_SIDE if of_all else STUDENT_SIDE, model, block, make)

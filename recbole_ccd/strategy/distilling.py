@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 
 _SIDES = ("items", "users")
 # slots of the ranking store
-_TEACHER, GROWN_TEACHER, STUDENT_SIDE = "teacher", "grown teacher", "student side"
+_TEACHER, GROWN_TEACHER = "teacher", "grown teacher"
+STUDENT_SIDE, ALL_OF_STUDENT_SIDE = "student side", "all of the student side"
 
 
 def _lists_of(block: Block) -> str:
@@ -261,7 +262,8 @@ class DistillingStrategy(Strategy):
         def make() -> tuple[torch.Tensor, torch.Tensor]:
             saved = None if self.checkpoints is None else self.checkpoints.load_stage(_lists_of(block))
             if saved is None:
-                return self.top_lists(self._teaching, block, wants_item_lists(self.config))
+                seen_first = self.config["distill_lists"] == "seen_first"
+                return self.top_lists(self._teaching, block, wants_item_lists(self.config), seen_first)
             items, users = (saved.state[side].to(self.config["device"]) for side in _SIDES)
             return items, users
 
@@ -278,14 +280,15 @@ class DistillingStrategy(Strategy):
             self.checkpoints.save_stage(_lists_of(block), block.index, None, lists)
 
     def top_lists(
-        self, teacher: TeacherEnsemble, block: Block, item_lists: bool
+        self, teacher: TeacherEnsemble, block: Block, item_lists: bool, seen_first: bool = False
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """What a teacher ranks highest outside the train part of a block.
+        """What a teacher ranks highest outside the train part of a block, or after it.
 
         Args:
             teacher: a teacher of the block's size.
             block: the block.
             item_lists: whether each item's users are wanted.
+            seen_first: whether the pairs of the train part lead the lists, in the place of being left out.
 
         Returns:
             Each user's items, as many as the longer of the lists distilled and excluded, and each item's
@@ -304,6 +307,7 @@ class DistillingStrategy(Strategy):
             users_at_a_time(block.n_items),
             workers=self.workers,
             waiting=self._stop_if_asked,
+            seen_first=seen_first,
         )
         teacher.eval()  # drops what its members cached for scoring
         return lists

@@ -49,6 +49,30 @@ class _NotFinite(ValueError):
     """A loss has become NaN or infinite."""
 
 
+class ValidationInterval(int):
+    """Epochs between two validations, of which the first is not after as many.
+
+    RecBole validates after those numbers of epochs that leave no remainder when they are divided by it.
+    """
+
+    first: int
+
+    def __new__(cls, step: int, first: int) -> ValidationInterval:
+        """An interval.
+
+        Args:
+            step: epochs between two validations.
+            first: epochs before the first one.
+        """
+        interval = super().__new__(cls, step)
+        interval.first = first
+        return interval
+
+    def __rmod__(self, epochs: int, /) -> int:
+        """How many of so many epochs have passed since the last validation; before the first it is none."""
+        return (epochs - self.first) % int(self) if epochs >= self.first else epochs
+
+
 class StageTrainer(ContainedTrainer):
     """A RecBole trainer for one stage of one block, and the plugins that the stage is given.
 
@@ -78,6 +102,9 @@ class StageTrainer(ContainedTrainer):
         # a logger of its own, so that the log can tell epoch lines from the rest
         self.logger = getLogger("recbole_ccd.epoch")
         self.seed, self.label = config["seed"], config.stage or "training"
+        if config["eval_start"] is not None:
+            step, first = (min(config[key], self.epochs) for key in ("eval_step", "eval_start"))
+            self.eval_step = ValidationInterval(step, first)
         self.epochs_run = 0
         self.plugins: list[TrainerPlugin] = []
         self._history = TrainingHistory()

@@ -19,6 +19,7 @@ _DIGITS = 18
 _MOST_TRIALS = 10_000
 _EXCLUDED_WORDS = {"true": "all", "false": "none"}
 _NO_FOLDER = "no folder; give the run directory"
+_NO_PICKLES = "no folder; give the one with the pickles"
 _NOTHING = "nothing; give it a value, or leave it out"
 # of RecBole's run script
 _SHORT = re.compile(r"-(?P<name>[md])(?:=(?P<value>.*)|(?P<attached>[^=]+))?", re.DOTALL)
@@ -286,6 +287,23 @@ COMMANDS = (
         "recbole_ccd.cli:export",
         Argument("export", "RUN_DIR", "the directory of the run"),
         (Argument("output", "FILE", "the NPZ file that is written", needed=True),),
+        settings=False,
+    ),
+    Command(
+        "convert",
+        "make a data set of the pickles that the authors of CCD publish; docs/data.md",
+        "recbole_ccd.cli:convert",
+        Argument("convert", "FOLDER", "the folder with the pickles of the blocks", _NO_PICKLES),
+        (
+            Argument(
+                "output",
+                "DIR",
+                "the folder of the data set, such as data/yelp-ccd, which is then --dataset=yelp-ccd "
+                "--data_path=data",
+                _NOTHING,
+                needed=True,
+            ),
+        ),
         settings=False,
     ),
 )

@@ -76,6 +76,11 @@ LABELLED = [f"{line}\t{n % 2}" for n, line in enumerate(LINES)]
 
 PLACES = {
     "no-folder": lambda folder: ["--data_path=nowhere"],
+    "no-network": lambda folder: [
+        "--data_path=nowhere",
+        "--dataset=other",
+        "--dataset_url=http://127.0.0.1:1/other.zip",
+    ],
     "data-set-name": lambda folder: ["--data_path=data", f"--dataset={'x' * 300}"],
     "file-is-a-pipe": pipe_for_file,
     "no-file": written({}),

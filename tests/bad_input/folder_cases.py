@@ -18,6 +18,7 @@ from recbole_ccd import (
     write_report,
 )
 from recbole_ccd.checkpoint import RunDirectory
+from recbole_ccd.data.ccd_blocks import convert
 from recbole_ccd.utils.atomic_files import load_tensors
 from recbole_ccd.utils.parallel import cluster
 from recbole_ccd.utils.parallel.ray_workers import RayWorkers
@@ -126,6 +127,14 @@ def holding(folder, name, content):
     return RunDirectory(folder)
 
 
+def converted(folder, files):
+    """A data set made of what is none."""
+    (folder / "pickles").mkdir()
+    for name, content in files.items():
+        (folder / "pickles" / name).write_bytes(content)
+    return convert(folder / "pickles", folder / "own")
+
+
 @contextmanager
 def silent_server():
     """An address where connections are accepted and nothing is said."""
@@ -170,6 +179,8 @@ PYTHON_CASES = {
     "foreign-result": lambda folder: StreamResult.from_dict({"format": 9}),
     "several-runs-as-one": lambda folder: run_ccd(config_dict={"strategy": ["static", "ccd"]}),
     "run-for-a-comparison": lambda folder: compare(resume=begun_in(folder)),
+    "no-pickles": lambda folder: converted(folder, {}),
+    "pickles-of-more": lambda folder: converted(folder, {"TASK_0.pickle": b"cposix\nmkdir\n(Vmade\ntR."}),
     "report-of-nothing": write_report,
     "report-damaged": lambda folder: write_report(holding(folder, "comparison.json", b"{}").path),
     "run-document-nested": lambda folder: holding(folder, "result.json", b"[" * 10**5).read_json(

@@ -71,7 +71,13 @@ def test_names_that_there_are_not_are_refused_with_those_that_there_are():
 def test_a_plugin_has_its_settings_whatever_the_strategy():
     for strategy in REGULARIZING:
         config = CCDConfig(config_dict={"strategy": strategy})
-        keys = ("graphsail_self_weight", "lwc_kd_weight", "output_kl_weight", "reservoir_size")
+        keys = (
+            "graphsail_self_weight",
+            "lwc_kd_weight",
+            "output_kl_weight",
+            "pair_kl_weight",
+            "reservoir_size",
+        )
         assert all(config[key] > 0 for key in keys), strategy
 
 

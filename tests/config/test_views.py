@@ -9,7 +9,7 @@ from recbole_ccd.utils.errors import ConfigError
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_for_stage_replaces_every_key(stage):
-    own = dict(zip(STAGE_KEYS, [7, 0.5, 0.25, 17, 3, 9, "sgd", {"max_norm": 2.0}], strict=True))
+    own = dict(zip(STAGE_KEYS, [7, 0.5, 0.25, 17, 3, 2, 9, "sgd", {"max_norm": 2.0}], strict=True))
     config = CCDConfig(config_dict={f"{stage}_{key}": value for key, value in own.items()})
     staged = config.for_stage(stage)
     assert {key: staged[key] for key in STAGE_KEYS} == own

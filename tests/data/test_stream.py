@@ -211,6 +211,15 @@ def test_validation_sees_the_block_or_every_block_so_far(tiny_stream, make_confi
     assert len(tiny_stream[0].valid_loaders(make_config(valid_blocks="seen"))) == 1
 
 
+def test_validation_can_leave_the_test_items_out(tiny_stream, make_config):
+    now = tiny_stream[2]
+    loaders = now.valid_loaders(make_config(valid_blocks="seen", valid_mask_test=True))
+    for block, loader in zip([now, tiny_stream[1], tiny_stream[0]], loaders, strict=True):
+        masked, positive = masked_and_wanted(loader)
+        assert masked == of_users([block.train, block.test], loader) and positive == set(pairs(block.valid))
+        assert masked > of_users([block.train], loader)
+
+
 def test_measured_rows_of_new_entities_alone(tiny_stream, make_config):
     block = tiny_stream[1]
     loader = block.measured_loader(make_config(), users_from=block.n_old_users)

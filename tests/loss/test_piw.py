@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from recbole_ccd.loss import ImitationWeight, cluster_loss, soft_assignment
+from recbole_ccd.loss import ImitationWeight, cluster_loss, interest_assignment, soft_assignment
 
 
 def naive_assignment(x, centers, dof):
@@ -52,6 +52,33 @@ def test_assignment_gradcheck():
     x = torch.randn(3, 4, generator=generator, dtype=torch.float64, requires_grad=True)
     centers = torch.randn(2, 4, generator=generator, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda a, b: soft_assignment(a, b, 50.0), (x, centers))
+
+
+def test_interest_by_hand():
+    # one axis: the user at 2, centres 1 and -1, matrices 3 and 4; 2·1·3 = 6 and 2·(-1)·4 = -8
+    user, centers = torch.tensor([[2.0]]), torch.tensor([[1.0], [-1.0]])
+    p = interest_assignment(user, centers, torch.tensor([[[3.0]], [[4.0]]]))
+    assert p[0, 1].item() == pytest.approx(1 / (1 + math.exp(14.0)), rel=1e-5)
+    # two axes: (1, 0) turned by a quarter is (0, 1), so that (0, log 3) agrees by log 3, and with 0 by 0
+    turned = torch.tensor([[[0.0, 1.0], [-1.0, 0.0]], [[5.0, 5.0], [5.0, 5.0]]])
+    centers = torch.tensor([[1.0, 0.0], [0.0, 0.0]])
+    p = interest_assignment(torch.tensor([[0.0, math.log(3.0)]]), centers, turned)
+    torch.testing.assert_close(p, torch.tensor([[0.75, 0.25]]))
+
+
+def test_interest_equals_a_loop_and_has_gradients():
+    generator = torch.Generator().manual_seed(6)
+    shapes = ((5, 3), (4, 3), (4, 3, 3))
+    x, centers, matrices = (torch.randn(s, generator=generator, dtype=torch.float64) for s in shapes)
+    p = interest_assignment(x, centers, matrices)
+    for u in range(5):
+        scores = [
+            sum(x[u, b] * centers[c, a] * matrices[c, a, b] for a in range(3) for b in range(3))
+            for c in range(4)
+        ]
+        torch.testing.assert_close(p[u], torch.stack(scores).softmax(0))
+    inputs = tuple(value.requires_grad_() for value in (x, centers, matrices))
+    assert torch.autograd.gradcheck(interest_assignment, inputs)
 
 
 def test_cluster_loss_by_hand():

@@ -46,8 +46,8 @@ REGULARIZERS = {
         {"output_kl_weight": 0.0},
     ),
     "pair_kl": (
-        {**PAIRS, "regularizer": "pair_kl", "output_kl_weight": 5.0},
-        {"output_kl_weight": 0.0},
+        {**PAIRS, "regularizer": "pair_kl", "pair_kl_weight": 5.0},
+        {"pair_kl_weight": 0.0},
     ),
 }
 QUICK = ("reservoir",)

@@ -4,6 +4,7 @@ from functools import partial
 
 import pytest
 import torch
+from scipy.sparse import csr_matrix
 from scipy.sparse import random as random_matrix
 
 from recbole_ccd.ranking import top_lists
@@ -50,6 +51,29 @@ def test_so_are_they_when_ever_better_users_come():
     one, other = both_lists(table, 30, 20, workers)
     assert torch.equal(one[0], other[0]) and torch.equal(one[1], other[1])
     assert len(workers.done) == 3
+
+
+def test_what_has_been_seen_can_lead_the_lists():
+    # users 1 and 2, items 1..4; user 1 has seen item 4, user 2 items 1 and 3
+    table = torch.tensor([[9.0, 9, 9, 9, 9], [0, 4, 3, 2, 1], [0, 1, 2, 3, 4]])
+    seen = csr_matrix(([1.0, 1.0, 1.0], ([1, 2, 2], [4, 1, 3])), shape=(3, 5))
+    score, users = partial(look_up, table), torch.arange(3)
+    items, raters = top_lists(score, users, 5, 3, 1, seen, seen_first=True)
+    assert items[1].tolist() == [4, 1, 2]
+    assert sorted(items[2, :2].tolist()) == [1, 3] and items[2, 2] == 4
+    # items 1 and 3 belong to user 2, item 4 to user 1; nobody has seen item 2, which user 1 ranks higher
+    assert raters[1:, 0].tolist() == [2, 1, 2, 1] and items[0].tolist() == [0, 0, 0]
+    outside, _ = top_lists(score, users, 5, 3, 1, seen)
+    assert outside[1].tolist() == [1, 2, 3] and outside[2].tolist() == [4, 2, 0]
+
+
+def test_shared_or_not_what_has_been_seen_leads():
+    seen = random_matrix(N_USERS, N_ITEMS, 0.1, "csr", random_state=1)
+    arguments = (partial(look_up, table_of(0)), torch.arange(N_USERS), N_ITEMS, 5, 8, seen, 17)
+    workers = Elsewhere(3)
+    one = top_lists(*arguments, seen_first=True)
+    other = top_lists(*arguments, workers=workers, worth=1, seen_first=True)
+    assert torch.equal(one[0], other[0]) and torch.equal(one[1], other[1]) and len(workers.done) == 3
 
 
 def test_users_lists_alone_are_shared_from_the_start():

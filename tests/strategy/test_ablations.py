@@ -31,7 +31,7 @@ KEYS = {
     "update_distill_users": "all",  # in this stream nobody is absent
 }
 # settings given by hand that an ablation takes away
-ABLATED = {"no_retention": ("lwc_kd_weight", "output_kl_weight")}
+ABLATED = {"no_retention": ("lwc_kd_weight", "output_kl_weight", "pair_kl_weight")}
 ABLATIONS = names_of("ablation")
 # each kind of loss and of replay without, by default; the others take as long
 RUNS = few(ABLATIONS, "no_plasticity_proxy", "no_student_knowledge")
@@ -40,14 +40,15 @@ STUDENT, MEMBERS = (
     [f"block 1 teacher_update member {m} ({name})" for m, name in enumerate(("LightGCN", "MultiVAE"))],
 )
 PROXIES = ["stability", "plasticity"]
-# which weights after block 1 are those of a run without the ablation; all others are not
+# which weights after block 1 are those of a run without the ablation; all others are not. Both proxies are
+# one model there, so that without one of them nothing is different yet
 UNTOUCHED = {
     "no_annealing": {"stability", "plasticity"},
     "no_piw": {"stability", "plasticity", "student", "teacher-1"},
-    "no_plasticity_proxy": {"stability"},
+    "no_plasticity_proxy": {"stability", "student", "teacher-0", "teacher-1"},
     "no_reminder": {"stability", "plasticity"},
     "no_retention": {"stability", "plasticity", "student"},
-    "no_stability_proxy": {"plasticity"},
+    "no_stability_proxy": {"plasticity", "student", "teacher-0", "teacher-1"},
     "no_student_knowledge": {"stability", "plasticity", "student"},
     "one_hop_initialization": {"stability", "plasticity"},
     "random_initialization": {"stability", "plasticity"},
@@ -163,23 +164,24 @@ def test_what_an_ablation_touches_in_the_next_block(run, name):
 
 def without(name):
     """What CCD's stages are given under an ablation: sources, terms, weights, exclusion lists."""
-    draws = {"stability": 3, "plasticity": 3, "student": 3}
-    sources = {STUDENT: dict.fromkeys(PROXIES, 5), **{member: dict(draws) for member in MEMBERS}}
+    # in block 1 both proxies are one model, from which is drawn once
+    first = "plasticity" if name == "no_stability_proxy" else "stability"
+    draws = {first: 3, "student": 3}
+    sources = {STUDENT: {first: 5}, **{member: dict(draws) for member in MEMBERS}}
     # LWC-KD and PIW's clustering; the divergence of outputs
     terms = {MEMBERS[0]: {2}, MEMBERS[1]: {1}}
     weights = {0.4: [0.4, 0.4 * math.exp(-1 / 10)], 0.3: [0.3, 0.3 * math.exp(-1 / 5)]}
     excluding = [(0, 0), (1, 3)]
     for proxy in PROXIES:
         if name == f"no_{proxy}_proxy":
-            for given in sources.values():
-                del given[proxy]
             excluding[1] = (1, 2)
     if name == "no_student_knowledge":
-        sources |= {member: dict.fromkeys(draws, 0) for member in MEMBERS}
+        sources |= {member: {"student": 0} for member in MEMBERS}
     if name == "no_piw":
         terms[MEMBERS[0]] = {1}
     if name == "no_retention":
-        terms = {member: {0} for member in MEMBERS}
+        # without a weight there is no plugin
+        terms = {member: set() for member in MEMBERS}
     if name == "no_annealing":
         weights = {0.4: [0.4] * 2, 0.3: [0.3] * 2}
     return sources, terms, weights, excluding

@@ -10,11 +10,11 @@ from tests.strategy.runs import Recorded, follow, same_weights, teachers
 class Generating(Recorded):
     """CCD that records what stage 1 made of each block, and of which blocks its teacher was asked."""
 
-    def top_lists(self, teacher, block, item_lists):
+    def top_lists(self, teacher, block, item_lists, seen_first=False):
         # a teacher that was grown for its rankings is another one
         if teacher is self.teacher:
             self.asked = [*getattr(self, "asked", []), block.index]
-        return super().top_lists(teacher, block, item_lists)
+        return super().top_lists(teacher, block, item_lists, seen_first)
 
     def generate_student(self, block):
         student = super().generate_student(block)

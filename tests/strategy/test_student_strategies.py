@@ -22,7 +22,7 @@ NEUMF = {"mf_embedding_size": 8, "mlp_embedding_size": 8, "mlp_hidden_size": [16
 KEYS = {
     "metric_decimal_place": 15,
     "lwc_kd_weight": 1.0,
-    "output_kl_weight": 1.0,
+    "pair_kl_weight": 1.0,
     "learning_rate": 0.005,
     "graphsail_clusters": 3,
     **teachers("BPR"),
@@ -168,7 +168,7 @@ def test_a_student_of_pairs_follows_the_stream(run, name):
 
 def test_a_student_of_pairs_holds_on_to_its_scores(run):
     keys = {"model": "NeuMF", "base": "plain", **NEUMF}
-    held, free = run("lwc_kd", **keys), run("lwc_kd", output_kl_weight=0.0, **keys)
+    held, free = run("lwc_kd", **keys), run("lwc_kd", pair_kl_weight=0.0, **keys)
     assert not same_weights(held.states[1], free.states[1])
     assert same_weights(free.states[1], run("fine_tune", **keys).states[1])
 

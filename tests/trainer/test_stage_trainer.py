@@ -77,6 +77,35 @@ def test_epochs_that_are_not_validated_cannot_be_the_best(make_trainer_of):
     ]
 
 
+@pytest.mark.parametrize(
+    ("keys", "validated"),
+    [
+        ({"eval_start": 1, "eval_step": 5}, [1, 6, 11]),
+        ({"eval_start": 1, "eval_step": 5, "epochs": 6}, [1, 6]),
+        ({"eval_start": 3, "eval_step": 4}, [3, 7, 11]),
+        ({"eval_start": 4, "eval_step": 1, "epochs": 6}, [4, 5, 6]),
+        # there is always one, as with RecBole's own key
+        ({"eval_start": 50, "eval_step": 5, "epochs": 3}, [3]),
+        ({"eval_step": 50, "epochs": 3}, [3]),
+        ({"eval_step": 4}, [4, 8]),
+    ],
+)
+def test_the_first_validation_can_be_earlier_or_later(make_trainer_of, keys, validated):
+    trainer, _ = recording(make_trainer_of, [0.1] * 12, stopping_step=20, **{"epochs": 11, **keys})
+    trainer.run(show_progress=False)
+    assert [epoch for epoch, _ in trainer.history()["valid_score"]] == validated
+
+
+def test_a_later_start_does_not_change_what_early_stopping_says(make_trainer_of, caplog):
+    keys = {"epochs": 20, "eval_start": 1, "eval_step": 5, "stopping_step": 1}
+    trainer, states = recording(make_trainer_of, [0.1, 0.5, 0.4, 0.3, 0.9], **keys)
+    with caplog.at_level("INFO", logger="recbole_ccd.epoch"):
+        trainer.run(show_progress=False)
+    # the best is that of epoch 6; 11 and 16 are the two failures
+    assert trainer.epochs_run == 16 and same(state_of(trainer.model), states[5])
+    assert "best eval result in epoch 5" in caplog.text
+
+
 def test_early_stopping_counts_the_epochs_run(make_trainer_of):
     trainer, states = recording(make_trainer_of, [0.5, 0.4, 0.3, 0.2, 0.1], epochs=5, stopping_step=1)
     trainer.run(show_progress=False)

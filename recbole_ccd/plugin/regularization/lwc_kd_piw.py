@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import AutoEncoderMixin, GeneralRecommender
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from recbole_ccd.data.similarity import similarity_graph
 from recbole_ccd.loss.lwc_kd import contrastive_terms
-from recbole_ccd.loss.piw import ImitationWeight, cluster_loss, soft_assignment
+from recbole_ccd.loss.piw import ImitationWeight, cluster_loss, interest_assignment, soft_assignment
 from recbole_ccd.model.lightgcn import LightGCN
 from recbole_ccd.model.scoring import has_factors, required_factors
 from recbole_ccd.plugin.base import PluginContext
@@ -39,8 +40,10 @@ class LWCKDRegularizer(Regularizer):
     with frozen embeddings h and live ones e. There are four per layer: users with items and items with users
     along the previous block's interactions, users with users and items with items along its similarity
     graphs. LightGCN uses layers ``0 … L-1``; other models their final vectors. PIW (``piw``) weighs the two
-    user terms by what a perceptron makes of the user's change of interest, which is measured on item clusters
-    that are trained by a loss of their own.
+    user terms by what a perceptron makes of the user's change of interest: of the squared difference between
+    the user's distributions over item clusters before and now, :math:`\mathrm{softmax}_c(e_u^\top \mu_c W_c)`
+    of layer 0. The clusters' centres :math:`\mu_c` are trained by a loss of their own on the block's items,
+    which moves the centres and no item.
 
     Source: LWC-KD, Wang, Zhang, Coates, "Graph Structure Aware Contrastive Knowledge Distillation for
     Incremental Learning in Recommender Systems", CIKM 2021; PIW, Wang, Zhang, Valkanas, Tang, Ma, Hao,
@@ -75,8 +78,8 @@ class LWCKDRegularizer(Regularizer):
 
     @staticmethod
     def is_active(config: CCDConfig) -> bool:
-        """Whether LWC-KD or PIW's clustering has a weight."""
-        return bool(config["lwc_kd_weight"] or (config["piw"] and config["piw_weight"]))
+        """Whether LWC-KD has a weight; PIW's clusters change nothing but what weighs its terms."""
+        return bool(config["lwc_kd_weight"])
 
     @staticmethod
     def fits(model: type[GeneralRecommender]) -> bool:
@@ -84,7 +87,7 @@ class LWCKDRegularizer(Regularizer):
         return has_factors(model) and not issubclass(model, AutoEncoderMixin)
 
     def parameters(self) -> list[nn.Parameter]:
-        """PIW's cluster centres and perceptron."""
+        """PIW's cluster centres, their matrices and the perceptron."""
         return list(self._imitation.parameters()) if self._imitation else []
 
     def state_dict(self) -> dict[str, Any]:
@@ -108,6 +111,12 @@ class LWCKDRegularizer(Regularizer):
             "ii": similarity_graph(self.earlier.T.tocsr(), degree),
         }
 
+    @cached_property
+    def _block_items(self) -> Tensor:
+        """Live rows of the items that the block's interactions are with."""
+        items = np.flatnonzero(self.block.train_matrix.getnnz(axis=0))
+        return torch.from_numpy(items).to(self.live.device) + self.live.n_users
+
     @staticmethod
     def _layers(model: GeneralRecommender) -> list[Tensor]:
         """Embeddings of all users, then of all items, in each layer that is held on to."""
@@ -124,14 +133,9 @@ class LWCKDRegularizer(Regularizer):
         weights: Tensor | None = None
         clustering: tuple[Tensor, ...] = ()
         if self._imitation is not None:
-            # one look-up, as the gradient of each is as large as the table
-            places = torch.cat([users, self.live.n_users + items])
-            live_users, live_items = live[0].index_select(0, places).split([len(users), len(items)])
-            weights = self._imitation(self._old_layers[0][users], live_users)
-            term = self._imitation.clustering(live_items)
+            weights = self._imitation(self._old_layers[0][users], live[0].index_select(0, users))
+            term = self._imitation.clustering(live[0].detach().index_select(0, self._block_items))
             clustering = (self.config["piw_weight"] / len(interaction) * term,)
-        if not self.config["lwc_kd_weight"]:
-            return clustering
         pairs = self._pairs(users, items)
         distances = [
             self._layer_loss(old, new, users, items, pairs, weights)
@@ -174,19 +178,23 @@ class LWCKDRegularizer(Regularizer):
 
 
 class _Imitation(nn.Module):
-    """PIW's learned parts: item cluster centres and the perceptron that weighs users."""
+    """PIW's learned parts: item cluster centres, a matrix of each, and the perceptron that weighs users."""
 
     def __init__(self, centers: Tensor, degrees_of_freedom: int, generator: torch.Generator) -> None:
         super().__init__()
+        n_clusters, width = centers.shape
         self.centers = nn.Parameter(centers)
+        self.projections = nn.Parameter(torch.empty(n_clusters, width, width))
         self.degrees_of_freedom = max(degrees_of_freedom, 1)
-        self.weight = ImitationWeight(len(centers), generator=generator)
+        self.weight = ImitationWeight(n_clusters, width, generator)
+        for matrix in self.projections.data:
+            nn.init.xavier_uniform_(matrix, generator=generator)
 
     def forward(self, old_users: Tensor, new_users: Tensor) -> Tensor:
-        assignments = (
-            soft_assignment(x, self.centers, self.degrees_of_freedom) for x in (old_users, new_users)
+        distributions = (
+            interest_assignment(users, self.centers, self.projections) for users in (old_users, new_users)
         )
-        return self.weight(*assignments)
+        return self.weight(*distributions)
 
     def clustering(self, items: Tensor) -> Tensor:
         return cluster_loss(soft_assignment(items, self.centers, self.degrees_of_freedom))

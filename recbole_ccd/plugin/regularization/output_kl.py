@@ -29,12 +29,13 @@ if TYPE_CHECKING:
 class OutputKLRegularizer(Regularizer):
     r"""For auto-encoders: KL between the frozen and the live output distribution on earlier interactions.
 
-    .. math:: L = \frac{1}{B} \sum_u
-              \mathrm{KL}\bigl(\mathrm{softmax}(f_u) \,\Vert\, \mathrm{softmax}(s_u)\bigr)
+    .. math:: L = \frac{1}{B} \sum_u \mathrm{KL}\bigl(\mathrm{softmax}_{i \in N(u)}(f_{ui}) \,\Vert\,
+              \mathrm{softmax}_{i \in N(u)}(s_{ui})\bigr)
 
-    over the items known before the block, with frozen scores f and live ones s. Both read what the frozen
-    model predicted from before the block. Users without any are left out: they all have the one output of an
-    empty row.
+    over the items N(u) that a user had before the block, with frozen scores f and live ones s. The frozen
+    model reads what it predicted from before the block, which are these items; the live one reads the row
+    that it learns in the block, replayed pairs included. Users who have nothing to read, before the block or
+    now, are left out: they all have the one output of an empty row.
 
     Source: the continual learning of auto-encoders in CCD, Lee, Kang, Kweon, Yu, "Continual Collaborative
     Distillation for Recommender System", KDD 2024 (arXiv 2405.19046).
@@ -43,15 +44,15 @@ class OutputKLRegularizer(Regularizer):
 
         teacher_models: [LightGCN, MultiVAE]
         regularizer: [lwc_kd, output_kl]   # each member is given the one that fits it
-        output_kl_weight: 0.1
+        output_kl_weight: 1.0
     """
 
     def bind(self, context: PluginContext) -> None:
         """Finds what the frozen model predicted from."""
         super().bind(context)
-        rows = inference_rows(self.block.before, self.config)
-        self._rows = padded(rows, self.live.device)
-        self._has_any = torch.from_numpy(np.diff(rows.indptr) > 0).to(self.live.device)
+        self._earlier = inference_rows(self.block.before, self.config)
+        self._rows = padded(self._earlier, self.live.device)
+        self._has_any = torch.from_numpy(np.diff(self._earlier.indptr) > 0).to(self.live.device)
 
     @staticmethod
     def is_active(config: CCDConfig) -> bool:
@@ -67,13 +68,17 @@ class OutputKLRegularizer(Regularizer):
         """The weighted divergence of the batch's earlier users."""
         users = self.earlier_users(interaction)
         users = users[self._has_any[users]]
+        users = users[(self.live.history_item_value[users] > 0).any(dim=1)]
         if not len(users):
             return self._zero()
         with torch.no_grad(), reading(self.frozen, self._rows):
             frozen = _logits(self.frozen, users)
-        with reading(self.live, self._rows):
-            live = _logits(self.live, users)[:, : self.frozen.n_items]
-        return (self.config["output_kl_weight"] * output_kl(frozen[:, 1:], live[:, 1:]),)
+        live = _logits(self.live, users)[:, : self.frozen.n_items]
+        rows, items = self.positives(self._earlier, users)
+        others = torch.ones_like(frozen, dtype=torch.bool)
+        others[rows, items] = False
+        frozen, live = (scores.masked_fill(others, -torch.inf) for scores in (frozen, live))
+        return (self.config["output_kl_weight"] * output_kl(frozen, live),)
 
 
 def _logits(model: GeneralRecommender, users: Tensor) -> Tensor:
@@ -101,7 +106,7 @@ class PairKLRegularizer(Regularizer):
         model: NeuMF
         strategy: fine_tune
         regularizer: pair_kl
-        output_kl_weight: 0.1
+        pair_kl_weight: 0.1
     """
 
     def bind(self, context: PluginContext) -> None:
@@ -120,7 +125,7 @@ class PairKLRegularizer(Regularizer):
     @staticmethod
     def is_active(config: CCDConfig) -> bool:
         """Whether the divergence has a weight."""
-        return bool(config["output_kl_weight"])
+        return bool(config["pair_kl_weight"])
 
     @staticmethod
     def fits(model: type[GeneralRecommender]) -> bool:
@@ -137,4 +142,4 @@ class PairKLRegularizer(Regularizer):
         with torch.no_grad():
             frozen = score_pairs(self.frozen, users, items)
         live = score_pairs(self.live, users, items)
-        return (self.config["output_kl_weight"] * pairwise_kl(frozen, live),)
+        return (self.config["pair_kl_weight"] * pairwise_kl(frozen, live),)

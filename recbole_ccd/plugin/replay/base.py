@@ -27,12 +27,14 @@ class ReplaySource:
         n_draws: items drawn per user.
         candidates: what is drawn from, shape ``(n_users, A)``, 0-padded; None lets the first stage that
             replays from this source find them.
+        of_all: whether the train items of the block and the one before may be drawn too.
     """
 
     name: str
     model: GeneralRecommender
     n_draws: int
     candidates: Tensor | None = None
+    of_all: bool = False
 
 
 class ReplayScheme(TrainerPlugin):

@@ -27,12 +27,12 @@ Pairs = tuple[Tensor, Tensor, Tensor]
 _PAIRS_AT_A_TIME = 65536
 
 
-def top_candidates(model: GeneralRecommender, seen: csr_matrix, n_candidates: int) -> Tensor:
+def top_candidates(model: GeneralRecommender, seen: csr_matrix | None, n_candidates: int) -> Tensor:
     """The items a model ranks highest for every user it knows.
 
     Args:
         model: a frozen model; what it has cached for scoring is dropped first.
-        seen: users × items that are no candidates.
+        seen: users × items that are no candidates; None for none.
         n_candidates: length of a list; see :func:`~recbole_ccd.ranking.topk.list_length`.
 
     Returns:
@@ -51,7 +51,7 @@ class ReplayDraws:
 
     For each source and user, ``n_draws`` items without replacement among the source's top
     ``n_candidates``, with probability proportional to ``exp(temperature·(live rank - source rank))``.
-    Each model ranks the items it knows, the user's seen items left out.
+    Each model ranks the items it knows, the user's seen items left out unless the source is of all.
 
     The soft label of a pair is ``σ(s)`` of the source's score ``s``. Given a scale (μ, δ), it is
     ``σ(μ + δ·(s - μ') / δ')``, with mean μ' and deviation δ' of the source's scores of its candidates.
@@ -91,7 +91,8 @@ class ReplayDraws:
         self._candidates: list[Tensor] = []
         for source in self._sources:
             if source.candidates is None:
-                source.candidates = top_candidates(source.model, seen, n_candidates)
+                barred = None if source.of_all else seen
+                source.candidates = top_candidates(source.model, barred, n_candidates)
             self._candidates.append(source.candidates)
         self._scale = scale
         pairs = zip(self._sources, self._candidates, strict=True)
@@ -118,9 +119,8 @@ class ReplayDraws:
         sample, size = self._sampled_items(live.n_items, epoch), users_at_a_time(live.n_items)
         for batch in torch.arange(1, n_users, device=self._device).split(size):
             candidates = [_rows_or_none(lists, batch) for lists in self._candidates]
-            ranks = self._live_ranks(live, batch, torch.cat(candidates, dim=1), sample)
-            widths = [ids.shape[1] for ids in candidates]
-            for source, ids, now in zip(self._sources, candidates, ranks.split(widths, dim=1), strict=True):
+            ranks = self._live_ranks(live, batch, candidates, sample)
+            for source, ids, now in zip(self._sources, candidates, ranks, strict=True):
                 place = torch.arange(1, ids.shape[1] + 1, device=ids.device).expand_as(ids).float()
                 drawn = gumbel_top_k(now, place, ids, source.n_draws, self._temperature, generator)
                 kept = drawn > 0
@@ -144,12 +144,21 @@ class ReplayDraws:
         return (torch.randperm(n_items - 1, generator=generator)[: self._rank_sample] + 1).to(self._device)
 
     def _live_ranks(
-        self, live: GeneralRecommender, users: Tensor, items: Tensor, sample: Tensor | None
-    ) -> Tensor:
-        scores = score_rows(live, users)
-        # the live model may be the distilled student, which does not know the block's new items
-        mask_rows(scores, users, self._seen, -torch.inf)
-        return ranks_of(scores, items, sample)
+        self, live: GeneralRecommender, users: Tensor, candidates: Sequence[Tensor], sample: Tensor | None
+    ) -> list[Tensor]:
+        """The live ranks of each source's candidates, among the items that the source could draw."""
+        scores, ranks = score_rows(live, users), dict[int, Tensor]()
+        for of_all in (True, False):
+            places = [place for place, source in enumerate(self._sources) if source.of_all == of_all]
+            if not of_all:
+                # the live model may be the distilled student, which does not know the block's new items
+                mask_rows(scores, users, self._seen, -torch.inf)
+            if places:
+                items = [candidates[place] for place in places]
+                found = ranks_of(scores, torch.cat(items, dim=1), sample)
+                widths = [ids.shape[1] for ids in items]
+                ranks.update(zip(places, found.split(widths, dim=1), strict=True))
+        return [ranks[place] for place in range(len(candidates))]
 
 
 def _rows_or_none(lists: Tensor, users: Tensor) -> Tensor:

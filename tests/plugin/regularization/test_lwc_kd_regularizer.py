@@ -73,7 +73,7 @@ def test_lwc_kd_of_other_members_takes_their_final_vectors(make_config, tiny_str
     torch.testing.assert_close(loss, expected, atol=1e-6, rtol=1e-5)
 
 
-def test_piw_weighs_the_user_terms_and_clusters_the_batchs_items(make_config, tiny_stream):
+def test_piw_weighs_the_user_terms_and_clusters_the_blocks_items(make_config, tiny_stream):
     config, frozen, live = past_and_present(make_config, tiny_stream, "LightGCN", piw=True, piw_weight=0.5)
     scatter(live, seed=1, scale=1.0)
     block, batch = tiny_stream[1], batch_of(tiny_stream[1])
@@ -82,20 +82,39 @@ def test_piw_weighs_the_user_terms_and_clusters_the_batchs_items(make_config, ti
     learned = {name: value.clone() for name, value in state["imitation"].items()}
     # weights that differ enough to be seen
     learned["weight.hidden.weight"] *= 30
+    learned["centers"] = torch.randn(3, 8, generator=torch.Generator().manual_seed(3))
     plugin.load_state_dict({**state, "imitation": learned})
     losses = plugin.batch_losses(batch)
-    centers, perceptron = learned.pop("centers"), ImitationWeight(3)
+    centers, matrices, perceptron = learned.pop("centers"), learned.pop("projections"), ImitationWeight(3, 8)
     perceptron.load_state_dict({name.removeprefix("weight."): value for name, value in learned.items()})
-    assert centers.shape == (3, 8)
-    freedom, users, items = live.n_items - 2, torch.tensor([3, 7, 20]), torch.tensor([1, 5, 9])
-    old, new = (soft_assignment(m.user_embedding.weight[users], centers, freedom) for m in (frozen, live))
-    weights = perceptron(old, new)
+    assert centers.shape == (3, 8) and matrices.shape == (3, 8, 8)
+    users = torch.tensor([3, 7, 20])
+    interests = []
+    for model in (frozen, live):
+        vectors = model.user_embedding.weight[users]
+        agreements = [vectors @ (center @ matrix) for center, matrix in zip(centers, matrices, strict=True)]
+        interests.append(torch.stack(agreements, dim=1).softmax(dim=1))
+    weights = perceptron(*interests)
     assert weights.std() > 0.1
     layers = [split_layers(model, live.n_layers) for model in (frozen, live)]
-    expected = naive_lwc_kd(config, block, *layers, users.tolist(), items.tolist(), weights)
+    expected = naive_lwc_kd(config, block, *layers, users.tolist(), [1, 5, 9], weights)
     torch.testing.assert_close(losses[0], expected, atol=1e-6, rtol=1e-5)
-    clustering = cluster_loss(soft_assignment(live.item_embedding.weight[items], centers, freedom))
+    # all items of the block, new ones among them, and not those of the batch alone
+    items = torch.from_numpy(block.train_matrix.getnnz(axis=0)).nonzero().squeeze(1)
+    assert len(items) > 5 and items.min() > 0 and items.max() >= block.n_old_items
+    clustering = cluster_loss(soft_assignment(live.item_embedding.weight[items], centers, live.n_items - 2))
     torch.testing.assert_close(losses[1], 0.5 / 5 * clustering)
+
+
+def test_the_clusters_loss_moves_the_clusters_and_no_item(make_config, tiny_stream):
+    config, frozen, live = past_and_present(make_config, tiny_stream, "LightGCN", piw=True)
+    scatter(live, seed=1)
+    plugin = bound(LWCKDRegularizer(), config, tiny_stream[1], frozen, live)
+    _, clustering = plugin.batch_losses(batch_of(tiny_stream[1]))
+    clustering.backward()
+    assert all(p.grad is None for p in live.parameters())
+    centers, *others = plugin.parameters()
+    assert centers.grad.abs().sum() > 0 and all(p.grad is None for p in others)
 
 
 def test_gradients_reach_the_live_member_and_piw_but_not_the_past(make_config, tiny_stream):
@@ -108,8 +127,8 @@ def test_gradients_reach_the_live_member_and_piw_but_not_the_past(make_config, t
     # the bias of the perceptron's output moves all weights alike where no unit is active
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in parameters)
     assert all(p.grad.abs().sum() > 0 for p in live.parameters())
-    assert plugin.parameters()[0].grad.abs().sum() > 0
-    assert len(plugin.parameters()) == 5
+    assert all(p.grad.abs().sum() > 0 for p in plugin.parameters()[:2])
+    assert len(plugin.parameters()) == 6
 
 
 def test_without_piw_there_is_nothing_more_to_learn(make_config, tiny_stream):

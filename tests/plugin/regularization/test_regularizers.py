@@ -17,7 +17,7 @@ from tests.plugin.regularization.batches import batch_of
 from tests.plugin.stages import bound, stage_trainer, terms_of
 
 ALL = ["lwc_kd", "output_kl", "pair_kl"]
-NOTHING = {"lwc_kd_weight": 0.0, "piw": False, "output_kl_weight": 0.0}
+NOTHING = {"lwc_kd_weight": 0.0, "piw": False, "output_kl_weight": 0.0, "pair_kl_weight": 0.0}
 NO_GRAPHSAIL = {f"graphsail_{name}_weight": 0.0 for name in ("local", "global", "self")}
 
 
@@ -53,7 +53,7 @@ def same(one, other):
 )
 @pytest.mark.parametrize("role", ["student", "teacher"])
 def test_those_that_fit_the_model_are_found_and_learned_with(make_update, name, kind, role):
-    keys = {"lwc_kd_weight": 5.0, "output_kl_weight": 5.0}
+    keys = {"lwc_kd_weight": 5.0, "output_kl_weight": 5.0, "pair_kl_weight": 5.0}
     trainer, old = make_update(name, role, ALL, **keys)
     assert [type(plugin) for plugin in trainer.plugins] == [kind]
     before, frozen = state_of(trainer.model), state_of(old)
@@ -108,16 +108,16 @@ def test_weights_of_other_terms_do_not_matter(make_config, tiny_stream):
         plugins = chosen_regularizers(config, live)
         return [bound(plugin, config, tiny_stream[1], frozen, live) for plugin in plugins]
 
-    assert chosen("BPR", output_kl_weight=1.0, piw_weight=1.0) == []
+    assert chosen("BPR", output_kl_weight=1.0, pair_kl_weight=1.0, piw_weight=1.0) == []
+    # PIW's clusters alone would change nothing of the model
+    assert chosen("BPR", piw=True, piw_weight=1.0) == []
     assert chosen("NeuMF", lwc_kd_weight=1.0, piw=True, graphsail_self_weight=1.0) == []
     assert chosen("BPR", piw=True, piw_weight=0.0) == []
     assert [plugin.name for plugin in chosen("BPR", lwc_kd_weight=1.0)] == ["lwc_kd"]
     assert [plugin.name for plugin in chosen("BPR", graphsail_self_weight=1.0)] == ["graphsail"]
-    assert [plugin.name for plugin in chosen("NeuMF", output_kl_weight=1.0)] == ["pair_kl"]
+    assert [plugin.name for plugin in chosen("NeuMF", pair_kl_weight=1.0)] == ["pair_kl"]
+    assert chosen("NeuMF", output_kl_weight=1.0) == chosen("MultiVAE", pair_kl_weight=1.0) == []
     assert [plugin.name for plugin in chosen("MultiVAE", output_kl_weight=1.0)] == ["output_kl"]
-    # the clusters' own loss is all that is left
-    (plugin,) = chosen("BPR", piw=True, piw_weight=1.0)
-    assert len(plugin.batch_losses(batch_of(tiny_stream[1]))) == 1
 
 
 def test_there_are_never_more_clusters_than_vectors():

@@ -154,6 +154,35 @@ def test_estimated_ranks_look_at_the_sampled_items_only(source_of, live, tiny_st
     assert samples[0] is None
 
 
+def test_a_source_of_all_draws_what_has_been_seen_too_by_ranks_among_all(
+    source_of, live, tiny_stream, monkeypatch
+):
+    block, noted, exact = tiny_stream[1], [], replay_module.ranks_of
+
+    def spy(scores, items, sample=None):
+        noted.append((scores.clone(), items))
+        return exact(scores, items, sample)
+
+    monkeypatch.setattr(replay_module, "ranks_of", spy)
+    masked, whole = source_of(n_draws=3), source_of(n_draws=4, seed=5)
+    whole.of_all = True
+    seen, device = block.recent_train_matrix, torch.device("cpu")
+    users, items, _ = ReplayDraws([masked, whole], seen, 10, 0.0, 5, device).draw(live, epoch=0)
+    scores = all_scores(whole.model)
+    scores[:, 0] = -torch.inf
+    assert torch.equal(whole.candidates[1:].sort(1).values, scores[1:].topk(10).indices.sort(1).values)
+    held = torch.from_numpy(seen.toarray()) > 0
+    assert held[users, items].any()
+    drawn = {name: set() for name in ("seen", "listed")}
+    for user, item in zip(users.tolist(), items.tolist(), strict=True):
+        drawn["seen" if held[user, item] else "listed"].add((user, item))
+    listed = {(u, i) for u, row in enumerate(whole.candidates.tolist()) for i in row if i}
+    assert drawn["seen"] <= listed
+    # the live ranks of the first source are among what has not been seen, those of the other among all
+    (of_all, _), (outside, _) = noted[0], noted[1]
+    assert (of_all[:, 1:] > -torch.inf).all() and (outside[:, 1:] == -torch.inf).any()
+
+
 def test_users_the_source_does_not_know_are_not_replayed(source_of, live, tiny_stream, monkeypatch):
     monkeypatch.setattr("recbole_ccd.plugin.replay.proxy_guided.users_at_a_time", lambda n_items: 20)
     small, large = source_of(n_draws=2), source_of(n_draws=2, block=1, seed=3)
