@@ -117,7 +117,7 @@ TOGETHER = {
         "--user_inter_num_interval=[5,inf)",
     ],
     "nothing-cuts": ["--block_ratios=~"],
-    "candidates-of-none": ["--train_neg_sample_args={dynamic: False, candidate_num: 5}"],
+    "candidates-of-none": ["--train_neg_sample_args={dynamic: False, candidate_num: 7}"],
     "power-of-none": ["--train_neg_sample_args.alpha=0.5"],
     "workers-of-none": ["--parallel_workers=2"],
     "loss-weights": ["--distill_loss=[rrd,kl]", "--distill_loss_weights=[1]"],
