@@ -31,6 +31,7 @@ torch.set_num_threads(1)
 COMMON = {
     **SMALL,
     "student_update_distill": 1.0,
+    "teacher_update_distill": 1.0,
     **SMALL_CCD,
     "dataset": "tiny",
     "model": "LightGCN",

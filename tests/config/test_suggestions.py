@@ -106,6 +106,7 @@ NEAR = {
 }
 
 
+@pytest.mark.slow
 def test_of_all_keys_of_recbole_few_are_near(known):
     unknown = [key for key in of_recbole() if key not in known]
     assert len(unknown) > 180

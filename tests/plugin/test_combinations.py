@@ -100,6 +100,7 @@ def test_ccd_with_a_reservoir_learns_its_rows_in_stages_2_and_3(run):
         assert any(not value.equal(last[1][key]) for key, value in last[0].items()), name
 
 
+@pytest.mark.slow
 def test_members_are_under_the_regularizer_that_fits_them(run, monkeypatch):
     noted = noted_plugins(monkeypatch)
     keys = {**teachers("LightGCN", "MultiVAE"), "replay": None, "teacher_update_distill": 0.0}

@@ -171,6 +171,7 @@ def test_runs_that_are_compared_have_one_each(program):
     assert sum("finish" in entry for entry in entries) == 2
 
 
+@pytest.mark.slow
 def test_what_cannot_be_begun_ends_in_one_line(program, tmp_path):
     argv = ["--config_files=a.yaml", "--model=BPR", "--strategy=static", "--base=plain", "--run_dir=run"]
     done, entries = program(*argv, FAKE_WANDB_ERROR="1")

@@ -57,6 +57,7 @@ def test_an_argument_without_value_is_refused_as_ever(argv):
         CCDConfig(argv=argv)
 
 
+@pytest.mark.slow
 def test_a_run_as_recboles_script_is_called(tiny_folder, tmp_path):
     file = tmp_path / "my.yaml"
     import yaml

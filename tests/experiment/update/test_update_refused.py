@@ -117,7 +117,7 @@ CASES = {
     "a user without negatives": (
         files(a_train=ALL_ITEMS, a_valid=ROWS, a_test=ROWS),
         "user 'u0' has interacted with all 60 items known in block 3, so no negative can be drawn; filter "
-        "with user_inter_num_interval",
+        "with user_inter_num_interval, or leave the user out of the block's own file",
     ),
     "no such cycle": (given("--cycle=short"), "cycle is 'short'; give one of: full, student"),
     "no truth value": (

@@ -40,7 +40,13 @@ def test_the_keys_change_no_result():
 
 
 def test_without_ray_it_cannot_be_chosen(make_config, monkeypatch):
-    monkeypatch.setattr(conditions.importlib.util, "find_spec", lambda name: None)
+    find = conditions.importlib.util.find_spec
+    without = {"ray": None}
+    monkeypatch.setattr(
+        conditions.importlib.util,
+        "find_spec",
+        lambda name, *package: without[name] if name in without else find(name, *package),
+    )
     with pytest.raises(ConfigError, match="parallel is 'ray' .*; give ~, or ray if that is installed"):
         make_config(parallel="ray")
 
