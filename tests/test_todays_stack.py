@@ -174,7 +174,7 @@ def test_a_run_needs_nothing_but_what_is_required(tmp_path, tiny_folder):
         "epochs": 1, "block_ratios": "[0.6,0.4]", "topk": "[5]", "valid_metric": "Recall@5",
         "run_dir": "run", "write_report": False,
     }  # fmt: skip
-    arguments = [f"--{key}={value}" for key, value in settings.items()]
+    arguments = [f"--{key}={'~' if value is None else value}" for key, value in settings.items()]
     done = program(*arguments, missing=NOT_NEEDED, folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "run" / "result.json").is_file()

@@ -97,7 +97,7 @@ def test_the_program_says_so_and_ends_with_code_2(tiny_folder, tmp_path, monkeyp
     monkeypatch.chdir(tmp_path)
     settings = settings_of("ccd-bpr", tiny_folder, "run")
     with after_saves(2, lambda: removed(tmp_path / "run", None)):
-        assert main([f"--{key}={value}" for key, value in settings.items()]) == 2
+        assert main([f"--{key}={'~' if value is None else value}" for key, value in settings.items()]) == 2
     assert capsys.readouterr().err.splitlines()[-1].startswith("error: run was moved or removed while")
     assert not (tmp_path / "run").exists()
 

@@ -29,7 +29,7 @@ from tests.strategy.runs import (
 KEYS = {"metric_decimal_place": 15, "learning_rate": 0.005, **teachers("BPR")}
 # in this stream nobody is absent
 TWO_BLOCKS = {"block_ratios": [0.6, 0.4], "update_distill_users": "all", **KEYS}
-TAUGHT = {"student_update_distill": 0.5}
+TAUGHT = {"student_update_distill": 0.3}
 
 
 @pytest.fixture(autouse=True)
