@@ -224,10 +224,11 @@ def main() -> int:
             case, _, in_parts = name.partition(", ")
             (run_in_parts if in_parts else run_whole)(case, folder, run_dir)
             outcomes[name] = outcome_of(run_dir)
-            found = differences(golden[name], outcomes[name]) if given.compare else []
+            known = golden.get(name)
+            found = differences(known, outcomes[name]) if known is not None else []
             failed += bool(found)
             print(
-                f"{name}: {'; '.join(found[:6]) if found else 'kept' if given.write else 'equal'}",
+                f"{name}: {'; '.join(found[:6]) if found else 'kept' if known is None else 'equal'}",
                 file=sys.stderr,
             )
     if given.write:
