@@ -7,6 +7,7 @@ gone by now.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping
 from types import FunctionType, ModuleType, SimpleNamespace
 from typing import Any
@@ -17,6 +18,7 @@ import scipy.sparse as sp
 import torch
 from recbole.config import Config
 from recbole.data.dataset import Dataset
+from recbole.data.interaction import Interaction
 from recbole.evaluator import Collector, Evaluator
 from recbole.evaluator.metrics import GAUC, MAP, MRR, NDCG, ShannonEntropy
 from recbole.model.abstract_recommender import GeneralRecommender
@@ -265,6 +267,15 @@ class TodaysDataset(Dataset):
             feat = getattr(self, name)
             for field in feat:
                 feat[field] = _filled(feat[field], self.field2type[field])
+
+    def _dataframe_to_interaction(self, data: pd.DataFrame) -> Interaction:
+        """RecBole's, which makes tensors of a table that is let go then.
+
+        Columns of pandas 3 cannot be written to, of which torch warns once for each process.
+        """
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
+            return super()._dataframe_to_interaction(data)
 
 
 def _filled(column: pd.Series, kind: FeatureType) -> pd.Series | list[Any]:

@@ -193,7 +193,8 @@ def filtered(arrival: NewBlock, config: CCDConfig, earlier: Given) -> NewBlock:
         codes = pair_codes(arrival.users, arrival.items)[rows]
         again = repeated(codes, keep)
         if keep == "first":
-            again |= np.isin(codes, earlier.pairs.numpy())
+            # pandas 3 gives arrays that cannot be written to
+            again = again | np.isin(codes, earlier.pairs.numpy())
         rows = rows[~again]
     rows = rows[arrival.wanted[rows]]
     if not len(rows):

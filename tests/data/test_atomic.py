@@ -85,6 +85,7 @@ TEXT = "\n".join(
 )
 
 
+@pytest.mark.skipif(pd.__version__ >= "3", reason="RecBole's reader ends at a missing sequence")
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 @pytest.mark.parametrize("keys", [{}, {"seq_len": {"tags": 2}}], ids=str)
 def test_without_quote_marks_all_is_as_with_recbole(tmp_path, make_config, end, keys):
