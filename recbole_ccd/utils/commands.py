@@ -309,6 +309,20 @@ COMMANDS = (
 )
 """All commands; the first is what is done where no other is chosen."""
 
+TOPICS = (
+    "run",
+    "stream",
+    "data",
+    "models",
+    "training",
+    "distillation",
+    "new_entities",
+    "replay",
+    "evaluation",
+    "recbole",
+)
+"""The groups of keys that ``--help=TOPIC`` explains; :mod:`recbole_ccd.config.options` says which keys."""
+
 GOES_WITH = {
     argument.name: str(command.word).removeprefix("--")
     for command in reversed(COMMANDS)
