@@ -26,6 +26,7 @@ from recbole_ccd.utils.commands import (
     with_values,
 )
 from recbole_ccd.utils.console import CLOSED, ReaderGone, say, settle
+from recbole_ccd.utils.documentation import documentation_dir
 from recbole_ccd.utils.errors import CCDError, ConfigError, is_text, one_line
 from recbole_ccd.utils.guard import guarded, shows_tracebacks
 from recbole_ccd.utils.malloc import keep_freed_memory
@@ -126,7 +127,8 @@ def _answer(arguments: list[str]) -> None:
     about.add_argument("--version", action="store_true")
     asked, _ = about.parse_known_args(arguments)
     if asked.help == "":
-        say(usage(_command()))
+        # a path is as long as it is
+        say(f"{usage(_command())}\n\nThe pages of the documentation are in {documentation_dir()}")
     elif asked.help is not None:
         _explain(asked.help, arguments)
     elif asked.version:

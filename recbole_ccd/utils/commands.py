@@ -182,7 +182,7 @@ COMMANDS = (
     ),
     Command(
         "tune",
-        "search for the best settings, by H-mean on the validation parts, mean over seeds; docs/tuning.md",
+        "search for the best settings, by H-mean on the validation parts, mean over seeds (tuning.md)",
         "recbole_ccd.cli:tune",
         Argument(
             "tune",
@@ -291,7 +291,7 @@ COMMANDS = (
     ),
     Command(
         "convert",
-        "make a data set of the pickles that the authors of CCD publish; docs/data.md",
+        "make a data set of the pickles that the authors of CCD publish (data.md)",
         "recbole_ccd.cli:convert",
         Argument("convert", "FOLDER", "the folder with the pickles of the blocks", _NO_PICKLES),
         (
