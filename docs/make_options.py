@@ -1,7 +1,7 @@
 """Writes docs/options.md, every key with its default and all that there is to know of it.
 
 Default and meaning are those of properties/*.yaml; what a key may be, what it decides and where it is read
-are those of recbole_ccd/config/schema.py.
+are those of recbole_ccd/config/schema.py; recbole_ccd/config/options.py reads both, for ``--help=TOPIC`` too.
 
 ``python docs/make_options.py`` after a change of either; a test tells when it has been forgotten.
 """
@@ -9,12 +9,11 @@ are those of recbole_ccd/config/schema.py.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
 
-from recbole_ccd.config.catalogue import recbole_properties_dir
+from recbole_ccd.config.options import Option, Section, inline, recbole_options, sections, stage_of, values_of
 from recbole_ccd.config.schema import SCHEMA, STAGES, Key, Scope
 from recbole_ccd.config.unread import OF_OTHER_MODELS
 
@@ -28,10 +27,6 @@ READ_IN = {
     "student_update": "stage 2",
     "teacher_update": "stage 3",
 }
-_KEY = re.compile(
-    r"(?P<indent> *)(?P<key>\w+):(?: +(?P<value>[^#\s].*?))?(?: +# (?:\((?P<type>[^)]*)\) )?(?P<text>.*))?"
-)
-
 INTRODUCTION = """\
 # Options
 
@@ -71,79 +66,6 @@ every stage. Those of `base` and `student_generation` decide `base`, those of th
 """
 
 
-@dataclass
-class Option:
-    """A key as its file explains it.
-
-    Attributes:
-        key: the key; of an entry of a dictionary the dotted keys.
-        default: the default as YAML, in one line.
-        type: what the comment has in brackets.
-        text: the rest of it.
-    """
-
-    key: str
-    default: str
-    type: str
-    text: str
-
-
-@dataclass
-class Section:
-    """Keys below one heading.
-
-    Attributes:
-        heading: lines of comments above the keys.
-        options: the keys.
-        apart: whether a blank line stands above it.
-    """
-
-    heading: list[str]
-    options: list[Option] = field(default_factory=list)
-    apart: bool = True
-
-
-def inline(value: object) -> str:
-    """A value as YAML has it in one line."""
-    text = yaml.safe_dump(value, default_flow_style=True, width=10**6, allow_unicode=True).strip()
-    return "~" if value is None else text.removesuffix("...").strip()
-
-
-def sections(path: Path) -> list[Section]:
-    """What a properties file explains; the first section's heading is about the whole file."""
-    found, above, apart = [], [], True
-    values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    parent = ""
-    for line in path.read_text(encoding="utf-8").splitlines():
-        if line.startswith("# "):
-            above.append(line[2:])
-            continue
-        if not line.strip():
-            if above:
-                found.append(Section(above, apart=apart))
-            above, apart = [], True
-            continue
-        match = _KEY.fullmatch(line)
-        if match is None:
-            # an entry of a list
-            continue
-        if above or not found:
-            found.append(Section(above, apart=apart))
-            above = []
-        apart = False
-        nested = bool(match["indent"])
-        parent = parent if nested else match["key"]
-        written = match["value"] or inline(values[match["key"]] if not nested else None)
-        if nested and not match["text"]:
-            continue
-        key = f"{parent}.{match['key']}" if nested else match["key"]
-        option = Option(key, written, match["type"] or "", match["text"] or "")
-        found[-1].options.append(option)
-    if above:
-        found.append(Section(above))
-    return found
-
-
 def cell(text: str) -> str:
     """Text in a table."""
     return text.replace("|", "\\|").replace("<", "&lt;").strip()
@@ -152,12 +74,6 @@ def cell(text: str) -> str:
 def code(text: str) -> str:
     """Code in a table; nothing for nothing."""
     return f"`{text}`" if text else ""
-
-
-def values_of(option: Option) -> str:
-    """What a key may be: by its check, or by its comment where a check knows no more than a name."""
-    row = SCHEMA.get(option.key)
-    return option.type if row is None or row.check is None or row.looked_up else row.check.allowed
 
 
 def readers(row: Key) -> str:
@@ -176,11 +92,6 @@ def table(options: list[Option]) -> list[str]:
         cells += ["", ""] if row is None else [row.scope.name.lower(), readers(row)]
         lines.append(f"| {' | '.join(cells)} |")
     return [*lines, ""]
-
-
-def stage_of(option: Option) -> str | None:
-    """The stage whose key of training this is, or None."""
-    return next((stage for stage in STAGES if option.key.startswith(f"{stage}_")), None)
 
 
 def stage_table(options: list[Option], defaults: dict[str, str]) -> list[str]:
@@ -273,14 +184,8 @@ def presets() -> list[str]:
 
 def of_recbole() -> list[str]:
     """The keys that RecBole explains and our files do not, as far as they have an effect."""
-    ours = {path.name: sections(path) for path in (PROPERTIES / "overall.yaml", PROPERTIES / "learning.yaml")}
-    known = {option.key for found in ours.values() for section in found for option in section.options}
     lines = ["## Other keys of RecBole", "", "With RecBole's own defaults and words.", ""]
-    options = []
-    for name in ("overall.yaml", "dataset/sample.yaml"):
-        found = sections(recbole_properties_dir() / name)
-        options += [option for section in found for option in section.options if option.key not in known]
-    return [*lines, *table([o for o in options if o.key in SCHEMA and SCHEMA[o.key].is_read])]
+    return [*lines, *table(recbole_options())]
 
 
 def without_effect() -> list[str]:

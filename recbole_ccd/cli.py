@@ -16,6 +16,7 @@ from textwrap import wrap
 from recbole_ccd import __version__
 from recbole_ccd.utils.commands import (
     COMMANDS,
+    TOPICS,
     Argument,
     Command,
     Parser,
@@ -25,6 +26,7 @@ from recbole_ccd.utils.commands import (
     with_values,
 )
 from recbole_ccd.utils.console import CLOSED, ReaderGone, say, settle
+from recbole_ccd.utils.documentation import documentation_dir
 from recbole_ccd.utils.errors import CCDError, ConfigError, is_text, one_line
 from recbole_ccd.utils.guard import guarded, shows_tracebacks
 from recbole_ccd.utils.malloc import keep_freed_memory
@@ -81,7 +83,11 @@ def usage(program: str) -> str:
     lines = [f"usage: {program} [--key=value ...]", *others]
     for command in COMMANDS:
         lines += ["", *_explained(command)]
-    about = [("--version", "what this is"), ("--help", "this text")]
+    about = [
+        ("--version", "what this is"),
+        ("--help", "this text"),
+        ("--help=TOPIC", f"keys with values, default and meaning: {', '.join(TOPICS)}, or a strategy's name"),
+    ]
     lines += ["", *(line for form, text in about for line in _entry(form, text))]
     return "\n".join([*lines, "", *wrap(_EPILOGUE, _WIDTH)])
 
@@ -117,17 +123,29 @@ def _entry(form: str, text: str) -> list[str]:
 
 def _answer(arguments: list[str]) -> None:
     about = Parser(())
-    about.add_argument("-h", "--help", action="store_true")
+    about.add_argument("-h", "--help", nargs="?", const="", metavar="TOPIC")
     about.add_argument("--version", action="store_true")
     asked, _ = about.parse_known_args(arguments)
-    if asked.help:
-        say(usage(_program()))
+    if asked.help == "":
+        # a path is as long as it is
+        say(f"{usage(_command())}\n\nThe pages of the documentation are in {documentation_dir()}")
+    elif asked.help is not None:
+        _explain(asked.help, arguments)
     elif asked.version:
         say(f"recbole_ccd {__version__}")
     else:
         with InterruptHandler() as stop, guarded("what was given"):
             _check_text(arguments)
             _perform(arguments, stop)
+
+
+def _explain(topic: str, arguments: Sequence[str]) -> None:
+    """Shows the keys of a topic."""
+    _check_text(arguments)
+    check_recbole()
+    from recbole_ccd.config.options import explained
+
+    say(explained(topic))
 
 
 def _perform(arguments: Sequence[str], stop: InterruptHandler) -> None:
@@ -159,16 +177,12 @@ def _check_text(arguments: Sequence[str]) -> None:
             )
 
 
-def _program() -> str:
-    """How the program was started, in short."""
-    name = Path(sys.argv[0]).name
-    return "python -m recbole_ccd" if name == "__main__.py" else name
-
-
 def _command() -> str:
     """How the program was started, in words for a shell."""
     program = Path(sys.argv[0])
-    return f"python {shlex.quote(str(program))}" if _program().endswith(".py") else _program()
+    if program.name == "__main__.py":
+        return "python -m recbole_ccd"
+    return f"python {shlex.quote(str(program))}" if program.suffix == ".py" else program.name
 
 
 # what each command does; the table names these functions, and each imports what it needs itself

@@ -74,7 +74,7 @@ def test_the_home_folder_is_meant_by_its_sign(arguments, tmp_path, monkeypatch, 
 
 @pytest.mark.parametrize(
     ("command", "program"),
-    [(SCRIPT, "run_ccd.py"), (MODULE, "python -m recbole_ccd")],
+    [(SCRIPT, f"python {SCRIPT[1]}"), (MODULE, "python -m recbole_ccd")],
     ids=["script", "module"],
 )
 def test_help_answers_without_loading_anything(command, program, tmp_path):

@@ -4,6 +4,7 @@ import ast
 import re
 import runpy
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 import yaml
@@ -16,6 +17,7 @@ from tests.documents import PAGES, REPOSITORY, blocks, program_arguments, prose
 
 IDS = [str(page.relative_to(REPOSITORY)) for page in PAGES]
 OF_DEVELOPERS = ("CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md")
+README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 DEVELOPERS = [*PAGES, *(REPOSITORY / page for page in OF_DEVELOPERS)]
 # keys that the program takes beside those of a run
 OF_THE_PROGRAM = {argument.name for command in COMMANDS for argument in command.all_arguments} | {
@@ -42,7 +44,7 @@ def test_links_lead_somewhere(page):
 
 
 def test_every_page_can_be_reached_from_the_readme():
-    linked = set(re.findall(r"\]\(docs/([\w.-]+)", prose(REPOSITORY / "README.md")))
+    linked = set(re.findall(r"\]\(docs/([\w-]+\.md)", prose(REPOSITORY / "README.md")))
     assert {page.name for page in PAGES[1:]} == linked
 
 
@@ -89,3 +91,49 @@ def test_options_are_what_the_property_files_say():
         for key in yaml.safe_load(file.read_text(encoding="utf-8")) or {}:
             stage = next((stage for stage in STAGES if key.startswith(f"{stage}_")), "")
             assert f"`{key}" in text or (stage and f"`{key.removeprefix(f'{stage}_')}`" in text), key
+
+
+def made_stages():
+    """What docs/make_stages.py defines."""
+    return runpy.run_path(str(REPOSITORY / "docs" / "make_stages.py"))
+
+
+def test_the_diagram_is_what_its_script_makes():
+    made = made_stages()
+    assert Path(made["PICTURE"]).read_text(encoding="utf-8") == made["picture"](), "run docs/make_stages.py"
+
+
+def test_the_diagram_has_words_for_those_who_do_not_see_it_and_stands_on_the_first_screen():
+    picture = ElementTree.fromstring(made_stages()["picture"]())
+    svg = "{http://www.w3.org/2000/svg}"
+    assert picture.get("role") == "img"
+    assert picture.get("aria-labelledby").split() == [
+        picture.find(f"{svg}{n}").get("id") for n in ("title", "desc")
+    ]
+    shown = " ".join("".join(text.itertext()) for text in picture.iter(f"{svg}text"))
+    for word in ("Student generation", "Student update", "Teacher update", "short cycle", "long cycle"):
+        assert word in shown
+    # a picture that is embedded may load nothing
+    assert not [node for node in picture.iter() if any(name.endswith("href") for name in node.attrib)]
+    (line,) = (n for n, text in enumerate(README.splitlines()) if text.endswith("](docs/stages.svg)"))
+    alternative = README.splitlines()[line].removeprefix("![").partition("](")[0]
+    assert line < 10 and all(word in alternative for word in ("student", "teacher", "short cycle"))
+
+
+def luminance(colour):
+    """Relative luminance of #rrggbb as WCAG 2 defines it."""
+    parts = [int(colour[n : n + 2], 16) / 255 for n in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+    return sum(weight * c for weight, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+@pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
+def test_the_diagrams_text_has_contrast(scheme):
+    fills = {
+        name: re.search("fill: (#[0-9a-f]{6})", pair[scheme])
+        for name, pair in made_stages()["COLOURS"].items()
+    }
+    for ink, papers in {"text": ("page", "past", "now", "student", "teacher"), "quiet": ("page",)}.items():
+        for paper in papers:
+            high, low = sorted((luminance(fills[name][1]) for name in (ink, paper)), reverse=True)
+            assert (high + 0.05) / (low + 0.05) >= 4.5, (ink, paper)

@@ -19,7 +19,7 @@ from tests.conftest import SMALL, SMALL_CCD
 
 PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
 REPOSITORY = Path(__file__).parents[1]
-SOURCES = ("recbole_ccd", "properties", "setup.py", "pyproject.toml", "LICENSE", "README.md")
+SOURCES = ("recbole_ccd", "properties", "docs", "setup.py", "pyproject.toml", "LICENSE", "README.md")
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,28 @@ def test_the_wheel_holds_all_modules_and_settings(wheel):
         for path in (REPOSITORY / "recbole_ccd" / "report" / "html" / "templates").iterdir()
     }
     assert "recbole_ccd/report/html/templates/page.html.j2" in templates
-    assert inside == modules | settings | templates | {"recbole_ccd/py.typed"}
+    pages = {
+        f"recbole_ccd/docs/{path.name}"
+        for path in (REPOSITORY / "docs").iterdir()
+        if path.suffix in (".md", ".svg")
+    }
+    assert {"recbole_ccd/docs/options.md", "recbole_ccd/docs/stages.svg"} <= pages
+    assert inside == modules | settings | templates | pages | {"recbole_ccd/py.typed"}
+
+
+def test_help_leads_to_pages_that_are_installed(wheel, tmp_path):
+    zipfile.ZipFile(wheel).extractall(tmp_path / "site")
+    done = subprocess.run(
+        [sys.executable, "-m", "recbole_ccd", "--help"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path / "site")},
+        capture_output=True,
+        text=True,
+    )
+    folder = Path(done.stdout.splitlines()[-1].removeprefix("The pages of the documentation are in "))
+    assert folder == tmp_path / "site" / "recbole_ccd" / "docs"
+    named = re.findall(r"\((\w+\.md)\)", done.stdout)
+    assert sorted(named) == ["data.md", "tuning.md"] and all((folder / name).is_file() for name in named)
 
 
 def test_the_command_is_installed(wheel):

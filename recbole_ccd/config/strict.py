@@ -138,7 +138,9 @@ def _unknown(key: str, source: str, known: Collection[str], student: str, teache
         return f"{start}: it follows from other settings; remove it"
     if key in recbole_model_keys():
         return f"{start}: it belongs to models of other kinds{beside}; correct or remove it"
-    return f"{start}; {suggestion(key, meant, 'docs/options.md lists those that there are')}"
+    return (
+        f"{start}; {suggestion(key, meant, '--help=TOPIC lists those that there are, and --help the topics')}"
+    )
 
 
 def check_strategy_args(layers: Sequence[Layer], plugins: Modules = None) -> None:

@@ -182,7 +182,7 @@ COMMANDS = (
     ),
     Command(
         "tune",
-        "search for the best settings, by H-mean on the validation parts, mean over seeds; docs/tuning.md",
+        "search for the best settings, by H-mean on the validation parts, mean over seeds (tuning.md)",
         "recbole_ccd.cli:tune",
         Argument(
             "tune",
@@ -291,7 +291,7 @@ COMMANDS = (
     ),
     Command(
         "convert",
-        "make a data set of the pickles that the authors of CCD publish; docs/data.md",
+        "make a data set of the pickles that the authors of CCD publish (data.md)",
         "recbole_ccd.cli:convert",
         Argument("convert", "FOLDER", "the folder with the pickles of the blocks", _NO_PICKLES),
         (
@@ -308,6 +308,20 @@ COMMANDS = (
     ),
 )
 """All commands; the first is what is done where no other is chosen."""
+
+TOPICS = (
+    "run",
+    "stream",
+    "data",
+    "models",
+    "training",
+    "distillation",
+    "new_entities",
+    "replay",
+    "evaluation",
+    "recbole",
+)
+"""The groups of keys that ``--help=TOPIC`` explains; :mod:`recbole_ccd.config.options` says which keys."""
 
 GOES_WITH = {
     argument.name: str(command.word).removeprefix("--")

@@ -59,7 +59,7 @@ def test_names_that_recbole_and_others_have_lead_to_ours(key):
 @pytest.mark.parametrize("key", ["tail_ratio", "regs", "verbose", "log_dir", "save_dir", "real_time_process"])
 def test_no_key_is_suggested_by_accident(key):
     assert refused(f"unknown key '{key}'", config_dict={key: 3}).endswith(
-        "docs/options.md lists those that there are"
+        "--help=TOPIC lists those that there are, and --help the topics"
     )
 
 
