@@ -113,6 +113,7 @@ def test_of_all_keys_of_recbole_few_are_near(known):
     assert {key: meant for key in unknown if (meant := nearest(key, known)) is not None} == NEAR
 
 
+@pytest.mark.slow
 def test_every_key_of_recbole_is_taken_or_told_by_name(known):
     keys = of_recbole()
     with pytest.raises(ConfigError) as caught:

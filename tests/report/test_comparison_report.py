@@ -95,6 +95,7 @@ def test_many_labels_and_variants_of_ours_can_be_told_apart():
     assert max(drawn, key=lambda name: drawn[name]["width"]) == "ccd"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_blocks", [6, 30])
 def test_a_page_is_small_however_much_is_compared(n_blocks):
     metrics = [f"{name}@{k}" for name in ("recall", "ndcg") for k in (20, 50, 100)]

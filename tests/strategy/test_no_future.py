@@ -37,8 +37,8 @@ def slower(keys):
         },
         {
             **teachers("BPR"),
-            **dict.fromkeys(("learning_rate", "train_batch_size", "epochs", "eval_step"), "auto"),
-            "stopping_step": 0,
+            **dict.fromkeys(("learning_rate", "train_batch_size", "eval_step"), "auto"),
+            "epochs": 2,
             "deployed_student": "better",
         },
         slower(

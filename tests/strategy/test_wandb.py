@@ -104,6 +104,7 @@ def program(tmp_path, tiny_folder):
     return call
 
 
+@pytest.mark.slow
 def test_the_stream_is_logged_with_one_running_step(program, tmp_path):
     done, entries = program(
         "--config_files=a.yaml", "--model=LightGCN", "--run_dir=run", "--wandb_project=mine"

@@ -1,11 +1,13 @@
 """How much memory a block of code takes."""
 
 import numpy as np
+import pytest
 
 from recbole_ccd.utils import memory
 from recbole_ccd.utils.memory import MemoryWatch, peak_rss_mb
 
 
+@pytest.mark.slow
 def test_what_exceeds_all_before_is_seen_however_short_it_was():
     before = peak_rss_mb()
     with MemoryWatch() as watch:
