@@ -200,3 +200,44 @@ def test_the_installed_package_is_light_and_needs_neither_the_checkout_nor_ray(w
         "40",
     ]
     assert not list((tmp_path / "empty").iterdir())
+
+
+@pytest.mark.slow
+def test_the_archive_of_sources_has_its_tests_and_they_run(tmp_path):
+    unwanted = shutil.ignore_patterns(
+        "__pycache__",
+        ".git",
+        "*.egg-info",
+        ".*_cache",
+        ".hypothesis",
+        ".venv",
+        "build",
+        "dist",
+        "saved",
+        "log",
+        "log_tensorboard",
+    )
+    shutil.copytree(REPOSITORY, tmp_path / "copy", ignore=unwanted)
+    build = "import setuptools.build_meta as build; build.build_sdist('../built')"
+    done = subprocess.run(
+        [sys.executable, "-c", build], cwd=tmp_path / "copy", capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    (archive,) = (tmp_path / "built").glob("*.tar.gz")
+    shutil.unpack_archive(archive, tmp_path / "sources")
+    (root,) = (tmp_path / "sources").iterdir()
+    for folder in ("tests", "docs", "properties", "recbole_ccd", "results", "benchmarks", ".ci"):
+        there = {
+            path.relative_to(REPOSITORY) for path in (REPOSITORY / folder).rglob("*.*") if path.is_file()
+        }
+        wanted = {path for path in there if path.suffix in (".py", ".md", ".yaml", ".svg", ".j2")}
+        assert not {str(path) for path in wanted if not (root / path).is_file()}
+    tests = ["tests/test_package.py", "tests/test_help.py", "tests/loss", "tests/test_results.py"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-n", "0", *tests],
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout
