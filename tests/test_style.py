@@ -16,6 +16,7 @@ def test_ruff_has_nothing_to_say(command):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 # stubs of numpy differ from version to version, and without ray nothing is known of it
 @pytest.mark.skipif(
     np.__version__ >= "2", reason="types are checked with the packages pinned for Python 3.11"

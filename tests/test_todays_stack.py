@@ -168,6 +168,7 @@ def test_the_program_says_so_in_one_line(tmp_path):
 NOT_NEEDED = ["ray", "hyperopt", "pkg_resources", "thop", "psutil"]
 
 
+@pytest.mark.slow
 def test_a_run_needs_nothing_but_what_is_required(tmp_path, tiny_folder):
     settings = {
         "model": "BPR", "dataset": "tiny", "data_path": tiny_folder, "strategy": "fine_tune", "base": "plain",

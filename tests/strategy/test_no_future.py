@@ -35,12 +35,14 @@ def slower(keys):
             "student_update_distill": 0.5,
             "student_updates_per_block": 2,
         },
-        {
-            **teachers("BPR"),
-            **dict.fromkeys(("learning_rate", "train_batch_size", "eval_step"), "auto"),
-            "epochs": 2,
-            "deployed_student": "better",
-        },
+        slower(
+            {
+                **teachers("BPR"),
+                **dict.fromkeys(("learning_rate", "train_batch_size", "eval_step"), "auto"),
+                "epochs": 2,
+                "deployed_student": "better",
+            }
+        ),
         slower(
             {
                 "distill_loss": "cd",

@@ -137,7 +137,7 @@ def test_the_model_left_scores_what_its_best_validation_said(make_trainer_of, ti
     assert len({score for score, _ in scores}) > 1
 
 
-@pytest.mark.parametrize("dynamic", [False, True])
+@pytest.mark.parametrize("dynamic", few([False, True], True))
 def test_sgl_draws_its_views_once_per_epoch(make_trainer_of, dynamic):
     arguments = {"train_neg_sample_args": {"dynamic": True, "candidate_num": 3}} if dynamic else {}
     trainer = make_trainer_of("SGL", epochs=3, train_batch_size=64, **arguments)

@@ -30,7 +30,7 @@ def unset(monkeypatch):
     [
         ({}, f"{threads._DEFAULT} None"),
         pytest.param({"GOMP_SPINCOUNT": "7"}, "7 None", marks=pytest.mark.slow),
-        ({"OMP_WAIT_POLICY": "passive"}, "None passive"),
+        pytest.param({"OMP_WAIT_POLICY": "passive"}, "None passive", marks=pytest.mark.slow),
     ],
 )
 def test_the_program_decides_unless_the_user_has(given, expected, unset, tmp_path):

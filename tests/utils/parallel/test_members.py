@@ -71,6 +71,7 @@ class Soon(InterruptHandler):
             raise Interrupted(2)
 
 
+@pytest.mark.slow
 def test_what_has_arrived_is_not_trained_again(sequential, make_config, tmp_path):
     workers, folder = Elsewhere(), tmp_path / "run"
     with pytest.raises(Interrupted):
