@@ -30,6 +30,7 @@ def test_a_model_class_is_taken_as_it_is():
     assert config.model_class is Mine and config["model"] == "Mine"
 
 
+@pytest.mark.slow
 def test_every_properties_file_is_valid_for_every_student():
     for dataset in names_of("dataset"):
         for strategy in names_of("strategy"):

@@ -239,6 +239,7 @@ def trained(make_config, tmp_path_factory):
     return train
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "keys"),
     [

@@ -38,6 +38,7 @@ def keys(tiny_folder, tmp_path):
     return {**run, "base": "plain", "strategy": "static,fine_tune", "block_ratios": [0.6, 0.4]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["a run", "the comparison"])
 def test_a_comparison_on_a_full_disk_is_gone_on_with_as_a_whole(keys, tmp_path, monkeypatch, place):
     write_manifest, write_json = Manifest.write, RunDirectory.write_json

@@ -61,6 +61,7 @@ def test_a_student_under_a_regularizer_and_a_reservoir(run, monkeypatch):
     assert not same(both, run("replay", **PLAIN)) and not same(both, run("graphsail", **PLAIN))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "losses",
     [["rrd"], *(pytest.param(several, marks=pytest.mark.slow) for several in (["rrd", "kl"], ["cd", "rrd"]))],

@@ -57,6 +57,7 @@ def mutated(document):
                 yield path, changed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("report", DOCUMENTS, ids=lambda report: report.__name__)
 def test_no_string_of_a_document_becomes_a_part_of_its_page(report, monkeypatch):
     # every setting is shown as one that differs

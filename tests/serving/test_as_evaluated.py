@@ -70,6 +70,7 @@ def recall(table, loader, dataset):
     return float(np.mean([hits[user] / sizes[user] for user in sizes]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", STUDENTS)
 def test_students(case, run_of):
     check(run_of(**STUDENTS[case]))

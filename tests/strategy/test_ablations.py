@@ -148,6 +148,7 @@ def test_what_an_ablation_takes_away_cannot_be_given_by_hand(make_config, name):
         assert own[key] == value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RUNS)
 def test_the_base_block_is_as_ever(run, name):
     whole, ablated = run().states[0], run(name).states[0]

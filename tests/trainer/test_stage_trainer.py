@@ -77,6 +77,7 @@ def test_epochs_that_are_not_validated_cannot_be_the_best(make_trainer_of):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("keys", "validated"),
     [
@@ -137,6 +138,7 @@ def test_the_model_left_scores_what_its_best_validation_said(make_trainer_of, ti
     assert len({score for score, _ in scores}) > 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dynamic", few([False, True], True))
 def test_sgl_draws_its_views_once_per_epoch(make_trainer_of, dynamic):
     arguments = {"train_neg_sample_args": {"dynamic": True, "candidate_num": 3}} if dynamic else {}

@@ -108,6 +108,7 @@ def test_so_does_every_optimizer(make_config, tiny_stream, learner):
     assert same(trained(trainer.restore(state)), whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["LightGCN", "NeuMF"])
 def test_so_does_one_with_dynamic_negatives(make_config, tiny_stream, whole, name):
     keys = {"train_neg_sample_args": {"dynamic": True, "candidate_num": 4}}
@@ -116,6 +117,7 @@ def test_so_does_one_with_dynamic_negatives(make_config, tiny_stream, whole, nam
     assert same(resumed, whole(name, **keys)) and not same(resumed, whole(name))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", few(["LightGCN", "MultiVAE", "RecVAE", "NeuMF"], "LightGCN", "MultiVAE"))
 def test_so_does_an_update_with_plugins_of_every_kind(make_config, tiny_stream, name):
     keys = {"replay_redraw": 2, "uninteresting_redraw": 2, "piw": True, "lwc_kd_anchors": 5}

@@ -124,6 +124,7 @@ def test_the_best_is_a_property_file(place, keys):
     assert config["eval_part"] == "test"
 
 
+@pytest.mark.slow
 def test_killed_after_every_few_saves_and_gone_on_with(place, keys, tmp_path, monkeypatch):
     folder, _ = place
     counted, kills = count_training(monkeypatch), 0
@@ -168,6 +169,7 @@ def test_what_it_is_gone_on_with(keys, tmp_path):
         resume("parts", argv=["--data_path=data"])
 
 
+@pytest.mark.slow
 def test_several_seeds_and_a_trial_that_fails(keys, tmp_path, capsys):
     space_of("student_update_learning_rate choice [0.01, 1e38]\n")
     found = tune("my.hyper", config_dict={**keys, "seed": [2, 1], "train_batch_size": 32})

@@ -21,6 +21,7 @@ WAYS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", few(WAYS, "the teacher follows"))
 def test_an_update_is_asked_for_until_it_is_done(way, copy_of, new_block, tmp_path):
     for name, k in (("new", 2), ("wrong", 3)):

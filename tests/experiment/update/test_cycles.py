@@ -66,6 +66,7 @@ def test_the_student_first_and_the_teacher_later(copy_of, run_on, new_block, tmp
     assert_same(folder, whole, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_generated_student_takes_the_place_of_the_updated_one(copy_of, run_on, new_block, tmp_path):
     folder, whole = (run(n, deployed_student="generated") for run, n in ((copy_of, 2), (run_on, 3)))
     update(folder, new_block(2)[0], cycle="student")

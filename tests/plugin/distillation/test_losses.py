@@ -263,6 +263,7 @@ def trained(make_distillation, loss, name="BPR", weight=3.0, **keys):
     return stage
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "losses"),
     [("BPR", OTHERS), pytest.param("NeuMF", OTHERS, marks=pytest.mark.slow)],

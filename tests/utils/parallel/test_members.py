@@ -43,6 +43,7 @@ def sequential(make_config, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_members_trained_elsewhere_are_the_same(sequential, make_config, tmp_path):
     workers = Elsewhere()
     run_of(make_config(**THREE), tmp_path / "run", workers)
