@@ -55,7 +55,10 @@ def yelp(data_path: str | Path, **settings: Any) -> tuple[CCDConfig, BlockStream
     from recbole_ccd import CCDConfig, create_stream
 
     quiet = {"data_path": str(data_path), "use_gpu": False, "show_progress": False}
-    config = CCDConfig("LightGCN", "yelp-ccd", config_dict={**quiet, **settings})
+    # loaders are gone through without a model that could choose among candidates, and references distil to
+    # embeddings that are not propagated
+    plain = {"train_neg_sample_args": {"dynamic": False, "candidate_num": 0}, "distill_layer": "ego"}
+    config = CCDConfig("LightGCN", "yelp-ccd", config_dict={**quiet, **plain, **settings})
     return config, create_stream(config)
 
 
