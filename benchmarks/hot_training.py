@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+import numpy as np
 import torch
 from common import Measured, measure
 from comparison import Comparison, same_value
@@ -154,7 +155,9 @@ class _DenseUpdate:
             layers = [(users.clone(), items.clone()) for users, items in scene.layers(self.frozen)]
         temperature = self.config["lwc_kd_temperature"]
         self.imitation = scene.imitation(stage)
-        self.regularizer = DenseRegularizer(graphs, layers, temperature, self.imitation)
+        items = np.flatnonzero(scene.block(1).train_matrix.getnnz(axis=0))
+        parts = (temperature, self.imitation, torch.from_numpy(items))
+        self.regularizer = DenseRegularizer(graphs, layers, *parts)
         self.optimizer = _optimizer([*self.model.parameters(), *self.imitation], self.config)
 
     def anchors(self, batch: Interaction) -> tuple[Tensor, Tensor]:

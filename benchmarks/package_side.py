@@ -199,7 +199,7 @@ class Scene:
 
     @staticmethod
     def imitation(stage: Stage) -> list[Tensor]:
-        """PIW's learned tensors: centres, then weight and bias of each of its two layers."""
+        """PIW's learned tensors: centres, their matrices, then weight and bias of each of its two layers."""
         return stage.trainer.optimizer.param_groups[-1]["params"]
 
     def replay(

@@ -156,7 +156,8 @@ class DenseRegularizer:
         graphs: the earlier block's graphs ``ui``, ``uu`` and ``ii``, rows and columns by id.
         frozen: user and item embeddings per layer before the update.
         temperature: temperature of the contrast.
-        imitation: PIW's cluster centres, and weight and bias of its two layers; not copied.
+        imitation: PIW's cluster centres, a matrix of each, and weight and bias of its two layers; not copied.
+        block_items: the items that the block's interactions are with, which are clustered.
     """
 
     def __init__(
@@ -165,9 +166,11 @@ class DenseRegularizer:
         frozen: list[tuple[Tensor, Tensor]],
         temperature: float,
         imitation: Sequence[Tensor],
+        block_items: Tensor,
     ) -> None:
         self.graphs = {name: _sparse(graph) for name, graph in graphs.items()}
         self.frozen, self.temperature, self.imitation = frozen, temperature, imitation
+        self.block_items = block_items
 
     def losses(
         self, live: list[tuple[Tensor, Tensor]], users: Tensor, items: Tensor
@@ -197,7 +200,7 @@ class DenseRegularizer:
             total = total + self._contrast(old_users[users], new_users, positives["uu"], weights)
             total = total + self._contrast(old_items[items], new_users, positives["iu"])
             total = total + self._contrast(old_items[items], new_items, positives["ii"])
-        return total / len(live), self._clustering(live[0][1][items])
+        return total / len(live), self._clustering(live[0][1][self.block_items].detach())
 
     def _contrast(
         self, anchors: Tensor, candidates: Tensor, positives: Tensor, weights: Tensor | None = None
@@ -216,9 +219,15 @@ class DenseRegularizer:
         distance = (vectors[:, None] - self.imitation[0][None]).square().sum(2)
         return torch.softmax(-(freedom + 1) / 2 * torch.log1p(distance / freedom), dim=1)
 
+    def _interest(self, users: Tensor) -> Tensor:
+        """Softmax over clusters of the users' products with each centre turned by its own matrix."""
+        centers, matrices = self.imitation[:2]
+        products = [users @ (center @ matrix) for center, matrix in zip(centers, matrices, strict=True)]
+        return torch.softmax(torch.stack(products, dim=1), dim=1)
+
     def _imitation_weights(self, old: Tensor, new: Tensor) -> Tensor:
-        _, hidden, hidden_bias, output, output_bias = self.imitation
-        change = (self._assignment(new) - self._assignment(old)).square()
+        _, _, hidden, hidden_bias, output, output_bias = self.imitation
+        change = (self._interest(new) - self._interest(old)).square()
         raw = torch.relu(change @ hidden.T + hidden_bias) @ output.T + output_bias
         weights = torch.nn.functional.softplus(raw).squeeze(1)
         return weights / weights.mean()
