@@ -70,6 +70,13 @@ def settings(folder: Path, dim: int) -> dict[str, Any]:
         "n_layers": 2,
         "train_batch_size": 2048,
         "learning_rate": 0.005,
+        # RecBole's default; ours are dynamic
+        "train_neg_sample_args": {
+            "distribution": "uniform",
+            "sample_num": 1,
+            "dynamic": False,
+            "candidate_num": 0,
+        },
         "metrics": ["Recall", "NDCG"],
         "topk": [20, 50, 100],
         "valid_metric": "Recall@20",
