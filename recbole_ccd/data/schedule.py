@@ -48,8 +48,9 @@ def rows_to_visit(config: CCDConfig, block: Block) -> int:
         config: the model's configuration.
         block: the block to learn.
     """
-    matrix = block.train_matrix
-    return int(np.count_nonzero(matrix.getnnz(axis=1))) if learns_from_rows(config) else len(block.train)
+    if learns_from_rows(config):
+        return int(np.count_nonzero(block.train_matrix.getnnz(axis=1)))
+    return len(block.train)
 
 
 def scheduled(config: CCDConfig, block: Block) -> CCDConfig:
