@@ -333,6 +333,10 @@ class Block:
         """Row numbers of the train part of each block before this one, in the stream's order."""
         return self._source.before(self.index, (TRAIN,))
 
+    def with_all_earlier(self) -> Block:
+        """The block with the train rows of all blocks before it; the base block has none."""
+        return self.with_earlier(np.concatenate(self.earlier_train_rows)) if self.index else self
+
     def with_earlier(self, rows: np.ndarray) -> Block:
         """A block like this one, with earlier train rows to learn again.
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from recbole.model.abstract_recommender import GeneralRecommender
 from torch import Tensor
 
@@ -106,7 +105,7 @@ class FullBatch(DistillingStrategy):
 
     def pieces(self, block: Block) -> list[Block]:
         """The block with the train rows of all blocks before it."""
-        return [block.with_earlier(np.concatenate(block.earlier_train_rows))] if block.index else [block]
+        return [block.with_all_earlier()]
 
     def workload(self, block: Block) -> int:
         """The train rows of the block and of all before it."""

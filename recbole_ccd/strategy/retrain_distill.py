@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
 from torch import Tensor
 
 from recbole_ccd.data.block import Block
@@ -33,7 +32,7 @@ class RetrainDistill(DistillingStrategy):
 
     def pieces(self, block: Block) -> list[Block]:
         """The block with the train rows of all blocks before it."""
-        return [block.with_earlier(np.concatenate(block.earlier_train_rows))] if block.index else [block]
+        return [block.with_all_earlier()]
 
     def train_block(self, block: Block) -> None:
         """Base training and distillation on all that there is by now."""
