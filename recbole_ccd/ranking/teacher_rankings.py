@@ -19,9 +19,12 @@ class TeacherRankings:
         excluded: pairs that are neither negatives nor uninteresting, users × items: the top items of
             teacher, proxies and current student.
         excluded_items: the teacher's part of these pairs: each user's items, ``(n_users, A)``, 0-padded.
+        member_ranks: where each of M members ranks the ``top_items``, among what the lists are made of, shape
+            ``(n_users, K, M)``, 0 on the padding; None where no loss reads them.
     """
 
     top_items: Tensor
     top_users: Tensor
     excluded: csr_matrix
     excluded_items: Tensor
+    member_ranks: Tensor | None = None

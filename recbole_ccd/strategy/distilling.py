@@ -18,9 +18,10 @@ from recbole_ccd.model.growth import build, check_buildable, check_growable, gro
 from recbole_ccd.model.initialization import embedding_tables
 from recbole_ccd.model.scoring import score_rows
 from recbole_ccd.model.teacher import TeacherEnsemble
-from recbole_ccd.plugin.distillation import TeacherDistillation, wants_item_lists
+from recbole_ccd.plugin.distillation import TeacherDistillation, wants_item_lists, wants_member_ranks
 from recbole_ccd.plugin.replay import ReplayScheme, chosen_scheme
 from recbole_ccd.ranking.lists import top_lists
+from recbole_ccd.ranking.members import ranks_by_member
 from recbole_ccd.ranking.store import RankingStore
 from recbole_ccd.ranking.teacher_rankings import TeacherRankings
 from recbole_ccd.ranking.topk import users_at_a_time
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 _SIDES = ("items", "users")
 # slots of the ranking store
-_TEACHER, GROWN_TEACHER = "teacher", "grown teacher"
+_TEACHER, _BESIDE_LISTS, GROWN_TEACHER = "teacher", "beside its lists", "grown teacher"
 STUDENT_SIDE, ALL_OF_STUDENT_SIDE = "student side", "all of the student side"
 
 
@@ -249,12 +250,38 @@ class DistillingStrategy(Strategy):
         """The teacher's top lists for a block, and what is neither negative nor uninteresting there."""
         top_items, top_users = self._teacher_lists(block)
         excluded_items = top_items[:, : self.config["exclusion_top_k"]]
-        return TeacherRankings(
-            top_items[:, : self.config["distill_top_k"]],
-            top_users,
-            self.exclusion(block, excluded_items),
-            excluded_items,
+        listed = top_items[:, : self.config["distill_top_k"]]
+        seen_first = self.config["distill_lists"] == "seen_first"
+        beside = self._store.get(
+            _BESIDE_LISTS,
+            self.teacher,
+            block,
+            lambda: self.beside_lists(self._teaching, block, listed, seen_first),
         )
+        excluded = self.exclusion(block, excluded_items)
+        return TeacherRankings(listed, top_users, excluded, excluded_items, **beside)
+
+    def beside_lists(
+        self, teacher: TeacherEnsemble, block: Block, listed: torch.Tensor, seen_first: bool = False
+    ) -> dict[str, torch.Tensor]:
+        """What the losses of this run read of a teacher beside its lists, for :class:`TeacherRankings`.
+
+        Args:
+            teacher: a teacher of the block's size.
+            block: the block.
+            listed: the lists that are distilled, row = user id.
+            seen_first: whether pairs of the train part are among what is ranked.
+        """
+        found: dict[str, torch.Tensor] = {}
+        if not wants_member_ranks(self.config):
+            return found
+        users = torch.arange(block.n_users, device=self.config["device"])
+        exclude, size = None if seen_first else block.train_matrix, users_at_a_time(block.n_items)
+        teacher.eval()
+        members = [partial(score_rows, member) for member in teacher.members]
+        found["member_ranks"] = ranks_by_member(members, users, listed, exclude, size)
+        teacher.eval()  # drops what its members cached for scoring
+        return found
 
     def _teacher_lists(self, block: Block) -> tuple[torch.Tensor, torch.Tensor]:
         """The :meth:`top_lists` of the teacher after a block: made before, saved ahead, or made now."""
@@ -315,7 +342,7 @@ class DistillingStrategy(Strategy):
     def discard_rankings(self) -> None:
         """Lets go of the teacher's rankings, which are as many as users and items, once they have served."""
         self.rankings = None
-        self._store.discard(_TEACHER, GROWN_TEACHER)
+        self._store.discard(_TEACHER, _BESIDE_LISTS, GROWN_TEACHER)
 
     def exclusion(self, block: Block, teacher_items: torch.Tensor) -> csr_matrix:
         """Pairs that are no negatives: the teacher's top items, and those of :meth:`excluded_lists`.

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from recbole_ccd.model.growth import build
+from recbole_ccd.plugin.distillation.kl import SoftTargetKL
 from recbole_ccd.plugin.replay import ProxyGuidedReplay
 from recbole_ccd.quick_start import create_strategy, create_stream
 from recbole_ccd.strategy import BaseModels, distilling
@@ -209,6 +210,25 @@ def test_every_loss_teaches_a_whole_run_and_is_told_what_it_reads(run, keys, n_u
     assert is_finished(taught, 2)
     (rankings,) = taught.told
     assert (rankings.top_items.shape[1], rankings.top_users.shape[1]) == (8, n_users)
+
+
+@pytest.mark.parametrize("lists", few(["unseen", "seen_first"], "unseen"))
+def test_ranks_of_members_are_told_to_a_loss_that_reads_them(run, make_config, monkeypatch, lists):
+    keys = {**TWO_BLOCKS, **TAUGHT, "distill_loss": "kl"}
+    spared = run(**TAUGHT, distill_loss="kl")
+    assert spared.told[0].member_ranks is None
+    monkeypatch.setattr(SoftTargetKL, "needs_member_ranks", True)
+    asked = follow(make_config(**keys, distill_lists=lists), Asking)
+    (rankings,) = asked.told
+    listed = rankings.top_items > 0
+    ranks = rankings.member_ranks[..., 0]
+    assert rankings.member_ranks.shape == (*listed.shape, 1) and torch.equal(ranks > 0, listed)
+    # of an only member they are the places
+    places = torch.arange(1, listed.shape[1] + 1).expand_as(ranks)
+    assert torch.equal(ranks[listed], places[listed].int()) == (lists == "unseen")
+    assert set(asked._store._slots) <= {distilling.STUDENT_SIDE}
+    if lists == "unseen":
+        assert all(same_weights(*states) for states in zip(asked.states, spared.states, strict=True))
 
 
 def test_what_no_loss_reads_changes_nothing(run, make_config, monkeypatch):

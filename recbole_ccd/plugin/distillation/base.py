@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from recbole.model.abstract_recommender import GeneralRecommender
 from scipy.sparse import csr_matrix
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import embedding
 
 from recbole_ccd.model.scoring import clear_cache, has_factors, required_factors, score_pairs, score_rows
@@ -34,6 +34,8 @@ class DistillationLoss(ABC):
     """Keys of a loss outside the package with their defaults; those of ours are in ``learning.yaml``."""
     has_item_side: ClassVar[bool] = False
     """Whether items have lists of users to learn as well, by :meth:`item_loss`."""
+    needs_member_ranks: ClassVar[bool] = False
+    """Whether it reads the ``member_ranks`` of the teacher's rankings, which are made for such losses alone."""
 
     def __init__(
         self,
@@ -80,6 +82,10 @@ class DistillationLoss(ABC):
     def item_loss(self, items: Tensor) -> Tensor:
         """Sum of the losses of distinct items, shape ``(B,)``; called where :attr:`has_item_side` alone."""
         raise ValueError(f"{type(self).__name__} has no item side")
+
+    def parameters(self) -> list[nn.Parameter]:
+        """Parameters of the loss itself, which the stage's optimizer trains; :meth:`state_dict` has them too."""
+        return []
 
     def before_epoch(self, epoch: int) -> None:
         """Called once before each epoch."""
