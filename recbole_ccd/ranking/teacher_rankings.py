@@ -21,6 +21,9 @@ class TeacherRankings:
         excluded_items: the teacher's part of these pairs: each user's items, ``(n_users, A)``, 0-padded.
         member_ranks: where each of M members ranks the ``top_items``, among what the lists are made of, shape
             ``(n_users, K, M)``, 0 on the padding; None where no loss reads them.
+        item_groups: the group of each item by popularity, shape ``(n_items,)``, -1 for [PAD]; likewise.
+        grouped_items: each user's best items of each of G groups, shape ``(n_users, G, k)``, 0-padded;
+            likewise.
     """
 
     top_items: Tensor
@@ -28,3 +31,5 @@ class TeacherRankings:
     excluded: csr_matrix
     excluded_items: Tensor
     member_ranks: Tensor | None = None
+    item_groups: Tensor | None = None
+    grouped_items: Tensor | None = None

@@ -3,6 +3,7 @@
 from recbole_ccd.plugin.distillation.base import DistillationLoss
 from recbole_ccd.plugin.distillation.objective import (
     DistillationObjective,
+    wants_grouped_items,
     wants_item_lists,
     wants_member_ranks,
 )
@@ -14,6 +15,7 @@ __all__ = [
     "DistillationObjective",
     "PreviousTeacherDistillation",
     "TeacherDistillation",
+    "wants_grouped_items",
     "wants_item_lists",
     "wants_member_ranks",
 ]

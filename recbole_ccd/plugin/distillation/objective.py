@@ -35,7 +35,12 @@ def wants_item_lists(config: CCDConfig) -> bool:
 
 def wants_member_ranks(config: CCDConfig) -> bool:
     """Whether a loss that has a weight reads where each member of the teacher ranks the listed items."""
-    return config["distill_user_weight"] > 0 and any(loss.needs_member_ranks for loss in _chosen(config))
+    return any(loss.needs_member_ranks for loss in _chosen(config))
+
+
+def wants_grouped_items(config: CCDConfig) -> bool:
+    """Whether a loss that has a weight reads the teacher's lists within groups of items."""
+    return any(loss.needs_grouped_items for loss in _chosen(config))
 
 
 class DistillationObjective:
