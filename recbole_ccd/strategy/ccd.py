@@ -223,7 +223,7 @@ class CCD(DistillingStrategy):
             top_users,
             pairs_matrix([excluded], block.n_users, block.n_items),
             excluded,
-            **self.beside_lists(grown, block, listed),
+            **(self.beside_lists(grown, block, listed) if self.reads_more else {}),
         )
 
     def excluded_lists(self, block: Block) -> list[torch.Tensor]:
