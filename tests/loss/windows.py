@@ -73,16 +73,12 @@ def gradients(loss, *inputs):
     return torch.autograd.grad(loss, inputs)
 
 
-def assert_equals_dense(
-    rows, columns, interesting, windows, score_max=10.0, row_weights=None, **tolerance
-):
+def assert_equals_dense(rows, columns, interesting, windows, score_max=10.0, row_weights=None, **tolerance):
     ours = [x.clone().requires_grad_() for x in (rows, columns)]
     theirs = [x.double().requires_grad_() for x in (rows, columns)]
     loss = windowed_ranking_loss(*ours, interesting, windows, score_max, row_weights)
     mask = windows.mask(len(columns))
-    expected = dense_loss(
-        *theirs, interesting, mask, score_max, 1.0 if row_weights is None else row_weights
-    )
+    expected = dense_loss(*theirs, interesting, mask, score_max, 1.0 if row_weights is None else row_weights)
     assert loss.dim() == 0 and torch.isfinite(loss)
     torch.testing.assert_close(loss, expected.to(loss), **tolerance)
     for got, wanted in zip(gradients(loss, *ours), gradients(expected, *theirs), strict=True):

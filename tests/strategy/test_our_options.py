@@ -15,6 +15,7 @@ from recbole_ccd.trainer import StageTrainer
 from tests.conftest import few
 from tests.model.small_models import all_scores, scatter
 from tests.strategy.runs import (
+    SIZES,
     STRATEGIES,
     block_rows,
     follow,
@@ -30,6 +31,7 @@ from tests.strategy.runs import (
 KEYS = {"metric_decimal_place": 15, "learning_rate": 0.005, **teachers("BPR")}
 # in this stream nobody is absent
 TWO_BLOCKS = {"block_ratios": [0.6, 0.4], "update_distill_users": "all", **KEYS}
+NEWER = ["speculative", "correlation", "comparative", "logits", "rce", "dcd", "unkd"]
 TAUGHT = {"student_update_distill": 0.3}
 
 
@@ -199,9 +201,11 @@ def test_it_does_not_matter_who_trained_the_base_student_that_goes_on_with_disti
         ({}, 8),
         ({"distill_item_weight": 0.0}, 0),
         ({"distill_loss": "kl"}, 0),
+        # all those that draw, compare or learn a scale, at once; item sides are those of two
+        ({"distill_loss": NEWER, "distill_draws": 6, "distill_propose_depth": 12}, 8),
         *(
             pytest.param({"distill_loss": loss}, 0, marks=pytest.mark.slow)
-            for loss in ("listnet", "cd", "rd")
+            for loss in ("listnet", "cd", "rd", "speculative", "comparative", "logits", "rce", "unkd")
         ),
     ],
 )
@@ -210,6 +214,22 @@ def test_every_loss_teaches_a_whole_run_and_is_told_what_it_reads(run, keys, n_u
     assert is_finished(taught, 2)
     (rankings,) = taught.told
     assert (rankings.top_items.shape[1], rankings.top_users.shape[1]) == (8, n_users)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["NeuMF", "BPR", "ENMF"])
+@pytest.mark.parametrize("compare", ["items", "users"])
+def test_the_newer_losses_teach_any_student_in_blocks_that_bring_nobody(
+    make_config, tmp_path, model, compare
+):
+    base = block_rows()[0]
+    names = write_files(tmp_path, "files", triples([base, base[::2], base[1::2]]))
+    keys = {"distill_loss": NEWER, "distill_compare": compare, "teacher_prune_rate": 0.1, "model": model}
+    keys |= {"student_update_distill": 0.5, "teacher_update_distill": 0.5, "update_distill_users": "absent"}
+    keys |= {**teachers("LightGCN", "MultiVAE"), **(SIZES["NeuMF"] if model == "NeuMF" else {})}
+    files = {"dataset": "files", "data_path": tmp_path, "benchmark_filename": names}
+    strategy = follow(make_config(**keys, **files, distill_draws=5, epochs=2, uninteresting_redraw=1))
+    assert is_finished(strategy, 3)
 
 
 @pytest.mark.parametrize("lists", few(["unseen", "seen_first"], "unseen"))
