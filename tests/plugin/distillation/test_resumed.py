@@ -12,8 +12,13 @@ from tests.plugin.stages import stage_trainer
 from tests.trainer.test_training_state import same, saved_after, trained
 
 LOSSES = sorted(registered(DistillationLoss.kind))
-KEYS = {"epochs": 4, "stopping_step": 10, "learning_rate": 0.01, "uninteresting_redraw": 3, "eval_step": 2}
-KEYS |= {"distill_draws": 4, "distill_propose_depth": 10, "distill_item_weight": 0.3}
+KEYS = {"epochs": 4, "eval_step": 4, "learning_rate": 0.01, "uninteresting_redraw": 3}
+KEYS |= {
+    "student_generation_train_batch_size": 600,
+    "distill_draws": 4,
+    "distill_propose_depth": 10,
+    "distill_item_weight": 0.3,
+}
 
 
 @pytest.fixture
