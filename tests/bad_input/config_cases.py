@@ -121,6 +121,12 @@ TOGETHER = {
     "candidates-of-none": ["--train_neg_sample_args={dynamic: False, candidate_num: 7}"],
     "power-of-none": ["--train_neg_sample_args.alpha=0.5"],
     "workers-of-none": ["--parallel_workers=2"],
+    "correlation-of-nothing": [
+        "--distill_loss=correlation",
+        "--correlation_value_weight=0",
+        "--correlation_rank_weight=0",
+    ],
+    "groups-without-lists": ["--distill_loss=unkd", "--distill_top_k=3"],
     "loss-weights": ["--distill_loss=[rrd,kl]", "--distill_loss_weights=[1]"],
     "no-place-for-replay": ["--strategy=static", "--replay=reservoir"],
     "no-place-for-a-regularizer": ["--strategy=full_batch", "--regularizer=lwc_kd"],

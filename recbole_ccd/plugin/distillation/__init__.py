@@ -1,7 +1,12 @@
 """Distillation of a teacher's rankings: the losses, and the plugins that apply them."""
 
 from recbole_ccd.plugin.distillation.base import DistillationLoss
-from recbole_ccd.plugin.distillation.objective import DistillationObjective, wants_item_lists
+from recbole_ccd.plugin.distillation.objective import (
+    DistillationObjective,
+    wants_grouped_items,
+    wants_item_lists,
+    wants_member_ranks,
+)
 from recbole_ccd.plugin.distillation.previous_teacher import PreviousTeacherDistillation
 from recbole_ccd.plugin.distillation.teacher import TeacherDistillation
 
@@ -10,5 +15,7 @@ __all__ = [
     "DistillationObjective",
     "PreviousTeacherDistillation",
     "TeacherDistillation",
+    "wants_grouped_items",
     "wants_item_lists",
+    "wants_member_ranks",
 ]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from recbole.model.abstract_recommender import GeneralRecommender
 from scipy.sparse import csr_matrix
-from torch import Tensor
+from torch import Tensor, nn
 
 from recbole_ccd.plugin.base import TrainingPass
 from recbole_ccd.plugin.distillation.base import DistillationLoss
@@ -31,6 +31,16 @@ def _chosen(config: CCDConfig) -> dict[type[DistillationLoss], float]:
 def wants_item_lists(config: CCDConfig) -> bool:
     """Whether each item's users are wanted of a teacher: for a loss with an item side that has a weight."""
     return config["distill_item_weight"] > 0 and any(loss.has_item_side for loss in _chosen(config))
+
+
+def wants_member_ranks(config: CCDConfig) -> bool:
+    """Whether a loss that has a weight reads where each member of the teacher ranks the listed items."""
+    return any(loss.needs_member_ranks for loss in _chosen(config))
+
+
+def wants_grouped_items(config: CCDConfig) -> bool:
+    """Whether a loss that has a weight reads the teacher's lists within groups of items."""
+    return any(loss.needs_grouped_items for loss in _chosen(config))
 
 
 class DistillationObjective:
@@ -60,6 +70,10 @@ class DistillationObjective:
     def has_items(self) -> bool:
         """Whether there is an item side that has one."""
         return self._item_weight > 0 and any(loss.has_item_side for _, loss in self._losses.values())
+
+    def parameters(self) -> list[nn.Parameter]:
+        """What the losses learn beside the model."""
+        return [parameter for _, loss in self._losses.values() for parameter in loss.parameters()]
 
     def before_epoch(self, epoch: int) -> None:
         """Lets every loss draw what is due."""

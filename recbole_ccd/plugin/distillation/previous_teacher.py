@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from recbole_ccd.plugin.base import PluginContext, TrainerPlugin, TrainingPass
 from recbole_ccd.plugin.distillation.objective import DistillationObjective, distillation_pass
@@ -61,6 +62,10 @@ class PreviousTeacherDistillation(TrainerPlugin):
         seed = derive_seed(self.seed, "teaching")
         self._objective = DistillationObjective(config, self.model, self._rankings, seen, seed)
         self._users, self._items = torch.from_numpy(users), torch.arange(1, n_items)
+
+    def parameters(self) -> list[nn.Parameter]:
+        """What the losses learn beside the model."""
+        return self._objective.parameters()
 
     def before_epoch(self, epoch: int) -> None:
         """Draws uninteresting sets anew when they are due."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from recbole_ccd.data.sparse import csr_rows
 from recbole_ccd.loss.ranking_distillation import estimated_ranks, ranking_distillation, ranking_weights
 from recbole_ccd.plugin.distillation.base import DistillationLoss
 from recbole_ccd.registry import register
@@ -35,25 +34,9 @@ class RankingDistillation(DistillationLoss):
 
     def user_loss(self, users: Tensor) -> Tensor:
         """Sum of the losses of distinct users."""
-        items, sample = self.lists[users], self._sample()
+        items, sample = self.lists[users], self.sampled_items()
         columns = torch.cat([items, sample.expand(len(users), -1)], dim=1)
         listed, sampled = self.scores(users, columns).split([items.shape[1], len(sample)], dim=1)
-        ranks = estimated_ranks(listed, sampled, *self._candidates(users, sample))
+        ranks = estimated_ranks(listed, sampled, *self.unseen_among(users, sample))
         decay, slope = self.config["distill_rank_decay"], self.config["distill_rank_slope"]
         return ranking_distillation(listed, ranking_weights(ranks, items > 0, decay, slope)).sum()
-
-    def _sample(self) -> Tensor:
-        """(S,) distinct items that the teacher knows."""
-        order = torch.randperm(self.n_items - 1, generator=self._generator) + 1
-        return order[: self.config["distill_rank_sample"]].to(self.model.device)
-
-    def _candidates(self, users: Tensor, sample: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, S) whether a sampled item is a candidate of a user, and (B,) how many each user has."""
-        owners, seen = (torch.from_numpy(part) for part in csr_rows(self.seen, users.cpu().numpy()))
-        place = torch.full((self.n_items,), -1)
-        place[sample.cpu()] = torch.arange(len(sample))
-        drawn = place[seen] >= 0
-        usable = torch.ones(len(users), len(sample), dtype=torch.bool)
-        usable[owners[drawn], place[seen[drawn]]] = False
-        n_candidates = self.n_items - 1 - torch.bincount(owners, minlength=len(users))
-        return usable.to(users.device), n_candidates.to(users.device)

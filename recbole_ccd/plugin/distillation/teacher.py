@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from recbole.data.interaction import Interaction
-from torch import Tensor
+from torch import Tensor, nn
 
 from recbole_ccd.plugin.base import PluginContext, TrainerPlugin, TrainingPass
 from recbole_ccd.plugin.distillation.objective import DistillationObjective, distillation_pass
@@ -51,6 +51,10 @@ class TeacherDistillation(TrainerPlugin):
         seen = self.block.train_matrix
         self._absent = torch.from_numpy(np.flatnonzero(seen.getnnz(axis=1)[1:] == 0) + 1)
         self._objective = DistillationObjective(self.config, self.model, self._rankings, seen, self.seed)
+
+    def parameters(self) -> list[nn.Parameter]:
+        """What the losses learn beside the model."""
+        return self._objective.parameters()
 
     def before_epoch(self, epoch: int) -> None:
         """Draws the uninteresting sets anew every ``uninteresting_redraw`` epochs."""
