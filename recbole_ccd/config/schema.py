@@ -401,6 +401,9 @@ _KEYS: dict[str, Key] = {
     "graphsail_self_weight": Key(_WEIGHT, STRATEGY, _UPDATES),
     "graphsail_temperature": Key(_POSITIVE, STRATEGY, _UPDATES),
     "graphsail_clusters": Key(_SIZE, STRATEGY, _UPDATES),
+    "ewc_weight": Key(_WEIGHT, STRATEGY, _UPDATES),
+    "ewc_decay": Key(number(0, 1), STRATEGY, _UPDATES),
+    "ewc_sample": Key(optional(_SIZE), STRATEGY, _UPDATES),
     # ccd
     "deployed_student": Key(choice("updated", "generated", "better"), STRATEGY, _GENERATION + _STUDENT),
     "student_updates_per_block": Key(_SIZE, STRATEGY, _STUDENT),

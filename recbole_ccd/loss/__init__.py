@@ -1,6 +1,7 @@
 """Losses as pure functions of tensors; nothing here knows a model, a data set or a trainer."""
 
 from recbole_ccd.loss.collaborative import best_places, collaborative_loss, places_in
+from recbole_ccd.loss.ewc import anchored_penalty, squared_gradients
 from recbole_ccd.loss.graphsail import (
     global_structure_loss,
     local_structure_loss,
@@ -19,6 +20,7 @@ from recbole_ccd.loss.windowed import Windows, windowed_ranking_loss
 __all__ = [
     "ImitationWeight",
     "Windows",
+    "anchored_penalty",
     "annealed",
     "best_places",
     "cluster_loss",
@@ -41,6 +43,7 @@ __all__ = [
     "share_of_past",
     "soft_assignment",
     "soft_target_kl",
+    "squared_gradients",
     "top_one_cross_entropy",
     "windowed_ranking_loss",
 ]

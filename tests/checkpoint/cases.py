@@ -73,6 +73,7 @@ CASES = {
         "n_layers": 2,
     },
     "graphsail": {"strategy": "graphsail", "base": "plain", "graphsail_clusters": 3},
+    "ewc": {"strategy": "ewc", "base": "plain", "model": "BPR"},
     "static": {**teachers("BPR"), "strategy": "static"},
 }
 TIMES = ("seconds", "rss_mb", "peak_rss_mb")

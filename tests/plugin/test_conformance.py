@@ -33,6 +33,7 @@ SCHEMES = {
     "reservoir": ({**PLAIN, "replay": "reservoir", "reservoir_size": 300}, {"reservoir_size": 0}),
 }
 REGULARIZERS = {
+    "ewc": ({**PLAIN, "regularizer": "ewc", "ewc_weight": 1000.0, "ewc_sample": 300}, {"ewc_weight": 0.0}),
     "graphsail": (
         {**PLAIN, "regularizer": "graphsail"},
         {f"graphsail_{name}_weight": 0.0 for name in ("local", "global", "self")},

@@ -15,7 +15,7 @@ from recbole_ccd.utils.errors import ModelError
 from tests.conftest import few
 from tests.strategy.runs import STRATEGIES, follow, matrices, noted_plugins, recorded, same_weights, teachers
 
-SINGLE = ("static", "fine_tune", "lwc_kd", "piw", "graphsail")
+SINGLE = ("static", "fine_tune", "lwc_kd", "piw", "graphsail", "ewc")
 WITH_TEACHER = ("distill", "distill_each_block")
 NEUMF = {"mf_embedding_size": 8, "mlp_embedding_size": 8, "mlp_hidden_size": [16, 8]}
 # enough for the terms to be seen in the weights
@@ -132,6 +132,7 @@ def test_competitors_start_new_rows_at_random(run, make_config, tiny_stream):
 
 
 NOTHING = {
+    "ewc": {"ewc_weight": 0.0},
     "lwc_kd": {"lwc_kd_weight": 0.0},
     "piw": {"lwc_kd_weight": 0.0, "piw_weight": 0.0},
     "graphsail": {f"graphsail_{name}_weight": 0.0 for name in ("local", "global", "self")},
