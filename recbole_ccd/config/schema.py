@@ -404,6 +404,11 @@ _KEYS: dict[str, Key] = {
     "ewc_weight": Key(_WEIGHT, STRATEGY, _UPDATES),
     "ewc_decay": Key(number(0, 1), STRATEGY, _UPDATES),
     "ewc_sample": Key(optional(_SIZE), STRATEGY, _UPDATES),
+    "pisa_weight": Key(_WEIGHT, STRATEGY, _UPDATES),
+    "pisa_temperature": Key(_POSITIVE, STRATEGY, _UPDATES),
+    "pisa_share": Key(number(0, 0.5), STRATEGY, _UPDATES),
+    "pisa_clusters": Key(_SIZE, STRATEGY, _UPDATES),
+    "pisa_item_weight": Key(_WEIGHT, STRATEGY, _UPDATES),
     # ccd
     "deployed_student": Key(choice("updated", "generated", "better"), STRATEGY, _GENERATION + _STUDENT),
     "student_updates_per_block": Key(_SIZE, STRATEGY, _STUDENT),

@@ -11,6 +11,7 @@ from recbole_ccd.loss.graphsail import (
 from recbole_ccd.loss.listwise import list_wise_loss, masked_log_sum_exp
 from recbole_ccd.loss.lwc_kd import contrastive_terms
 from recbole_ccd.loss.output_kl import output_kl, pairwise_kl
+from recbole_ccd.loss.pisa import info_nce, interest_shift, interests
 from recbole_ccd.loss.piw import ImitationWeight, cluster_loss, interest_assignment, soft_assignment
 from recbole_ccd.loss.ranking_distillation import estimated_ranks, ranking_distillation, ranking_weights
 from recbole_ccd.loss.replay import annealed, replay_loss
@@ -28,7 +29,10 @@ __all__ = [
     "contrastive_terms",
     "estimated_ranks",
     "global_structure_loss",
+    "info_nce",
     "interest_assignment",
+    "interest_shift",
+    "interests",
     "list_wise_loss",
     "local_structure_loss",
     "masked_log_sum_exp",

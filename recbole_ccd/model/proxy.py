@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import copy
-
 import torch
 from recbole.model.abstract_recommender import GeneralRecommender
 
+from recbole_ccd.model.duplicate import duplicate
 from recbole_ccd.model.lightgcn import LightGCN
-from recbole_ccd.model.scoring import clear_cache
 
 
 def update_proxy(
@@ -29,10 +27,7 @@ def update_proxy(
     Returns:
         A frozen model of the student's size, with the student's graph.
     """
-    clear_cache(student)
-    # graphs and other constants are shared, not copied (and torch cannot copy a CSR tensor)
-    constants = {id(value): value for name, value in vars(student).items() if not name.startswith("_")}
-    moved = copy.deepcopy(student, constants).requires_grad_(False)
+    moved = duplicate(student).requires_grad_(False)
     moved.eval()
     if proxy is None:
         return moved

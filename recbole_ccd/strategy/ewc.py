@@ -8,4 +8,4 @@ from recbole_ccd.strategy.continual import ContinualStrategy
 
 @register("ewc")
 class EWC(ContinualStrategy):
-    """Elastic weight consolidation (Kirkpatrick et al., PNAS 2017) on the student: the regularizer ``ewc``."""
+    """Elastic weight consolidation (Kirkpatrick et al., PNAS 2017) on the student, by ``regularizer``."""

@@ -74,6 +74,7 @@ CASES = {
     },
     "graphsail": {"strategy": "graphsail", "base": "plain", "graphsail_clusters": 3},
     "ewc": {"strategy": "ewc", "base": "plain", "model": "BPR"},
+    "pisa": {"strategy": "pisa", "base": "plain", "pisa_clusters": 3},
     "static": {**teachers("BPR"), "strategy": "static"},
 }
 TIMES = ("seconds", "rss_mb", "peak_rss_mb")

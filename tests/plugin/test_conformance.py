@@ -46,6 +46,7 @@ REGULARIZERS = {
         {**AUTO_ENCODER, "regularizer": "output_kl", "output_kl_weight": 5.0},
         {"output_kl_weight": 0.0},
     ),
+    "pisa": ({**PLAIN, "regularizer": "pisa", "pisa_weight": 5.0}, {"pisa_weight": 0.0}),
     "pair_kl": (
         {**PAIRS, "regularizer": "pair_kl", "pair_kl_weight": 5.0},
         {"pair_kl_weight": 0.0},

@@ -15,7 +15,7 @@ from recbole_ccd.utils.errors import ModelError
 from tests.conftest import few
 from tests.strategy.runs import STRATEGIES, follow, matrices, noted_plugins, recorded, same_weights, teachers
 
-SINGLE = ("static", "fine_tune", "lwc_kd", "piw", "graphsail", "ewc")
+SINGLE = ("static", "fine_tune", "lwc_kd", "piw", "graphsail", "ewc", "pisa")
 WITH_TEACHER = ("distill", "distill_each_block")
 NEUMF = {"mf_embedding_size": 8, "mlp_embedding_size": 8, "mlp_hidden_size": [16, 8]}
 # enough for the terms to be seen in the weights
@@ -25,6 +25,7 @@ KEYS = {
     "pair_kl_weight": 1.0,
     "learning_rate": 0.005,
     "graphsail_clusters": 3,
+    "pisa_clusters": 3,
     **teachers("BPR"),
 }
 # one single student that is as it was, and two that learn; the others differ from them in later blocks only
@@ -132,6 +133,7 @@ def test_competitors_start_new_rows_at_random(run, make_config, tiny_stream):
 
 
 NOTHING = {
+    "pisa": {"pisa_weight": 0.0},
     "ewc": {"ewc_weight": 0.0},
     "lwc_kd": {"lwc_kd_weight": 0.0},
     "piw": {"lwc_kd_weight": 0.0, "piw_weight": 0.0},
