@@ -409,6 +409,11 @@ _KEYS: dict[str, Key] = {
     "pisa_share": Key(number(0, 0.5), STRATEGY, _UPDATES),
     "pisa_clusters": Key(_SIZE, STRATEGY, _UPDATES),
     "pisa_item_weight": Key(_WEIGHT, STRATEGY, _UPDATES),
+    # sml
+    "sml_epochs": Key(_COUNT, STRATEGY, _STUDENT),
+    "sml_learning_rate": Key(_POSITIVE, STRATEGY, _STUDENT),
+    "sml_filters": Key(conditions.TWO_SIZES, STRATEGY, _STUDENT),
+    "sml_hidden": Key(_SIZE, STRATEGY, _STUDENT),
     # ccd
     "deployed_student": Key(choice("updated", "generated", "better"), STRATEGY, _GENERATION + _STUDENT),
     "student_updates_per_block": Key(_SIZE, STRATEGY, _STUDENT),

@@ -64,12 +64,9 @@ def test_compared_strategies_each_have_their_own():
 
 def test_names_that_there_are_not_are_refused_with_those_that_there_are():
     refused("replay is 'other'", "proxy_guided, reservoir, or ~", argv=["--replay=other"])
+    names = "ewc, graphsail, lwc_kd, output_kl, pair_kl, pisa"
     for value in ("other", "[lwc_kd,other]", "[lwc_kd,lwc_kd]", "[]"):
-        refused(
-            "regularizer is",
-            "ewc, graphsail, lwc_kd, output_kl, pair_kl, pisa",
-            argv=[f"--regularizer={value}"],
-        )
+        refused("regularizer is", names, argv=[f"--regularizer={value}"])
 
 
 def test_a_plugin_has_its_settings_whatever_the_strategy():

@@ -145,7 +145,7 @@ def test_distill_each_block_replays_to_its_members(run):
         (
             "piw",
             {"model": "BPR", "base": "plain", "regularizer": "output_kl"},
-            "regularizer: output_kl does not fit the student (BPR); choose one of: ewc, graphsail, lwc_kd, pisa",
+            "regularizer: output_kl does not fit the student (BPR); choose one of: ewc, graphsail, lwc_kd",
         ),
         (
             "ccd",

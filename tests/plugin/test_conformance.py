@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from typing import ClassVar
 
 import pytest
 
@@ -75,6 +76,15 @@ globals().update(
         for name, found in conforming(kind, cases)
     }
 )
+
+
+@pytest.mark.slow
+class TestSML(PluginConformance):
+    """A strategy owes the same."""
+
+    settings: ClassVar = {"strategy": "sml", "base": "plain", "sml_learning_rate": 0.01}
+    neutral: ClassVar = {"sml_epochs": 0}
+    without: ClassVar = {"strategy": "fine_tune"}
 
 
 FAULTY = '''

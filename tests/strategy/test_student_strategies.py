@@ -15,7 +15,7 @@ from recbole_ccd.utils.errors import ModelError
 from tests.conftest import few
 from tests.strategy.runs import STRATEGIES, follow, matrices, noted_plugins, recorded, same_weights, teachers
 
-SINGLE = ("static", "fine_tune", "lwc_kd", "piw", "graphsail", "ewc", "pisa")
+SINGLE = ("static", "fine_tune", "lwc_kd", "piw", "graphsail", "ewc", "pisa", "sml")
 WITH_TEACHER = ("distill", "distill_each_block")
 NEUMF = {"mf_embedding_size": 8, "mlp_embedding_size": 8, "mlp_hidden_size": [16, 8]}
 # enough for the terms to be seen in the weights
@@ -26,6 +26,7 @@ KEYS = {
     "learning_rate": 0.005,
     "graphsail_clusters": 3,
     "pisa_clusters": 3,
+    "sml_learning_rate": 0.01,
     **teachers("BPR"),
 }
 # one single student that is as it was, and two that learn; the others differ from them in later blocks only
@@ -133,6 +134,7 @@ def test_competitors_start_new_rows_at_random(run, make_config, tiny_stream):
 
 
 NOTHING = {
+    "sml": {"sml_epochs": 0},
     "pisa": {"pisa_weight": 0.0},
     "ewc": {"ewc_weight": 0.0},
     "lwc_kd": {"lwc_kd_weight": 0.0},
@@ -176,11 +178,20 @@ def test_a_student_of_pairs_holds_on_to_its_scores(run):
     assert same_weights(free.states[1], run("fine_tune", **keys).states[1])
 
 
-def test_graphsail_refuses_students_of_pairs_at_once(make_config, tiny_stream, monkeypatch):
+@pytest.mark.parametrize(
+    ("name", "model", "keys", "message"),
+    [
+        *((name, "NeuMF", NEUMF, "does not score by an inner product") for name in ("graphsail", "pisa")),
+        ("sml", "MultiVAE", {}, "has no user and item embeddings, which the student needs"),
+    ],
+)
+def test_students_without_what_is_kept_are_refused_at_once(
+    make_config, tiny_stream, monkeypatch, name, model, keys, message
+):
     monkeypatch.setattr(StageTrainer, "run", lambda *_: pytest.fail("something was trained"))
-    config = make_config("NeuMF", strategy="graphsail", **NEUMF)
-    with pytest.raises(ModelError, match="^model: NeuMF does not score by an inner product.* take LightGCN"):
-        follow(config, STRATEGIES["graphsail"], tiny_stream)
+    config = make_config(model, strategy=name, **keys)
+    with pytest.raises(ModelError, match=f"^model: {model} {message}.* take LightGCN"):
+        follow(config, STRATEGIES[name], tiny_stream)
 
 
 def test_models_are_refused_for_their_role_only(make_config, tiny_stream):
