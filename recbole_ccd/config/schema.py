@@ -386,6 +386,11 @@ _KEYS: dict[str, Key] = {
     # replay and regularization
     "replay": Key(None, STRATEGY, _UPDATES),
     "reservoir_size": Key(_COUNT, STRATEGY, _UPDATES),
+    "ader_weight": Key(_WEIGHT, STRATEGY, _UPDATES),
+    "ader_adaptive": Key(BOOLEAN, STRATEGY, _UPDATES),
+    "ader_exemplars": Key(_SIZE, STRATEGY, _UPDATES),
+    "spmf_draws": Key(optional(_SIZE), STRATEGY, _UPDATES),
+    "spmf_sharpness": Key(_WEIGHT, STRATEGY, _UPDATES),
     "regularizer": Key(None, STRATEGY, _UPDATES),
     "lwc_kd_anchors": Key(optional(_SIZE), STRATEGY, _UPDATES),
     "lwc_kd_weight": Key(_WEIGHT, STRATEGY, _UPDATES),

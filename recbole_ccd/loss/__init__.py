@@ -14,13 +14,14 @@ from recbole_ccd.loss.output_kl import output_kl, pairwise_kl
 from recbole_ccd.loss.pisa import info_nce, interest_shift, interests
 from recbole_ccd.loss.piw import ImitationWeight, cluster_loss, interest_assignment, soft_assignment
 from recbole_ccd.loss.ranking_distillation import estimated_ranks, ranking_distillation, ranking_weights
-from recbole_ccd.loss.replay import annealed, replay_loss
+from recbole_ccd.loss.replay import adaptive_weight, annealed, replay_loss
 from recbole_ccd.loss.soft_targets import place_scores, soft_target_kl, top_one_cross_entropy
 from recbole_ccd.loss.windowed import Windows, windowed_ranking_loss
 
 __all__ = [
     "ImitationWeight",
     "Windows",
+    "adaptive_weight",
     "anchored_penalty",
     "annealed",
     "best_places",

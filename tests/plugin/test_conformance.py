@@ -27,6 +27,8 @@ LOSSES = {
     for name in ("cd", "kl", "listnet", "rd", "rrd")
 }
 SCHEMES = {
+    "ader": ({**PLAIN, "replay": "ader", "reservoir_size": 300, "ader_weight": 5.0}, {"ader_weight": 0.0}),
+    "spmf": ({**PLAIN, "replay": "spmf", "reservoir_size": 300}, {"reservoir_size": 0}),
     "proxy_guided": (
         {"replay": "proxy_guided"},
         {"student_replay_weight": 0.0, "teacher_replay_weight": 0.0},
