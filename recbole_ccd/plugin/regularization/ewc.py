@@ -57,7 +57,7 @@ class EWCRegularizer(Regularizer):
 
         strategy: fine_tune
         regularizer: ewc
-        ewc_weight: 100.0    # lambda
+        ewc_weight: 30.0     # lambda
         ewc_decay: 0.9       # gamma
         ewc_sample: 10000
     """
