@@ -17,8 +17,9 @@ from tests.documents import PAGES, REPOSITORY, blocks, program_arguments, prose
 
 IDS = [str(page.relative_to(REPOSITORY)) for page in PAGES]
 OF_DEVELOPERS = ("CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md")
+RESULTS = sorted((REPOSITORY / "results").glob("*.md"))
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-DEVELOPERS = [*PAGES, *(REPOSITORY / page for page in OF_DEVELOPERS)]
+DEVELOPERS = [*PAGES, *(REPOSITORY / page for page in OF_DEVELOPERS), *RESULTS]
 # keys that the program takes beside those of a run
 OF_THE_PROGRAM = {argument.name for command in COMMANDS for argument in command.all_arguments} | {
     "config_files"
@@ -46,6 +47,12 @@ def test_links_lead_somewhere(page):
 def test_every_page_can_be_reached_from_the_readme():
     linked = set(re.findall(r"\]\(docs/([\w-]+\.md)", prose(REPOSITORY / "README.md")))
     assert {page.name for page in PAGES[1:]} == linked
+
+
+def test_every_page_has_its_place_in_the_menu_of_the_site():
+    menu = yaml.safe_load((REPOSITORY / "mkdocs.yml").read_text(encoding="utf-8"))["nav"]
+    named = re.findall(r"[\w./-]+\.md", str(menu))
+    assert sorted(named) == sorted(str(page.relative_to(REPOSITORY)) for page in DEVELOPERS)
 
 
 def test_headings_of_a_page_have_anchors_of_their_own():

@@ -230,7 +230,8 @@ def test_the_archive_of_sources_has_its_tests_and_they_run(tmp_path):
         there = {
             path.relative_to(REPOSITORY) for path in (REPOSITORY / folder).rglob("*.*") if path.is_file()
         }
-        wanted = {path for path in there if path.suffix in (".py", ".md", ".yaml", ".svg", ".j2")}
+        kinds = (".py", ".md", ".yaml", ".svg", ".j2", ".js", ".css")
+        wanted = {path for path in there if path.suffix in kinds}
         assert not {str(path) for path in wanted if not (root / path).is_file()}
     tests = ["tests/test_package.py", "tests/test_help.py", "tests/loss", "tests/test_results.py"]
     done = subprocess.run(

@@ -83,7 +83,8 @@ def connect(ray: ModuleType, at_once: int) -> None:
     try:
         with _signals_kept(), _environment(surroundings):
             ray.init(**load_manifest)
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError, OSError) as error:
+    # the first is also that of newer rays whose token is another one
+    except (ray.exceptions.RayError, RuntimeError, ValueError, OSError) as error:
         raise _unusable(address, str(error)) from error
 
 

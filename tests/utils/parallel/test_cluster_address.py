@@ -2,6 +2,8 @@
 
 import socket
 import threading
+from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 
@@ -65,6 +67,21 @@ def test_who_speaks_http_2_is_left_to_ray(address_of):
 def test_with_tls_nobody_but_ray_can_tell(address_of, monkeypatch):
     monkeypatch.setenv("RAY_USE_TLS", "1")
     cluster._check_answer(address_of(b""))
+
+
+class RayError(Exception):
+    """What a ray that wants another token ends with."""
+
+
+def test_a_cluster_that_wants_another_token_is_refused_in_one_line(address_of, monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", address_of(SETTINGS))
+    ray = SimpleNamespace(
+        init=Mock(side_effect=RayError("no token.\nSee elsewhere")),
+        exceptions=SimpleNamespace(RayError=RayError),
+    )
+    with pytest.raises(RunError, match=r"RAY_ADDRESS is .*no Ray cluster can be used \(no token") as caught:
+        cluster.connect(ray, 1)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.slow
