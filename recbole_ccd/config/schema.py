@@ -198,6 +198,12 @@ _NOT_BY_POPULARITY = Idle(
     lambda settings: _negatives(settings).get("distribution") != "popularity",
 )
 
+_NO_HEAD = Idle(
+    "without distill_head: auxiliary",
+    "set that, or leave it out",
+    when=lambda settings: settings.get("distill_head") != "auxiliary",
+)
+
 # The rows
 
 _KEYS: dict[str, Key] = {
@@ -374,6 +380,10 @@ _KEYS: dict[str, Key] = {
     "distill_score_max": Key(_POSITIVE, BASE, _DISTILLING),
     "distill_layer": Key(choice("ego", "final"), BASE, _GENERATION),
     "distill_absent_users": Key(BOOLEAN, BASE, _GENERATION),
+    # ways of distilling, round any loss
+    "distill_head": Key(choice("shared", "auxiliary"), BASE, _DISTILLING),
+    "distill_head_size": Key(optional(_SIZE), BASE, _DISTILLING, idle=(_NO_HEAD,)),
+    "distill_head_tie": Key(_WEIGHT, BASE, _DISTILLING, idle=(_NO_HEAD,)),
     "base_student_args": Key(optional(_MAPPING), BASE, _GENERATION),
     "exclusion_top_k": Key(_COUNT, BASE, _DISTILLING),
     "exclude_student_items": Key(BOOLEAN, STRATEGY, _DISTILLING),

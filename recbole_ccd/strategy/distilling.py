@@ -18,7 +18,7 @@ from recbole_ccd.model.growth import build, check_buildable, check_growable, gro
 from recbole_ccd.model.initialization import embedding_tables
 from recbole_ccd.model.scoring import score_rows
 from recbole_ccd.model.teacher import TeacherEnsemble
-from recbole_ccd.plugin.distillation import TeacherDistillation, wants_item_lists
+from recbole_ccd.plugin.distillation import TeacherDistillation, check_ways, wants_item_lists
 from recbole_ccd.plugin.replay import ReplayScheme, chosen_scheme
 from recbole_ccd.ranking.lists import top_lists
 from recbole_ccd.ranking.store import RankingStore
@@ -61,10 +61,12 @@ class DistillingStrategy(Strategy):
         """Refuses models that cannot play their role, and users for whom no negative can be drawn.
 
         Raises:
-            ModelError: If the student has no user and item embeddings, or a model cannot be built or grown.
+            ModelError: If the student has no user and item embeddings, a model cannot be built or grown, or a
+                way of distilling does not fit the models.
             DataError: If a user has interacted with every known item.
         """
         self.check_student(stream)
+        check_ways(self.config)
         # members of one model have the same settings
         for config in {config["model"]: config for config in self.members}.values():
             check_growable(config, "teacher")

@@ -155,6 +155,7 @@ ON_DATA = {
     "no-inner-product-to-weigh": ["--model=NeuMF", "--strategy=piw"],
     "fits-no-student": ["--model=BPR", "--strategy=fine_tune", "--regularizer=pair_kl"],
     "fits-no-member": ["--teacher_models=[MultiVAE]", "--regularizer=graphsail"],
+    "head-without-vectors": ["--model=NeuMF", "--distill_head=auxiliary"],
     "odd-layers": ["--model=LightGCN", "--growth=predictions", "--n_layers=3"],
     "odd-layers-of-a-member": [
         "--teacher_models=[LightGCN]",

@@ -1,6 +1,7 @@
 """Distillation of a teacher's rankings: the losses, and the plugins that apply them."""
 
 from recbole_ccd.plugin.distillation.base import DistillationLoss
+from recbole_ccd.plugin.distillation.checks import check_ways
 from recbole_ccd.plugin.distillation.objective import DistillationObjective, wants_item_lists
 from recbole_ccd.plugin.distillation.previous_teacher import PreviousTeacherDistillation
 from recbole_ccd.plugin.distillation.teacher import TeacherDistillation
@@ -10,5 +11,6 @@ __all__ = [
     "DistillationObjective",
     "PreviousTeacherDistillation",
     "TeacherDistillation",
+    "check_ways",
     "wants_item_lists",
 ]

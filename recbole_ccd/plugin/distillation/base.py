@@ -12,7 +12,8 @@ from scipy.sparse import csr_matrix
 from torch import Tensor
 from torch.nn.functional import embedding
 
-from recbole_ccd.model.scoring import clear_cache, has_factors, required_factors, score_pairs, score_rows
+from recbole_ccd.model.scoring import clear_cache, has_factors, score_pairs, score_rows
+from recbole_ccd.plugin.distillation.student import StudentView
 from recbole_ccd.ranking.teacher_rankings import TeacherRankings
 from recbole_ccd.ranking.topk import ScoreFn, top_k, users_at_a_time
 from recbole_ccd.utils.seeding import torch_generator
@@ -42,6 +43,7 @@ class DistillationLoss(ABC):
         rankings: TeacherRankings,
         seen: csr_matrix,
         seed: int,
+        view: StudentView | None = None,
     ) -> None:
         """Says what is to be learned.
 
@@ -51,8 +53,10 @@ class DistillationLoss(ABC):
             rankings: the teacher's lists; with ``top_users`` where :attr:`has_item_side`.
             seen: users × items that are in no list: the train part; its size is what the lists know.
             seed: seed of what is drawn.
+            view: what is seen of the student; None for its vectors of the layer ``distill_layer``.
         """
         self.config, self.model, self.seen, self.seed = config, model, seen, seed
+        self._view = StudentView(model, config["distill_layer"]) if view is None else view
         self.lists = rankings.top_items.to(model.device)
         self.n_users, self.n_items = seen.shape
         self._places = torch.arange(1, self.lists.shape[1] + 1, dtype=torch.float32, device=model.device)
@@ -95,6 +99,17 @@ class DistillationLoss(ABC):
     def _seed_epoch(self, epoch: int) -> None:
         self._generator = torch_generator(self.seed, "user loss", epoch)
 
+    def vectors(self) -> tuple[Tensor, Tensor]:
+        """User and item vectors whose inner product is the score that is distilled.
+
+        Returns:
+            Differentiable tensors of shape ``(n_users, dim)`` and ``(n_items, dim)``.
+
+        Raises:
+            ValueError: the student does not score by an inner product.
+        """
+        return self._view.vectors()
+
     def scores(self, users: Tensor, items: Tensor) -> Tensor:
         """The student's scores of given items.
 
@@ -108,7 +123,7 @@ class DistillationLoss(ABC):
         if not has_factors(type(self.model)):
             rows = users.repeat_interleave(items.shape[1])
             return score_pairs(self.model, rows, items.flatten()).view(items.shape)
-        user_vectors, item_vectors = required_factors(self.model, self.config["distill_layer"])
+        user_vectors, item_vectors = self.vectors()
         return torch.bmm(embedding(items, item_vectors), user_vectors[users].unsqueeze(2)).squeeze(2)
 
     @torch.no_grad()
@@ -131,5 +146,5 @@ class DistillationLoss(ABC):
         """What scores all items that the teacher knows for a batch of users."""
         if not has_factors(type(self.model)):
             return lambda users: score_rows(self.model, users)[:, : self.n_items]
-        user_vectors, item_vectors = required_factors(self.model, self.config["distill_layer"])
+        user_vectors, item_vectors = self.vectors()
         return lambda users: user_vectors[users] @ item_vectors[: self.n_items].T

@@ -8,33 +8,33 @@ from typing import TYPE_CHECKING, Any
 import torch
 from recbole.model.abstract_recommender import GeneralRecommender
 from scipy.sparse import csr_matrix
-from torch import Tensor
+from torch import Tensor, nn
 
 from recbole_ccd.plugin.base import TrainingPass
-from recbole_ccd.plugin.distillation.base import DistillationLoss
+from recbole_ccd.plugin.distillation.auxiliary_head import chosen_view
+from recbole_ccd.plugin.distillation.weighted import DistillationTask, WeightedLosses, chosen_losses
 from recbole_ccd.ranking.teacher_rankings import TeacherRankings
-from recbole_ccd.registry import one_or_more, registered
 from recbole_ccd.utils.seeding import torch_generator
 
 if TYPE_CHECKING:
     from recbole_ccd.config import CCDConfig
 
-
-def _chosen(config: CCDConfig) -> dict[type[DistillationLoss], float]:
-    """The configured losses with their weights; those of weight 0 are none."""
-    known = registered(DistillationLoss.kind, config["plugins"])
-    names = one_or_more(config["distill_loss"])
-    weights = config["distill_loss_weights"] or [1.0] * len(names)
-    return {known[name]: weight for name, weight in zip(names, weights, strict=True) if weight}
+# no loss can be called so, as a name has no blank
+_VIEW = "view of the student"
 
 
 def wants_item_lists(config: CCDConfig) -> bool:
     """Whether each item's users are wanted of a teacher: for a loss with an item side that has a weight."""
-    return config["distill_item_weight"] > 0 and any(loss.has_item_side for loss in _chosen(config))
+    chosen = chosen_losses(config)
+    return config["distill_item_weight"] > 0 and any(loss.has_item_side for loss in chosen)
 
 
 class DistillationObjective:
-    """The weighted sum of the configured losses on users, and of those with an item side on items."""
+    """The weighted sum of the configured losses on users, and of those with an item side on items.
+
+    What they are distilled through, and what is added to them, is as the ways of distilling say:
+    ``distill_head``.
+    """
 
     def __init__(
         self,
@@ -46,45 +46,50 @@ class DistillationObjective:
     ) -> None:
         """Arguments as of :class:`DistillationLoss`."""
         self._user_weight, self._item_weight = config["distill_user_weight"], config["distill_item_weight"]
-        chosen = _chosen(config)
-        self._losses = {
-            kind.name: (weight, kind(config, model, rankings, seen, seed)) for kind, weight in chosen.items()
-        }
+        self._view = chosen_view(config, model, seed)
+        kinds = chosen_losses(config)
+        task = DistillationTask(config, kinds, model, rankings, seen, seed, self._view)
+        self._losses = WeightedLosses(task)
 
     @property
     def has_users(self) -> bool:
         """Whether the users' side has a weight."""
-        return self._user_weight > 0 and bool(self._losses)
+        return self._user_weight > 0 and len(self._losses) > 0
 
     @property
     def has_items(self) -> bool:
         """Whether there is an item side that has one."""
-        return self._item_weight > 0 and any(loss.has_item_side for _, loss in self._losses.values())
+        return self._item_weight > 0 and self._losses.have_item_side
 
     def before_epoch(self, epoch: int) -> None:
         """Lets every loss draw what is due."""
-        for _, loss in self._losses.values():
-            loss.before_epoch(epoch)
+        self._losses.before_epoch(epoch)
 
     def user_loss(self, users: Tensor) -> Tensor:
         """Weighted sum of the losses of distinct users, shape ``(B,)``."""
-        terms = [weight * loss.user_loss(users) for weight, loss in self._losses.values()]
-        return self._user_weight * sum(terms[1:], start=terms[0])
+        return self._with_penalty(self._user_weight * self._losses.user_loss(users), users)
 
     def item_loss(self, items: Tensor) -> Tensor:
         """Weighted sum of the losses of distinct items, shape ``(B,)``."""
-        sided = [(weight, loss) for weight, loss in self._losses.values() if loss.has_item_side]
-        terms = [weight * loss.item_loss(items) for weight, loss in sided]
-        return self._item_weight * sum(terms[1:], start=terms[0])
+        return self._with_penalty(self._item_weight * self._losses.item_loss(items), items)
+
+    def _with_penalty(self, loss: Tensor, rows: Tensor) -> Tensor:
+        penalty = self._view.penalty()
+        return loss if penalty is None else loss + len(rows) * penalty
+
+    def parameters(self) -> list[nn.Parameter]:
+        """What is trained beside the student."""
+        return self._view.parameters()
 
     def state_dict(self) -> dict[str, Any]:
-        """What the losses keep from one epoch to the next."""
-        return {name: loss.state_dict() for name, (_, loss) in self._losses.items()}
+        """What the losses, and what they are distilled through, keep from one epoch to the next."""
+        view = self._view.state_dict()
+        return {**self._losses.state_dict(), **({_VIEW: view} if view else {})}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Goes on where an objective was that gave :meth:`state_dict`."""
-        for name, (_, loss) in self._losses.items():
-            loss.load_state_dict(state[name])
+        self._losses.load_state_dict(state)
+        self._view.load_state_dict(state.get(_VIEW, {}))
 
 
 def distillation_pass(

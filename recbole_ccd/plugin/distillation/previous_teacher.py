@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from recbole_ccd.plugin.base import PluginContext, TrainerPlugin, TrainingPass
 from recbole_ccd.plugin.distillation.objective import DistillationObjective, distillation_pass
@@ -77,8 +78,12 @@ class PreviousTeacherDistillation(TrainerPlugin):
             key = (self.seed, "items", epoch)
             yield distillation_pass(self._items, self._objective.item_loss, size, key, device, weight)
 
+    def parameters(self) -> list[nn.Parameter]:
+        """What is trained beside the student, such as an auxiliary head."""
+        return self._objective.parameters()
+
     def state_dict(self) -> dict[str, Any]:
-        """What the losses have drawn."""
+        """What the losses have drawn, and these parameters."""
         return self._objective.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

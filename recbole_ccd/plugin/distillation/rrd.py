@@ -13,7 +13,7 @@ from torch import Tensor
 from recbole_ccd.data.sparse import pairs_matrix
 from recbole_ccd.loss.listwise import list_wise_loss, masked_log_sum_exp
 from recbole_ccd.loss.windowed import windowed_ranking_loss
-from recbole_ccd.model.scoring import has_factors, required_factors, score_pairs
+from recbole_ccd.model.scoring import has_factors, score_pairs
 from recbole_ccd.plugin.distillation.base import DistillationLoss
 from recbole_ccd.ranking.teacher_rankings import TeacherRankings
 from recbole_ccd.ranking.topk import list_length
@@ -119,7 +119,7 @@ class RelaxedRankingDistillation(DistillationLoss):
         windows = side.sampler.windows(rows, side.ineligible)
         if not has_factors(type(self.model)):
             return self._of_pairs(side, rows, interesting, windows.mask(side.sampler.n_columns)).sum()
-        row_vectors, column_vectors = required_factors(self.model, self.config["distill_layer"])
+        row_vectors, column_vectors = self.vectors()
         if side.swapped:
             row_vectors, column_vectors = column_vectors, row_vectors
         score_max, known = self.config["distill_score_max"], column_vectors[: side.sampler.n_columns]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from recbole.data.interaction import Interaction
-from torch import Tensor
+from torch import Tensor, nn
 
 from recbole_ccd.plugin.base import PluginContext, TrainerPlugin, TrainingPass
 from recbole_ccd.plugin.distillation.objective import DistillationObjective, distillation_pass
@@ -73,8 +73,12 @@ class TeacherDistillation(TrainerPlugin):
             items, key = torch.arange(1, self.block.n_items), (self.seed, "items", epoch)
             yield distillation_pass(items, self._objective.item_loss, size, key, device)
 
+    def parameters(self) -> list[nn.Parameter]:
+        """What is trained beside the student, such as an auxiliary head."""
+        return self._objective.parameters()
+
     def state_dict(self) -> dict[str, Any]:
-        """What the losses have drawn."""
+        """What the losses have drawn, and these parameters."""
         return self._objective.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
