@@ -203,6 +203,21 @@ _NO_HEAD = Idle(
     "set that, or leave it out",
     when=lambda settings: settings.get("distill_head") != "auxiliary",
 )
+_NOT_AUGMENTED = Idle(
+    "without distill_augmentation",
+    "set that, or leave it out",
+    when=lambda settings: settings.get("distill_augmentation") is None,
+)
+_NO_MIXUP = Idle(
+    "without distill_augmentation: mixup",
+    "set that, or leave it out",
+    when=lambda settings: settings.get("distill_augmentation") != "mixup",
+)
+_NO_DROPOUT = Idle(
+    "without distill_augmentation: edge_dropout",
+    "set that, or leave it out",
+    when=lambda settings: settings.get("distill_augmentation") != "edge_dropout",
+)
 
 # The rows
 
@@ -384,6 +399,11 @@ _KEYS: dict[str, Key] = {
     "distill_head": Key(choice("shared", "auxiliary"), BASE, _DISTILLING),
     "distill_head_size": Key(optional(_SIZE), BASE, _DISTILLING, idle=(_NO_HEAD,)),
     "distill_head_tie": Key(_WEIGHT, BASE, _DISTILLING, idle=(_NO_HEAD,)),
+    "distill_augmentation": Key(optional(choice("mixup", "edge_dropout")), BASE, _GENERATION + _STUDENT),
+    "augmentation_weight": Key(_WEIGHT, BASE, _GENERATION + _STUDENT, idle=(_NOT_AUGMENTED,)),
+    "augmentation_beta": Key(_POSITIVE, BASE, _GENERATION + _STUDENT, idle=(_NO_MIXUP,)),
+    "distill_pick": Key(_SIZE, BASE, _GENERATION + _STUDENT, idle=(_NO_MIXUP,)),
+    "augmentation_drop": Key(number(0, 1), BASE, _GENERATION + _STUDENT, idle=(_NO_DROPOUT,)),
     "base_student_args": Key(optional(_MAPPING), BASE, _GENERATION),
     "exclusion_top_k": Key(_COUNT, BASE, _DISTILLING),
     "exclude_student_items": Key(BOOLEAN, STRATEGY, _DISTILLING),

@@ -156,6 +156,9 @@ ON_DATA = {
     "fits-no-student": ["--model=BPR", "--strategy=fine_tune", "--regularizer=pair_kl"],
     "fits-no-member": ["--teacher_models=[MultiVAE]", "--regularizer=graphsail"],
     "head-without-vectors": ["--model=NeuMF", "--distill_head=auxiliary"],
+    "mixup-without-vectors": ["--model=NeuMF", "--distill_augmentation=mixup"],
+    "dropout-without-a-graph": ["--model=BPR", "--distill_augmentation=edge_dropout"],
+    "dropout-before-the-graph": ["--model=LightGCN", "--distill_augmentation=edge_dropout"],
     "odd-layers": ["--model=LightGCN", "--growth=predictions", "--n_layers=3"],
     "odd-layers-of-a-member": [
         "--teacher_models=[LightGCN]",

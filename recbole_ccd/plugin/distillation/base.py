@@ -81,6 +81,17 @@ class DistillationLoss(ABC):
             A scalar.
         """
 
+    def user_losses(self, users: Tensor) -> Tensor:
+        """The loss of each of distinct users, where a loss can tell; ``distill_pick`` compares them.
+
+        Args:
+            users: ids, shape ``(B,)``.
+
+        Returns:
+            Shape ``(B,)``; it need not be differentiable.
+        """
+        raise ValueError(f"{type(self).__name__} does not tell the loss of each user")
+
     def item_loss(self, items: Tensor) -> Tensor:
         """Sum of the losses of distinct items, shape ``(B,)``; called where :attr:`has_item_side` alone."""
         raise ValueError(f"{type(self).__name__} has no item side")

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from recbole_ccd.model.graph_part import reads_graph
 from recbole_ccd.model.scoring import has_factors
-from recbole_ccd.utils.errors import ModelError
+from recbole_ccd.plugin.distillation.base import DistillationLoss
+from recbole_ccd.plugin.distillation.weighted import chosen_losses
+from recbole_ccd.utils.errors import ConfigError, ModelError
 
 if TYPE_CHECKING:
     from recbole_ccd.config import CCDConfig
@@ -18,15 +21,46 @@ def check_ways(config: CCDConfig) -> None:
         config: the run's configuration.
 
     Raises:
-        ModelError: If there are some; the message names key and remedy.
+        ModelError: If the student's class does not fit one; the message names key and remedy.
+        ConfigError: If other settings do not.
     """
-    _check_vectors(config, "distill_head", "shared")
+    if config["distill_head"] != "shared":
+        _check_vectors(config, "distill_head", "take distill_head: shared")
+    if config["distill_augmentation"] == "mixup":
+        _check_vectors(config, "distill_augmentation", "leave it out")
+        _check_pick(config)
+    if config["distill_augmentation"] == "edge_dropout":
+        _check_graph(config, "distill_augmentation")
 
 
 def _check_vectors(config: CCDConfig, key: str, otherwise: str) -> None:
     """What acts on vectors needs a student that scores by them."""
-    if config[key] != otherwise and not has_factors(config.model_class):
+    if not has_factors(config.model_class):
         raise ModelError(
             f"{key}: {config[key]} acts on user and item vectors, by which {config['model']} does not score; "
-            f"take LightGCN, BPR, NGCF, SGL or ENMF, or {key}: {otherwise}"
+            f"{otherwise}, or take LightGCN, BPR, NGCF, SGL or ENMF"
+        )
+
+
+def _check_pick(config: CCDConfig) -> None:
+    """What is picked by its loss needs losses that tell it."""
+    silent = [kind.name for kind in chosen_losses(config) if kind.user_losses is DistillationLoss.user_losses]
+    if config["distill_pick"] > 1 and silent:
+        raise ConfigError(
+            f"distill_pick is {config['distill_pick']}, and distill_loss {silent[0]} does not tell the loss "
+            "of each user; write its user_losses, or leave distill_pick out"
+        )
+
+
+def _check_graph(config: CCDConfig, key: str) -> None:
+    """What acts on a graph needs a student that has one, and is distilled on what comes out of it."""
+    if not reads_graph(config.model_class):
+        raise ModelError(
+            f"{key} is {config[key]}, and {config['model']} propagates over no graph; leave it out, or take "
+            "LightGCN, NGCF or SGL"
+        )
+    if "ego" in (config["distill_layer"], config.for_base_student()["distill_layer"]):
+        raise ConfigError(
+            f"{key} is {config[key]}, and with distill_layer: ego no graph has to do with what is distilled; "
+            f"set distill_layer: final, or leave {key} out"
         )

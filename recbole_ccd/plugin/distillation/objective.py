@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,7 +12,10 @@ from scipy.sparse import csr_matrix
 from torch import Tensor, nn
 
 from recbole_ccd.plugin.base import TrainingPass
+from recbole_ccd.plugin.distillation.augmentation import Augmentation
 from recbole_ccd.plugin.distillation.auxiliary_head import chosen_view
+from recbole_ccd.plugin.distillation.edge_dropout import EdgeDropout
+from recbole_ccd.plugin.distillation.mixup import Mixup
 from recbole_ccd.plugin.distillation.weighted import DistillationTask, WeightedLosses, chosen_losses
 from recbole_ccd.ranking.teacher_rankings import TeacherRankings
 from recbole_ccd.utils.seeding import torch_generator
@@ -19,8 +23,11 @@ from recbole_ccd.utils.seeding import torch_generator
 if TYPE_CHECKING:
     from recbole_ccd.config import CCDConfig
 
+_AUGMENTATIONS: Mapping[str, type[Augmentation]] = MappingProxyType(
+    {"mixup": Mixup, "edge_dropout": EdgeDropout}
+)
 # no loss can be called so, as a name has no blank
-_VIEW = "view of the student"
+_VIEW, _AUGMENTATION = "view of the student", "augmented users"
 
 
 def wants_item_lists(config: CCDConfig) -> bool:
@@ -33,7 +40,7 @@ class DistillationObjective:
     """The weighted sum of the configured losses on users, and of those with an item side on items.
 
     What they are distilled through, and what is added to them, is as the ways of distilling say:
-    ``distill_head``.
+    ``distill_head`` and ``distill_augmentation``.
     """
 
     def __init__(
@@ -50,6 +57,10 @@ class DistillationObjective:
         kinds = chosen_losses(config)
         task = DistillationTask(config, kinds, model, rankings, seen, seed, self._view)
         self._losses = WeightedLosses(task)
+        self._augmentation_weight = config["augmentation_weight"]
+        self._augmentation: Augmentation | None = None
+        if config["distill_augmentation"] is not None and self._augmentation_weight > 0 and self.has_users:
+            self._augmentation = _AUGMENTATIONS[config["distill_augmentation"]](task)
 
     @property
     def has_users(self) -> bool:
@@ -64,10 +75,15 @@ class DistillationObjective:
     def before_epoch(self, epoch: int) -> None:
         """Lets every loss draw what is due."""
         self._losses.before_epoch(epoch)
+        if self._augmentation is not None:
+            self._augmentation.before_epoch(epoch)
 
     def user_loss(self, users: Tensor) -> Tensor:
         """Weighted sum of the losses of distinct users, shape ``(B,)``."""
-        return self._with_penalty(self._user_weight * self._losses.user_loss(users), users)
+        loss = self._losses.user_loss(users)
+        if self._augmentation is not None:
+            loss = loss + self._augmentation_weight * self._augmentation.user_loss(users)
+        return self._with_penalty(self._user_weight * loss, users)
 
     def item_loss(self, items: Tensor) -> Tensor:
         """Weighted sum of the losses of distinct items, shape ``(B,)``."""
@@ -82,14 +98,18 @@ class DistillationObjective:
         return self._view.parameters()
 
     def state_dict(self) -> dict[str, Any]:
-        """What the losses, and what they are distilled through, keep from one epoch to the next."""
-        view = self._view.state_dict()
-        return {**self._losses.state_dict(), **({_VIEW: view} if view else {})}
+        """What the losses, and the ways in which they are distilled, keep from one epoch to the next."""
+        ways = {_VIEW: self._view.state_dict()}
+        if self._augmentation is not None:
+            ways[_AUGMENTATION] = self._augmentation.state_dict()
+        return {**self._losses.state_dict(), **{name: state for name, state in ways.items() if state}}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Goes on where an objective was that gave :meth:`state_dict`."""
         self._losses.load_state_dict(state)
         self._view.load_state_dict(state.get(_VIEW, {}))
+        if self._augmentation is not None:
+            self._augmentation.load_state_dict(state.get(_AUGMENTATION, {}))
 
 
 def distillation_pass(

@@ -53,6 +53,10 @@ class PreviousTeacherDistillation(TrainerPlugin):
         n_users, n_items = self._rankings.excluded.shape
         config = deepcopy(self.config)
         config["distill_layer"] = config["update_distill_layer"] if self._role == "student" else "final"
+        on_ego = config["distill_layer"] == "ego" and config["distill_augmentation"] == "edge_dropout"
+        if self._role == "teacher" or on_ego:
+            # members are not augmented, and own embeddings know no graph
+            config["distill_augmentation"] = None
         users = np.arange(1, n_users)
         if config["update_distill_users"] == "absent":
             users = users[self.block.train_matrix[1:n_users].getnnz(axis=1) == 0]

@@ -81,6 +81,11 @@ class WeightedLosses:
         terms = [weight * loss.user_loss(users) for weight, loss in self._losses.values()]
         return sum(terms[1:], start=terms[0])
 
+    def user_losses(self, users: Tensor) -> Tensor:
+        """The weighted loss of each of distinct users, shape ``(B,)``; it need not be differentiable."""
+        terms = [weight * loss.user_losses(users) for weight, loss in self._losses.values()]
+        return sum(terms[1:], start=terms[0])
+
     def item_loss(self, items: Tensor) -> Tensor:
         """Weighted sum of the losses of distinct items, shape ``(B,)``."""
         sided = [(weight, loss) for weight, loss in self._losses.values() if loss.has_item_side]
