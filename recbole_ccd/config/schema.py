@@ -218,6 +218,16 @@ _NO_DROPOUT = Idle(
     "set that, or leave it out",
     when=lambda settings: settings.get("distill_augmentation") != "edge_dropout",
 )
+_NOT_WEIGHED = Idle(
+    "without distill_weighting",
+    "set that, or leave it out",
+    when=lambda settings: settings.get("distill_weighting") is None,
+)
+_NOT_ALIGNED = Idle(
+    "without distill_gradient_alignment",
+    "give that a weight, or leave it out",
+    when=lambda settings: not settings.get("distill_gradient_alignment"),
+)
 
 # The rows
 
@@ -404,6 +414,12 @@ _KEYS: dict[str, Key] = {
     "augmentation_beta": Key(_POSITIVE, BASE, _GENERATION + _STUDENT, idle=(_NO_MIXUP,)),
     "distill_pick": Key(_SIZE, BASE, _GENERATION + _STUDENT, idle=(_NO_MIXUP,)),
     "augmentation_drop": Key(number(0, 1), BASE, _GENERATION + _STUDENT, idle=(_NO_DROPOUT,)),
+    "distill_weighting": Key(optional(choice("relative_difficulty")), BASE, _GENERATION),
+    "difficulty_warmup": Key(number(0, 1), BASE, _GENERATION, idle=(_NOT_WEIGHED,)),
+    "difficulty_rank": Key(_SIZE, BASE, _GENERATION, idle=(_NOT_WEIGHED,)),
+    "difficulty_floor": Key(number(0, 1), BASE, _GENERATION, idle=(_NOT_WEIGHED,)),
+    "distill_gradient_alignment": Key(_WEIGHT, BASE, _GENERATION),
+    "alignment_drop": Key(number(0, 1), BASE, _GENERATION, idle=(_NOT_ALIGNED,)),
     "base_student_args": Key(optional(_MAPPING), BASE, _GENERATION),
     "exclusion_top_k": Key(_COUNT, BASE, _DISTILLING),
     "exclude_student_items": Key(BOOLEAN, STRATEGY, _DISTILLING),

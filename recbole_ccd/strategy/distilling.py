@@ -18,7 +18,15 @@ from recbole_ccd.model.growth import build, check_buildable, check_growable, gro
 from recbole_ccd.model.initialization import embedding_tables
 from recbole_ccd.model.scoring import score_rows
 from recbole_ccd.model.teacher import TeacherEnsemble
-from recbole_ccd.plugin.distillation import TeacherDistillation, check_ways, wants_item_lists
+from recbole_ccd.plugin.base import TrainerPlugin
+from recbole_ccd.plugin.distillation import (
+    GradientAlignment,
+    RelativeDifficulty,
+    TeacherDistillation,
+    check_ways,
+    wants_item_lists,
+)
+from recbole_ccd.plugin.distillation.relative_difficulty import member_ranks
 from recbole_ccd.plugin.replay import ReplayScheme, chosen_scheme
 from recbole_ccd.ranking.lists import top_lists
 from recbole_ccd.ranking.store import RankingStore
@@ -34,7 +42,7 @@ if TYPE_CHECKING:
 
 _SIDES = ("items", "users")
 # slots of the ranking store
-_TEACHER, GROWN_TEACHER = "teacher", "grown teacher"
+_TEACHER, GROWN_TEACHER, _POSITIVES = "teacher", "grown teacher", "positives"
 STUDENT_SIDE, ALL_OF_STUDENT_SIDE = "student side", "all of the student side"
 
 
@@ -192,7 +200,8 @@ class DistillingStrategy(Strategy):
             student = self._new_student(stage.config, block)
             self.rankings = self.teacher_rankings(block)
             trainer = stage.trainer(student).exclude(self.rankings.excluded)
-            trainer.add(TeacherDistillation(self.rankings)).run(self.config["show_progress"])
+            trainer.add(TeacherDistillation(self.rankings), *self._ways(block))
+            trainer.run(self.config["show_progress"])
             return student
 
         self.rankings = None
@@ -201,6 +210,19 @@ class DistillingStrategy(Strategy):
         # a student that was finished before an interruption learned the same
         self.rankings = self.rankings or self.teacher_rankings(block)
         return student
+
+    def _ways(self, block: Block) -> list[TrainerPlugin]:
+        """What stage 1 is given beside the teacher's lists, by keys that ask the members themselves."""
+        ways: list[TrainerPlugin] = []
+        if self.config["distill_weighting"] is not None:
+
+            def make() -> torch.Tensor:
+                return member_ranks(list(self._teaching.members), block.train_matrix)
+
+            ways.append(RelativeDifficulty(self._store.get(_POSITIVES, self.teacher, block, make)))
+        if self.config["distill_gradient_alignment"] > 0:
+            ways.append(GradientAlignment(self._ranked.top_items, list(self._teaching.members)))
+        return ways
 
     def _new_student(self, config: CCDConfig, block: Block) -> GeneralRecommender:
         old = self.student if self.config["student_start"] == "previous" else None
@@ -317,7 +339,7 @@ class DistillingStrategy(Strategy):
     def discard_rankings(self) -> None:
         """Lets go of the teacher's rankings, which are as many as users and items, once they have served."""
         self.rankings = None
-        self._store.discard(_TEACHER, GROWN_TEACHER)
+        self._store.discard(_TEACHER, GROWN_TEACHER, _POSITIVES)
 
     def exclusion(self, block: Block, teacher_items: torch.Tensor) -> csr_matrix:
         """Pairs that are no negatives: the teacher's top items, and those of :meth:`excluded_lists`.

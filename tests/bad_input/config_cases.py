@@ -159,6 +159,15 @@ ON_DATA = {
     "mixup-without-vectors": ["--model=NeuMF", "--distill_augmentation=mixup"],
     "dropout-without-a-graph": ["--model=BPR", "--distill_augmentation=edge_dropout"],
     "dropout-before-the-graph": ["--model=LightGCN", "--distill_augmentation=edge_dropout"],
+    "weighting-without-bpr": ["--model=SGL", "--distill_weighting=relative_difficulty"],
+    "alignment-without-a-graph": ["--model=BPR", "--distill_gradient_alignment=0.1"],
+    "alignment-before-the-graph": ["--model=LightGCN", "--distill_gradient_alignment=0.1"],
+    "alignment-without-readers": [
+        "--model=LightGCN",
+        "--distill_layer=final",
+        "--distill_gradient_alignment=0.1",
+        "--teacher_models=[BPR]",
+    ],
     "odd-layers": ["--model=LightGCN", "--growth=predictions", "--n_layers=3"],
     "odd-layers-of-a-member": [
         "--teacher_models=[LightGCN]",

@@ -2,14 +2,18 @@
 
 from recbole_ccd.plugin.distillation.base import DistillationLoss
 from recbole_ccd.plugin.distillation.checks import check_ways
+from recbole_ccd.plugin.distillation.gradient_alignment import GradientAlignment
 from recbole_ccd.plugin.distillation.objective import DistillationObjective, wants_item_lists
 from recbole_ccd.plugin.distillation.previous_teacher import PreviousTeacherDistillation
+from recbole_ccd.plugin.distillation.relative_difficulty import RelativeDifficulty
 from recbole_ccd.plugin.distillation.teacher import TeacherDistillation
 
 __all__ = [
     "DistillationLoss",
     "DistillationObjective",
+    "GradientAlignment",
     "PreviousTeacherDistillation",
+    "RelativeDifficulty",
     "TeacherDistillation",
     "check_ways",
     "wants_item_lists",

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from recbole_ccd.model.graph_part import reads_graph
 from recbole_ccd.model.scoring import has_factors
 from recbole_ccd.plugin.distillation.base import DistillationLoss
+from recbole_ccd.plugin.distillation.gradient_alignment import reads_interactions
+from recbole_ccd.plugin.distillation.relative_difficulty import has_weighable_loss
 from recbole_ccd.plugin.distillation.weighted import chosen_losses
 from recbole_ccd.utils.errors import ConfigError, ModelError
 
@@ -31,6 +33,14 @@ def check_ways(config: CCDConfig) -> None:
         _check_pick(config)
     if config["distill_augmentation"] == "edge_dropout":
         _check_graph(config, "distill_augmentation")
+    if config["distill_weighting"] is not None and not has_weighable_loss(config.model_class):
+        raise ModelError(
+            f"distill_weighting is {config['distill_weighting']}, which weighs a BPR loss of single "
+            f"interactions, and {config['model']} has none; leave it out, or take LightGCN, BPR or NGCF"
+        )
+    if config["distill_gradient_alignment"] > 0:
+        _check_graph(config, "distill_gradient_alignment")
+        _check_readers(config, "distill_gradient_alignment")
 
 
 def _check_vectors(config: CCDConfig, key: str, otherwise: str) -> None:
@@ -63,4 +73,15 @@ def _check_graph(config: CCDConfig, key: str) -> None:
         raise ConfigError(
             f"{key} is {config[key]}, and with distill_layer: ego no graph has to do with what is distilled; "
             f"set distill_layer: final, or leave {key} out"
+        )
+
+
+def _check_readers(config: CCDConfig, key: str) -> None:
+    """What is about a change of interactions needs a member that reads them."""
+    members = [config.for_member(m).model_class for m in range(len(config["teacher_models"]))]
+    if not any(map(reads_interactions, members)):
+        names = ", ".join(dict.fromkeys(config["teacher_models"]))
+        raise ModelError(
+            f"{key} is {config[key]}, and no member of the teacher ({names}) reads a graph or users' rows; "
+            "leave it out, or add LightGCN, NGCF, SGL or an auto-encoder to teacher_models"
         )

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from recbole_ccd.data.sparse import csr_rows
 from recbole_ccd.loss.ranking_distillation import estimated_ranks, ranking_distillation, ranking_weights
 from recbole_ccd.plugin.distillation.base import DistillationLoss
+from recbole_ccd.ranking.rank_sample import candidates_among, drawn_items
 from recbole_ccd.registry import register
 
 
@@ -48,16 +48,9 @@ class RankingDistillation(DistillationLoss):
 
     def _sample(self) -> Tensor:
         """(S,) distinct items that the teacher knows."""
-        order = torch.randperm(self.n_items - 1, generator=self._generator) + 1
-        return order[: self.config["distill_rank_sample"]].to(self.model.device)
+        size = self.config["distill_rank_sample"]
+        return drawn_items(self.n_items, size, self._generator).to(self.model.device)
 
     def _candidates(self, users: Tensor, sample: Tensor) -> tuple[Tensor, Tensor]:
         """(B, S) whether a sampled item is a candidate of a user, and (B,) how many each user has."""
-        owners, seen = (torch.from_numpy(part) for part in csr_rows(self.seen, users.cpu().numpy()))
-        place = torch.full((self.n_items,), -1)
-        place[sample.cpu()] = torch.arange(len(sample))
-        drawn = place[seen] >= 0
-        usable = torch.ones(len(users), len(sample), dtype=torch.bool)
-        usable[owners[drawn], place[seen[drawn]]] = False
-        n_candidates = self.n_items - 1 - torch.bincount(owners, minlength=len(users))
-        return usable.to(users.device), n_candidates.to(users.device)
+        return candidates_among(sample, users, self.seen)

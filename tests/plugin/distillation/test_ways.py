@@ -13,6 +13,12 @@ NONE = {
     "distill_augmentation": None,
     "augmentation_weight": 1.0,
     "distill_pick": 1,
+    "distill_weighting": None,
+    "difficulty_warmup": 0.1,
+    "difficulty_floor": 0.1,
+    "difficulty_rank": 20,
+    "distill_gradient_alignment": 0.0,
+    "alignment_drop": 0.1,
 }
 WAYS = {
     "auxiliary_head": ({"distill_head": "auxiliary", "distill_head_tie": 0.1}, None),
@@ -24,6 +30,28 @@ WAYS = {
     "edge_dropout": (
         {**GRAPH, "distill_augmentation": "edge_dropout", "update_distill_layer": "final"},
         {"augmentation_weight": 0.0},
+    ),
+    "relative_difficulty": (
+        {
+            "distill_weighting": "relative_difficulty",
+            "difficulty_warmup": 0.4,
+            "difficulty_rank": 5,
+            "teacher_models": ["BPR", "LightGCN"],
+        },
+        {"difficulty_warmup": 0.0, "difficulty_floor": 1.0},
+    ),
+    "gradient_alignment": (
+        {
+            **GRAPH,
+            "distill_gradient_alignment": 10.0,
+            "alignment_drop": 0.3,
+            "teacher_models": ["LightGCN", "MultiVAE"],
+            "teacher_args": {
+                "embedding_size": 16,
+                "MultiVAE": {"mlp_hidden_size": [16], "latent_dimension": 8},
+            },
+        },
+        {"distill_gradient_alignment": 0.0, "alignment_drop": 0.1},
     ),
 }
 
