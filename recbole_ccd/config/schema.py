@@ -228,6 +228,11 @@ _NOT_ALIGNED = Idle(
     "give that a weight, or leave it out",
     when=lambda settings: not settings.get("distill_gradient_alignment"),
 )
+_NO_CURRICULUM = Idle(
+    "without distill_curriculum",
+    "set that, or leave it out",
+    when=lambda settings: settings.get("distill_curriculum") is None,
+)
 
 # The rows
 
@@ -420,6 +425,10 @@ _KEYS: dict[str, Key] = {
     "difficulty_floor": Key(number(0, 1), BASE, _GENERATION, idle=(_NOT_WEIGHED,)),
     "distill_gradient_alignment": Key(_WEIGHT, BASE, _GENERATION),
     "alignment_drop": Key(number(0, 1), BASE, _GENERATION, idle=(_NOT_ALIGNED,)),
+    "distill_curriculum": Key(optional(choice("hetcomp")), BASE, _BASE + _GENERATION),
+    "curriculum_lists": Key(_COUNT, BASE, _BASE + _GENERATION, idle=(_NO_CURRICULUM,)),
+    "curriculum_alpha": Key(_WEIGHT, BASE, _GENERATION, idle=(_NO_CURRICULUM,)),
+    "curriculum_decay": Key(number(0, 1), BASE, _GENERATION, idle=(_NO_CURRICULUM,)),
     "base_student_args": Key(optional(_MAPPING), BASE, _GENERATION),
     "exclusion_top_k": Key(_COUNT, BASE, _DISTILLING),
     "exclude_student_items": Key(BOOLEAN, STRATEGY, _DISTILLING),

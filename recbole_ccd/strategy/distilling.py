@@ -14,7 +14,7 @@ from torch import Tensor
 from recbole_ccd.data.block import Block, learns_from_rows
 from recbole_ccd.data.sparse import pairs_matrix
 from recbole_ccd.data.stream import BlockStream
-from recbole_ccd.model.growth import build, check_buildable, check_growable, grow, rebuild
+from recbole_ccd.model.growth import build, check_buildable, check_growable, fitted, grow, rebuild
 from recbole_ccd.model.initialization import embedding_tables
 from recbole_ccd.model.scoring import score_rows
 from recbole_ccd.model.teacher import TeacherEnsemble
@@ -26,6 +26,7 @@ from recbole_ccd.plugin.distillation import (
     check_ways,
     wants_item_lists,
 )
+from recbole_ccd.plugin.distillation.course import CourseRecorder
 from recbole_ccd.plugin.distillation.relative_difficulty import member_ranks
 from recbole_ccd.plugin.replay import ReplayScheme, chosen_scheme
 from recbole_ccd.ranking.lists import top_lists
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
 _SIDES = ("items", "users")
 # slots of the ranking store
 _TEACHER, GROWN_TEACHER, _POSITIVES = "teacher", "grown teacher", "positives"
+# what a member's stage leaves beside its weights
+_COURSE = "course"
 STUDENT_SIDE, ALL_OF_STUDENT_SIDE = "student side", "all of the student side"
 
 
@@ -63,6 +66,7 @@ class DistillingStrategy(Strategy):
         super().prepare()
         self.members = [self.config.for_member(m) for m in range(len(self.config["teacher_models"]))]
         self.rankings: TeacherRankings | None = None
+        self._courses: list[Tensor] | None = None
         self._store = RankingStore()
 
     def check_models(self, stream: BlockStream) -> None:
@@ -177,13 +181,16 @@ class DistillingStrategy(Strategy):
     def train_base_teacher(self, block: Block) -> TeacherEnsemble:
         """Trains every member on the base block with its own loss."""
         parts = {f"teacher-{m}": config for m, config in enumerate(self.members)}
+        has_course = self.config["distill_curriculum"] is not None and self.config["curriculum_lists"] > 0
 
         def train(missing: Sequence[str]) -> list[GeneralRecommender]:
             places = [m for m, part in enumerate(parts) if part in missing]
             tasks = [self.task("base", block, self.members[m], m) for m in places]
-            return self.stages(block, learn_plainly, tasks)
+            return self.stages(block, learn_with_course if has_course else learn_plainly, tasks)
 
-        return self.ensemble(self.base_models_of(parts, block, train), block)
+        members = self.base_models_of(parts, block, train)
+        self._courses = [extra[_COURSE] for extra in self._extras] if has_course else None
+        return self.ensemble(members, block)
 
     def train_base_student(self, block: Block, distilled: bool) -> GeneralRecommender:
         """The student of the base block, distilled from the base teacher or trained by itself."""
@@ -191,7 +198,10 @@ class DistillingStrategy(Strategy):
             train = partial(self.train_plainly, block, self.config)
             return self.base_model("student-plain", self.config, block, train)
         self.teacher = self.train_base_teacher(block)
-        return self.base_model("student-distilled", self.config, block, partial(self.generate_student, block))
+        train = partial(self.generate_student, block)
+        student = self.base_model("student-distilled", self.config, block, train)
+        self._courses = None
+        return student
 
     def generate_student(self, block: Block) -> GeneralRecommender:
         """Stage 1: a student learns from the block and from the teacher's rankings."""
@@ -200,7 +210,8 @@ class DistillingStrategy(Strategy):
             student = self._new_student(stage.config, block)
             self.rankings = self.teacher_rankings(block)
             trainer = stage.trainer(student).exclude(self.rankings.excluded)
-            trainer.add(TeacherDistillation(self.rankings), *self._ways(block))
+            courses = None if block.index else self._courses
+            trainer.add(TeacherDistillation(self.rankings, courses), *self._ways(block))
             trainer.run(self.config["show_progress"])
             return student
 
@@ -353,3 +364,14 @@ class DistillingStrategy(Strategy):
     def excluded_lists(self, block: Block) -> list[torch.Tensor]:
         """Further items of each user that are no negatives, row = user id, 0-padded."""
         return []
+
+
+def learn_with_course(stage: Stage) -> GeneralRecommender:
+    """As :func:`learn_plainly`, and what the model ranked highest on its way is left beside it."""
+    model, recorder = fitted(stage.config, stage.block), CourseRecorder()
+    stage.trainer(model).add(recorder).run(stage.config["show_progress"])
+    scores = stage.history()["valid_score"]
+    better = max if stage.config["valid_metric_bigger"] else min
+    best = better(scores, key=lambda entry: entry[1])[0] if scores else None
+    stage.extra[_COURSE] = recorder.course(best)
+    return model

@@ -168,6 +168,7 @@ ON_DATA = {
         "--distill_gradient_alignment=0.1",
         "--teacher_models=[BPR]",
     ],
+    "curriculum-without-order": ["--distill_curriculum=hetcomp", "--distill_lists=seen_first"],
     "odd-layers": ["--model=LightGCN", "--growth=predictions", "--n_layers=3"],
     "odd-layers-of-a-member": [
         "--teacher_models=[LightGCN]",

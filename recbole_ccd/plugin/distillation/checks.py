@@ -38,6 +38,7 @@ def check_ways(config: CCDConfig) -> None:
             f"distill_weighting is {config['distill_weighting']}, which weighs a BPR loss of single "
             f"interactions, and {config['model']} has none; leave it out, or take LightGCN, BPR or NGCF"
         )
+    _check_order(config)
     if config["distill_gradient_alignment"] > 0:
         _check_graph(config, "distill_gradient_alignment")
         _check_readers(config, "distill_gradient_alignment")
@@ -84,4 +85,14 @@ def _check_readers(config: CCDConfig, key: str) -> None:
         raise ModelError(
             f"{key} is {config[key]}, and no member of the teacher ({names}) reads a graph or users' rows; "
             "leave it out, or add LightGCN, NGCF, SGL or an auto-encoder to teacher_models"
+        )
+
+
+def _check_order(config: CCDConfig) -> None:
+    """A course goes by the order of lists."""
+    key = "distill_curriculum"
+    if config[key] is not None and config["distill_lists"] == "seen_first":
+        raise ConfigError(
+            f"{key} is {config[key]}, which goes by the order of lists, and with distill_lists: seen_first "
+            f"train items lead them in any order; set distill_lists: unseen, or leave {key} out"
         )

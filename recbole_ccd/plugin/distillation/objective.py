@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +15,12 @@ from torch import Tensor, nn
 from recbole_ccd.plugin.base import TrainingPass
 from recbole_ccd.plugin.distillation.augmentation import Augmentation
 from recbole_ccd.plugin.distillation.auxiliary_head import chosen_view
+from recbole_ccd.plugin.distillation.curriculum import Curriculum
 from recbole_ccd.plugin.distillation.edge_dropout import EdgeDropout
 from recbole_ccd.plugin.distillation.mixup import Mixup
 from recbole_ccd.plugin.distillation.weighted import DistillationTask, WeightedLosses, chosen_losses
 from recbole_ccd.ranking.teacher_rankings import TeacherRankings
-from recbole_ccd.utils.seeding import torch_generator
+from recbole_ccd.utils.seeding import derive_seed, torch_generator
 
 if TYPE_CHECKING:
     from recbole_ccd.config import CCDConfig
@@ -27,7 +29,7 @@ _AUGMENTATIONS: Mapping[str, type[Augmentation]] = MappingProxyType(
     {"mixup": Mixup, "edge_dropout": EdgeDropout}
 )
 # no loss can be called so, as a name has no blank
-_VIEW, _AUGMENTATION = "view of the student", "augmented users"
+_VIEW, _AUGMENTATION, _CURRICULUM = "view of the student", "augmented users", "places on the courses"
 
 
 def wants_item_lists(config: CCDConfig) -> bool:
@@ -40,7 +42,7 @@ class DistillationObjective:
     """The weighted sum of the configured losses on users, and of those with an item side on items.
 
     What they are distilled through, and what is added to them, is as the ways of distilling say:
-    ``distill_head`` and ``distill_augmentation``.
+    ``distill_head``, ``distill_augmentation`` and ``distill_curriculum``.
     """
 
     def __init__(
@@ -50,17 +52,31 @@ class DistillationObjective:
         rankings: TeacherRankings,
         seen: csr_matrix,
         seed: int,
+        courses: Sequence[Tensor] | None = None,
     ) -> None:
-        """Arguments as of :class:`DistillationLoss`."""
+        """Arguments as of :class:`DistillationLoss`, and the members' courses, if there is a curriculum."""
         self._user_weight, self._item_weight = config["distill_user_weight"], config["distill_item_weight"]
         self._view = chosen_view(config, model, seed)
-        kinds = chosen_losses(config)
-        task = DistillationTask(config, kinds, model, rankings, seen, seed, self._view)
-        self._losses = WeightedLosses(task)
         self._augmentation_weight = config["augmentation_weight"]
+        kinds = chosen_losses(config)
+        self._task = DistillationTask(config, kinds, model, rankings, seen, seed, self._view)
+        self._curriculum: Curriculum | None = None
+        if courses is not None and kinds:
+            self._curriculum = Curriculum(config, courses, rankings.top_items.to(model.device))
+        self._begin(0)
+
+    def _begin(self, epoch: int) -> None:
+        """Makes the losses of the lists that are distilled from an epoch on."""
+        self._epoch, task = epoch, self._task
+        if self._curriculum is not None:
+            rankings = replace(task.rankings, top_items=self._curriculum.lists())
+            seed = derive_seed(task.seed, "curriculum", epoch) if epoch else task.seed
+            task = replace(task, rankings=rankings, seed=seed)
+        self._losses = WeightedLosses(task)
         self._augmentation: Augmentation | None = None
-        if config["distill_augmentation"] is not None and self._augmentation_weight > 0 and self.has_users:
-            self._augmentation = _AUGMENTATIONS[config["distill_augmentation"]](task)
+        kind = task.config["distill_augmentation"]
+        if kind is not None and self._augmentation_weight > 0 and self.has_users:
+            self._augmentation = _AUGMENTATIONS[kind](task)
 
     @property
     def has_users(self) -> bool:
@@ -73,7 +89,10 @@ class DistillationObjective:
         return self._item_weight > 0 and self._losses.have_item_side
 
     def before_epoch(self, epoch: int) -> None:
-        """Lets every loss draw what is due."""
+        """Lets users go on with their courses and every loss draw what is due."""
+        if self._curriculum is not None and epoch and epoch % self._task.config["uninteresting_redraw"] == 0:
+            if self._curriculum.advance(self._losses.top_items(), epoch):
+                self._begin(epoch)
         self._losses.before_epoch(epoch)
         if self._augmentation is not None:
             self._augmentation.before_epoch(epoch)
@@ -102,10 +121,15 @@ class DistillationObjective:
         ways = {_VIEW: self._view.state_dict()}
         if self._augmentation is not None:
             ways[_AUGMENTATION] = self._augmentation.state_dict()
+        if self._curriculum is not None:
+            ways[_CURRICULUM] = {"places": self._curriculum.places.clone(), "epoch": self._epoch}
         return {**self._losses.state_dict(), **{name: state for name, state in ways.items() if state}}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Goes on where an objective was that gave :meth:`state_dict`."""
+        if self._curriculum is not None:
+            self._curriculum.places.copy_(state[_CURRICULUM]["places"])
+            self._begin(state[_CURRICULUM]["epoch"])
         self._losses.load_state_dict(state)
         self._view.load_state_dict(state.get(_VIEW, {}))
         if self._augmentation is not None:

@@ -92,6 +92,10 @@ class WeightedLosses:
         terms = [weight * loss.item_loss(items) for weight, loss in sided]
         return sum(terms[1:], start=terms[0])
 
+    def top_items(self) -> Tensor:
+        """The student's own lists now, as of :meth:`DistillationLoss.top_items`."""
+        return next(loss for _, loss in self._losses.values()).top_items()
+
     def state_dict(self) -> dict[str, Any]:
         """What the losses keep from one epoch to the next."""
         return {name: loss.state_dict() for name, (_, loss) in self._losses.items()}

@@ -8,12 +8,14 @@ from scipy.sparse import csr_matrix
 
 from recbole_ccd.data.sparse import pairs_matrix
 from recbole_ccd.model.graph_part import drawn_pairs, graph_of, without
-from recbole_ccd.plugin.distillation import DistillationObjective
+from recbole_ccd.plugin.distillation import DistillationObjective, check_ways
 from recbole_ccd.plugin.distillation.edge_dropout import EdgeDropout
+from recbole_ccd.plugin.distillation.kl import SoftTargetKL
 from recbole_ccd.plugin.distillation.mixup import Mixup
 from recbole_ccd.plugin.distillation.student import StudentView
 from recbole_ccd.plugin.distillation.weighted import DistillationTask, WeightedLosses, chosen_losses
 from recbole_ccd.ranking.teacher_rankings import TeacherRankings
+from recbole_ccd.utils.errors import ConfigError
 from recbole_ccd.utils.seeding import torch_generator
 from tests.loss.test_mixup import naive
 from tests.model.small_models import all_scores, small_model
@@ -123,6 +125,18 @@ def test_mixtures_with_the_largest_loss_are_learned(make_task):
         assert sorted(pool.tolist()) == USERS.tolist()
     each = sorted(losses.user_losses(torch.arange(1, 10)).tolist(), reverse=True)
     assert value.item() == pytest.approx(sum(each[:3]), rel=1e-5) and each[2] > each[3]
+
+
+def test_losses_that_do_not_tell_are_not_picked_from(make_config, monkeypatch):
+    config = make_config("BPR", distill_loss=["rrd", "kl"], distill_augmentation="mixup", distill_pick=2)
+    check_ways(config)
+    monkeypatch.delattr(SoftTargetKL, "user_losses")
+    with pytest.raises(
+        ConfigError, match="^distill_pick is 2, and distill_loss kl does not tell the loss of"
+    ):
+        check_ways(config)
+    with pytest.raises(ValueError, match="does not tell"):
+        SoftTargetKL.user_losses(None, USERS)
 
 
 @pytest.mark.parametrize("kind", ["mixup", "edge_dropout"])
