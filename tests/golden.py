@@ -89,9 +89,14 @@ CASES = {
             "distill_loss": loss,
             "distill_draws": 5,
             "distill_rank_sample": 20,
+            "distill_propose_depth": 12,
         }
-        for loss in ("kl", "listnet", "cd", "rd")
+        for loss in (
+            *("kl", "listnet", "cd", "rd", "speculative", "correlation", "comparative", "logits", "rce"),
+            *("dcd", "unkd"),
+        )
     },
+    "ccd-pruned": {**teachers("BPR", "MultiVAE"), "teacher_prune_rate": 0.1},
     "ccd-cd-pairs": {
         **teachers("BPR"),
         "model": "NeuMF",

@@ -276,4 +276,5 @@ FIELD_SEPARATOR = Check(
     True,
 )
 CLIPPED = Check("at least {max_norm: number}", lambda v: isinstance(v, dict) and "max_norm" in v)
+SHARE_BELOW_ONE = Check("a number >= 0 and < 1", lambda v: is_number(v) and 0 <= v < 1)
 PROXIES = Check("a list of different names out of stability, plasticity, or []", _are_proxies, True)

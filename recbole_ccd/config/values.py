@@ -79,6 +79,8 @@ def check_together(settings: Mapping[str, Any], source_of: Callable[[str], str],
         check_model_together(model, settings, source_of)
     for check in (
         _check_loss_weights,
+        _check_correlation,
+        _check_groups,
         _check_sizes,
         _check_block_files,
         _check_columns,
@@ -119,6 +121,25 @@ def _check_loss_weights(settings: Mapping[str, Any], source_of: Callable[[str], 
         start = f"{key} has {len(weights)} entries ({source_of(key)})"
         raise ConfigError(
             f"{start}, and distill_loss {len(losses)} ({source_of('distill_loss')}); give one per loss"
+        )
+
+
+def _check_correlation(settings: Mapping[str, Any], source_of: Callable[[str], str]) -> None:
+    """A loss that is chosen has a term."""
+    keys = ("correlation_value_weight", "correlation_rank_weight")
+    if "correlation" in one_or_more(settings["distill_loss"]) and not any(settings[key] for key in keys):
+        given = " and ".join(f"{key} ({source_of(key)})" for key in keys)
+        raise ConfigError(f"{given} are 0, which leaves nothing of correlation; raise one of them")
+
+
+def _check_groups(settings: Mapping[str, Any], source_of: Callable[[str], str]) -> None:
+    """Each group of items has a list, of at least one item."""
+    groups, listed = settings["unkd_groups"], settings["distill_top_k"]
+    if "unkd" in one_or_more(settings["distill_loss"]) and groups > listed:
+        start = f"unkd_groups is {groups} ({source_of('unkd_groups')})"
+        raise ConfigError(
+            f"{start}, more than distill_top_k with {listed} ({source_of('distill_top_k')}), which is shared "
+            "out among the groups; lower it"
         )
 
 

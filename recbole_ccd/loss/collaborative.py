@@ -53,6 +53,22 @@ def places_in(items: Tensor, lists: Tensor) -> Tensor:
     return (order.gather(1, at) + 1.0).masked_fill_(absent, torch.inf)
 
 
+def in_order_of(items: Tensor, lists: Tensor) -> Tensor:
+    """Items in the order of their row's list.
+
+    Args:
+        items: (B, n) item ids, padded with 0 anywhere.
+        lists: (B, K) item ids, each once, padded with 0.
+
+    Returns:
+        (B, n) those in the list, by place, then those that are not, and the padding last.
+    """
+    places = places_in(items, lists)
+    # what is in no list comes before the padding
+    places = torch.where(torch.isinf(places) & (items > 0), lists.shape[1] + 1.0, places)
+    return items.gather(1, places.argsort(dim=1, stable=True))
+
+
 def best_places(teacher: Tensor, student: Tensor) -> tuple[Tensor, Tensor]:
     r"""Items that teacher or student rank high, and the better of the two ranks.
 

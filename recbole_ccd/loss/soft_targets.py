@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from recbole_ccd.loss.collaborative import places_in
+
 
 def place_scores(places: Tensor) -> Tensor:
     r"""Scores of the places of a ranking, :math:`t_r = -\log r`.
@@ -21,6 +23,25 @@ def place_scores(places: Tensor) -> Tensor:
         Scores of the same shape, 0 for the first place and ``-inf`` for infinity.
     """
     return -torch.log(places)
+
+
+def listed_scores(items: Tensor, lists: Tensor) -> Tensor:
+    r"""Scores of items by their place in the teacher's lists, those outside by a floor.
+
+    .. math:: t_i = -\log r_i, \qquad t_i = -\log 2K \text{ outside a list of length } K
+
+    What a teacher says of items beyond its list is not known; that it is twice the list's length is ours.
+
+    Source: ours; see :func:`place_scores`.
+
+    Args:
+        items: (B, n) item ids.
+        lists: (B, K) item ids in the teacher's order, padded with 0.
+
+    Returns:
+        (B, n) float32 scores.
+    """
+    return place_scores(places_in(items, lists).clamp(max=2.0 * max(lists.shape[1], 1)))
 
 
 def soft_target_kl(student: Tensor, teacher: Tensor, valid: Tensor, temperature: float) -> Tensor:

@@ -61,7 +61,12 @@ _Tile = tuple[slice, int, Tensor, tuple[Tensor, Tensor]]
 
 
 def windowed_ranking_loss(
-    rows: Tensor, columns: Tensor, interesting: Tensor, windows: Windows, score_max: float = 10.0
+    rows: Tensor,
+    columns: Tensor,
+    interesting: Tensor,
+    windows: Windows,
+    score_max: float = 10.0,
+    row_weights: Tensor | None = None,
 ) -> Tensor:
     r"""Relaxed ranking distillation of scores that are inner products, summed over the rows.
 
@@ -79,6 +84,7 @@ def windowed_ranking_loss(
         interesting: (B, K) column ids in the teacher's order, padded with 0 at the end.
         windows: the uninteresting columns.
         score_max: upper clamp of the scores; a clamped score has no gradient.
+        row_weights: (B,) what each row counts in the sum, taken as constants; None for 1 each.
 
     Returns:
         Scalar; a row without interesting columns adds 0.
@@ -91,7 +97,9 @@ def windowed_ranking_loss(
             f"rows {tuple(rows.shape)}, columns {tuple(columns.shape)}, lists {tuple(interesting.shape)} and "
             f"windows of {len(windows.order)} rows do not fit"
         )
-    return _WindowedRanking.apply(rows, columns, interesting, windows, float(score_max))
+    if row_weights is not None and row_weights.shape != rows.shape[:1]:
+        raise ValueError(f"{tuple(row_weights.shape)} weights for {len(rows)} rows")
+    return _WindowedRanking.apply(rows, columns, interesting, windows, float(score_max), row_weights)
 
 
 class _WindowedRanking(torch.autograd.Function):
@@ -99,24 +107,36 @@ class _WindowedRanking(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, rows: Tensor, columns: Tensor, interesting: Tensor, windows: Windows, score_max: float
+        ctx: Any,
+        rows: Tensor,
+        columns: Tensor,
+        interesting: Tensor,
+        windows: Windows,
+        score_max: float,
+        row_weights: Tensor | None,
     ) -> Tensor:
-        loss, *gradients = _loss_and_gradients(rows, columns, interesting, windows, score_max)
+        loss, *gradients = _loss_and_gradients(rows, columns, interesting, windows, score_max, row_weights)
         ctx.save_for_backward(*gradients)
         return loss
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None, None, None]:
         of_rows, of_columns = ctx.saved_tensors
-        return of_rows * grad, of_columns * grad, None, None, None
+        return of_rows * grad, of_columns * grad, None, None, None, None
 
 
 def _loss_and_gradients(
-    rows: Tensor, columns: Tensor, interesting: Tensor, windows: Windows, score_max: float
+    rows: Tensor,
+    columns: Tensor,
+    interesting: Tensor,
+    windows: Windows,
+    score_max: float,
+    row_weights: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The summed loss and its derivatives by ``rows`` and ``columns``."""
     rows, interesting = rows[windows.order], interesting[windows.order]
+    counts = None if row_weights is None else row_weights.detach().to(rows)[windows.order, None]
     listed = columns[interesting]
     raw = torch.bmm(listed, rows[:, :, None]).squeeze(2)
     scores, valid = raw.clamp(max=score_max), interesting > 0
@@ -135,10 +155,15 @@ def _loss_and_gradients(
         lse, scale = _exponentiate(tile, ends, barred, score_max)
         denominators[part] = torch.logaddexp(denominators[part], lse[:, None])
         factor = (derivative_by_rest(lse, valid[part], denominators[part]) * scale)[:, None]
+        if counts is not None:
+            factor *= counts[part]
         torch.mul((near @ tile.T).T, factor, out=by_rows[part])
         by_table[:, start : start + width].addmm_((rows[part] * factor).T, tile)
     losses = (denominators - scores).masked_fill_(~valid, 0.0)
     by_listed = derivative_by_list(scores, valid, denominators).masked_fill_(raw > score_max, 0.0)
+    if counts is not None:
+        losses *= counts
+        by_listed *= counts
     by_rows += torch.bmm(by_listed[:, None], listed).squeeze(1)
     by_columns = _sum_of_rows(by_listed[:, :, None] * rows[:, None], interesting, len(columns))
     by_columns += _fold(by_table, windows.columns, len(columns))

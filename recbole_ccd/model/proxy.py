@@ -11,6 +11,21 @@ from recbole_ccd.model.lightgcn import LightGCN
 from recbole_ccd.model.scoring import clear_cache
 
 
+def frozen_copy(model: GeneralRecommender) -> GeneralRecommender:
+    """A copy of a model's weights that is not trained, in eval mode.
+
+    Args:
+        model: any model; left as it is.
+
+    Returns:
+        A model with the same graph and other constants: these are shared, not copied.
+    """
+    clear_cache(model)
+    # torch cannot copy a CSR tensor
+    constants = {id(value): value for name, value in vars(model).items() if not name.startswith("_")}
+    return copy.deepcopy(model, constants).requires_grad_(False).eval()
+
+
 def update_proxy(
     proxy: GeneralRecommender | None, student: GeneralRecommender, keep: float, of_predictions: bool = False
 ) -> GeneralRecommender:
@@ -29,11 +44,7 @@ def update_proxy(
     Returns:
         A frozen model of the student's size, with the student's graph.
     """
-    clear_cache(student)
-    # graphs and other constants are shared, not copied (and torch cannot copy a CSR tensor)
-    constants = {id(value): value for name, value in vars(student).items() if not name.startswith("_")}
-    moved = copy.deepcopy(student, constants).requires_grad_(False)
-    moved.eval()
+    moved = frozen_copy(student)
     if proxy is None:
         return moved
     if of_predictions and isinstance(moved, LightGCN):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import torch
 from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import GeneralRecommender
 from recbole.utils import InputType
@@ -77,3 +78,28 @@ def ordering_rows(model: GeneralRecommender, users: Tensor) -> Tensor:
     if isinstance(model, TeacherEnsemble) and len(model.members) == 1:
         return score_rows(model.members[0], users)
     return score_rows(model, users)
+
+
+def mixed_rows(teacher: TeacherEnsemble, pruned: TeacherEnsemble, share: float, users: Tensor) -> Tensor:
+    r"""Scores of a teacher that is in part a pruned one.
+
+    .. math:: (1 - c) \, s + c \, s_{\mathrm{pruned}}
+
+    Source: the teacher of R2KD, Kim et al., TKDE 2024 (arXiv 2311.13934), with the scores of ensembles for
+    logits.
+
+    Args:
+        teacher: a teacher.
+        pruned: one whose members are pruned copies of its members.
+        share: the c above.
+        users: ids, shape ``(B,)``.
+
+    Returns:
+        Shape ``(B, n_items)``; what neither ranks is ``-inf``; what one of them does not rank is
+        last there.
+    """
+    scores, others = score_rows(teacher, users), score_rows(pruned, users)
+    ranked = torch.isfinite(scores) | torch.isfinite(others)
+    last = float(scores.shape[1]) ** -teacher.exponent
+    mixed = torch.lerp(scores.clamp(min=last), others.clamp(min=last), share)
+    return mixed.masked_fill_(~ranked, -torch.inf)

@@ -19,9 +19,17 @@ class TeacherRankings:
         excluded: pairs that are neither negatives nor uninteresting, users × items: the top items of
             teacher, proxies and current student.
         excluded_items: the teacher's part of these pairs: each user's items, ``(n_users, A)``, 0-padded.
+        member_ranks: where each of M members ranks the ``top_items``, among what the lists are made of, shape
+            ``(n_users, K, M)``, 0 on the padding; None where no loss reads them.
+        item_groups: the group of each item by popularity, shape ``(n_items,)``, -1 for [PAD]; likewise.
+        grouped_items: each user's best items of each of G groups, shape ``(n_users, G, k)``, 0-padded;
+            likewise.
     """
 
     top_items: Tensor
     top_users: Tensor
     excluded: csr_matrix
     excluded_items: Tensor
+    member_ranks: Tensor | None = None
+    item_groups: Tensor | None = None
+    grouped_items: Tensor | None = None

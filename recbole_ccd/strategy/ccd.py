@@ -217,12 +217,13 @@ class CCD(DistillingStrategy):
         grown = self.ensemble([self.grow(old, config, block) for old, config in pairs], block)
         item_lists = wants_item_lists(self.config) and self.config["update_distill_users"] == "all"
         top_items, top_users = self.top_lists(grown, block, item_lists)
-        excluded = top_items[:, : self.config["exclusion_top_k"]]
+        excluded, listed = (top_items[:, : self.config[f"{key}_top_k"]] for key in ("exclusion", "distill"))
         return TeacherRankings(
-            top_items[:, : self.config["distill_top_k"]],
+            listed,
             top_users,
             pairs_matrix([excluded], block.n_users, block.n_items),
             excluded,
+            **(self.beside_lists(grown, block, listed) if self.reads_more else {}),
         )
 
     def excluded_lists(self, block: Block) -> list[torch.Tensor]:

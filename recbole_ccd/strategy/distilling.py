@@ -14,25 +14,31 @@ from torch import Tensor
 from recbole_ccd.data.block import Block, learns_from_rows
 from recbole_ccd.data.sparse import pairs_matrix
 from recbole_ccd.data.stream import BlockStream
+from recbole_ccd.loss.unkd import popularity_groups
 from recbole_ccd.model.growth import build, check_buildable, check_growable, fitted, grow, rebuild
 from recbole_ccd.model.initialization import embedding_tables
+from recbole_ccd.model.pruning import pruned
 from recbole_ccd.model.scoring import score_rows
-from recbole_ccd.model.teacher import TeacherEnsemble
+from recbole_ccd.model.teacher import TeacherEnsemble, mixed_rows
 from recbole_ccd.plugin.base import TrainerPlugin
 from recbole_ccd.plugin.distillation import (
     GradientAlignment,
     RelativeDifficulty,
     TeacherDistillation,
     check_ways,
+    wants_grouped_items,
     wants_item_lists,
+    wants_member_ranks,
 )
 from recbole_ccd.plugin.distillation.course import CourseRecorder
 from recbole_ccd.plugin.distillation.relative_difficulty import member_ranks
 from recbole_ccd.plugin.replay import ReplayScheme, chosen_scheme
+from recbole_ccd.ranking.groups import grouped_lists
 from recbole_ccd.ranking.lists import top_lists
+from recbole_ccd.ranking.members import ranks_by_member
 from recbole_ccd.ranking.store import RankingStore
 from recbole_ccd.ranking.teacher_rankings import TeacherRankings
-from recbole_ccd.ranking.topk import users_at_a_time
+from recbole_ccd.ranking.topk import ScoreFn, users_at_a_time
 from recbole_ccd.strategy.base import Strategy, learn_plainly
 from recbole_ccd.strategy.stage import Stage
 from recbole_ccd.utils.errors import ConfigError, ModelError
@@ -43,7 +49,8 @@ if TYPE_CHECKING:
 
 _SIDES = ("items", "users")
 # slots of the ranking store
-_TEACHER, GROWN_TEACHER, _POSITIVES = "teacher", "grown teacher", "positives"
+_TEACHER, _BESIDE_LISTS, GROWN_TEACHER = "teacher", "beside its lists", "grown teacher"
+_POSITIVES = "positives"
 # what a member's stage leaves beside its weights
 _COURSE = "course"
 STUDENT_SIDE, ALL_OF_STUDENT_SIDE = "student side", "all of the student side"
@@ -284,12 +291,59 @@ class DistillingStrategy(Strategy):
         """The teacher's top lists for a block, and what is neither negative nor uninteresting there."""
         top_items, top_users = self._teacher_lists(block)
         excluded_items = top_items[:, : self.config["exclusion_top_k"]]
-        return TeacherRankings(
-            top_items[:, : self.config["distill_top_k"]],
-            top_users,
-            self.exclusion(block, excluded_items),
-            excluded_items,
-        )
+        listed = top_items[:, : self.config["distill_top_k"]]
+        seen_first = self.config["distill_lists"] == "seen_first"
+
+        def make() -> dict[str, torch.Tensor]:
+            return self.beside_lists(self._teaching, block, listed, seen_first)
+
+        beside = self._store.get(_BESIDE_LISTS, self.teacher, block, make) if self.reads_more else {}
+        excluded = self.exclusion(block, excluded_items)
+        return TeacherRankings(listed, top_users, excluded, excluded_items, **beside)
+
+    @property
+    def reads_more(self) -> bool:
+        """Whether a loss of this run reads of a teacher what is made for such losses alone."""
+        return wants_member_ranks(self.config) or wants_grouped_items(self.config)
+
+    def beside_lists(
+        self, teacher: TeacherEnsemble, block: Block, listed: torch.Tensor, seen_first: bool = False
+    ) -> dict[str, torch.Tensor]:
+        """What the losses of this run read of a teacher beside its lists, for :class:`TeacherRankings`.
+
+        Args:
+            teacher: a teacher of the block's size.
+            block: the block.
+            listed: the lists that are distilled, row = user id.
+            seen_first: whether pairs of the train part are among what is ranked.
+        """
+        found: dict[str, torch.Tensor] = {}
+        users = torch.arange(block.n_users, device=self.config["device"])
+        exclude, size = block.train_matrix, users_at_a_time(block.n_items)
+        teacher.eval()
+        if wants_member_ranks(self.config):
+            members = [partial(score_rows, member) for member in teacher.members]
+            ranked = None if seen_first else exclude
+            found["member_ranks"] = ranks_by_member(members, users, listed, ranked, size)
+        if wants_grouped_items(self.config):
+            n_groups = min(self.config["unkd_groups"], listed.shape[1])
+            counts = torch.from_numpy(block.train_so_far.getnnz(axis=0))
+            groups = popularity_groups(counts, n_groups).to(users.device)
+            k, score = max(listed.shape[1] // n_groups, 1), self._scores_of(teacher, block)
+            found["item_groups"] = groups
+            found["grouped_items"] = grouped_lists(
+                score, users, groups, n_groups, k, exclude, size, seen_first
+            )
+        teacher.eval()  # drops what its members cached for scoring
+        return found
+
+    def _scores_of(self, teacher: TeacherEnsemble, block: Block) -> ScoreFn:
+        """What a teacher's lists are made from: its scores, and in part those of a pruned copy of it."""
+        rate, share = self.config["teacher_prune_rate"], self.config["teacher_prune_share"]
+        if not rate or not share:
+            return partial(score_rows, teacher)
+        copies = self.ensemble([pruned(member, rate) for member in teacher.members], block).eval()
+        return partial(mixed_rows, teacher, copies, share)
 
     def _teacher_lists(self, block: Block) -> tuple[torch.Tensor, torch.Tensor]:
         """The :meth:`top_lists` of the teacher after a block: made before, saved ahead, or made now."""
@@ -333,7 +387,7 @@ class DistillingStrategy(Strategy):
         users = torch.arange(block.n_users, device=self.config["device"])
         teacher.eval()
         lists = top_lists(
-            partial(score_rows, teacher),
+            self._scores_of(teacher, block),
             users,
             block.n_items,
             max(k, self.config["exclusion_top_k"]),
@@ -350,7 +404,7 @@ class DistillingStrategy(Strategy):
     def discard_rankings(self) -> None:
         """Lets go of the teacher's rankings, which are as many as users and items, once they have served."""
         self.rankings = None
-        self._store.discard(_TEACHER, GROWN_TEACHER, _POSITIVES)
+        self._store.discard(_TEACHER, _BESIDE_LISTS, GROWN_TEACHER, _POSITIVES)
 
     def exclusion(self, block: Block, teacher_items: torch.Tensor) -> csr_matrix:
         """Pairs that are no negatives: the teacher's top items, and those of :meth:`excluded_lists`.

@@ -88,6 +88,23 @@ def test_a_group_of_several_tiles_equals_the_dense_reference():
     assert_equals_dense(*case)
 
 
+def test_rows_that_count_differently_equal_the_dense_reference():
+    rows, columns, interesting, windows = random_case(9, 25, 40, 3)
+    counts = torch.rand(25, generator=torch.Generator().manual_seed(9), dtype=torch.float64) * 3
+    counts[4] = 0.0
+    assert_equals_dense(rows, columns, interesting, windows, 1.5, counts)
+    rows.requires_grad_()
+    plain, ones = (
+        windowed_ranking_loss(rows, columns, interesting, windows, row_weights=given)
+        for given in (None, torch.ones(25, dtype=torch.float64))
+    )
+    assert torch.equal(plain, ones) and torch.equal(gradients(plain, rows)[0], gradients(ones, rows)[0])
+    (by_rows,) = gradients(windowed_ranking_loss(rows, columns, interesting, windows, 10.0, counts), rows)
+    assert not by_rows[4].any() and by_rows[3].any()
+    with pytest.raises(ValueError, match="weights for 25 rows"):
+        windowed_ranking_loss(rows, columns, interesting, windows, row_weights=counts[:3])
+
+
 def test_windows_run_on_past_the_end_of_the_circle():
     rows, columns, interesting, _ = random_case(6, 4, 12, 1)
     circle = torch.arange(1, 12)

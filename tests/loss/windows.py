@@ -25,7 +25,7 @@ def make_windows(circle, groups, starts, lengths, barred=()):
     )
 
 
-def dense_loss(rows, columns, interesting, mask, score_max):
+def dense_loss(rows, columns, interesting, mask, score_max, row_weights=1.0):
     """The formula as it is written, on the whole matrix of scores."""
     scores = (rows @ columns.T).clamp(max=score_max)
     valid = interesting > 0
@@ -36,7 +36,7 @@ def dense_loss(rows, columns, interesting, mask, score_max):
         # 1 is added where nothing is listed, for the logarithm of 0 has no gradient
         denominator = listed[:, r:].sum(1) + rest + ~valid[:, r]
         place = torch.log(denominator) - scores.gather(1, interesting[:, r : r + 1]).squeeze(1)
-        total = total + (place * valid[:, r]).sum()
+        total = total + (place * valid[:, r] * row_weights).sum()
     return total
 
 
@@ -73,12 +73,12 @@ def gradients(loss, *inputs):
     return torch.autograd.grad(loss, inputs)
 
 
-def assert_equals_dense(rows, columns, interesting, windows, score_max=10.0, **tolerance):
+def assert_equals_dense(rows, columns, interesting, windows, score_max=10.0, row_weights=None, **tolerance):
     ours = [x.clone().requires_grad_() for x in (rows, columns)]
     theirs = [x.double().requires_grad_() for x in (rows, columns)]
-    loss = windowed_ranking_loss(*ours, interesting, windows, score_max)
+    loss = windowed_ranking_loss(*ours, interesting, windows, score_max, row_weights)
     mask = windows.mask(len(columns))
-    expected = dense_loss(*theirs, interesting, mask, score_max)
+    expected = dense_loss(*theirs, interesting, mask, score_max, 1.0 if row_weights is None else row_weights)
     assert loss.dim() == 0 and torch.isfinite(loss)
     torch.testing.assert_close(loss, expected.to(loss), **tolerance)
     for got, wanted in zip(gradients(loss, *ours), gradients(expected, *theirs), strict=True):

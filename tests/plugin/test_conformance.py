@@ -21,9 +21,29 @@ PAIRS = {
     "teacher_args": {"NeuMF": {"mf_embedding_size": 8, "mlp_embedding_size": 8, "mlp_hidden_size": [8]}},
     "strategy": "distill_each_block",
 }
+DRAWING = {"distill_user_weight": 0.5, "distill_draws": 5, "distill_propose_depth": 12}
 LOSSES = {
-    name: ({"distill_loss": name, "distill_user_weight": 0.5, "distill_draws": 5}, WEIGHTLESS)
-    for name in ("cd", "kl", "listnet", "rd", "rrd")
+    name: ({"distill_loss": name, **DRAWING}, WEIGHTLESS)
+    for name in (
+        *("cd", "comparative", "correlation", "dcd", "kl", "listnet", "logits", "rce", "rd", "rrd"),
+        *("speculative", "unkd"),
+    )
+}
+# with item sides, between users, and of a teacher that is in part a pruned one
+FURTHER = {
+    "item_sides": {
+        "settings": {**DRAWING, "distill_loss": ["correlation", "dcd"], "distill_item_weight": 0.5},
+        "neutral": WEIGHTLESS,
+    },
+    "between_users": {
+        "settings": {**DRAWING, "distill_loss": "comparative", "distill_compare": "users"},
+        "neutral": WEIGHTLESS,
+    },
+    "pruned": {
+        "settings": {**DRAWING, "teacher_prune_rate": 0.3},
+        "neutral": {"teacher_prune_rate": 0.0},
+        "without": {"teacher_prune_share": 0.0},
+    },
 }
 SCHEMES = {
     "proxy_guided": (
@@ -73,6 +93,11 @@ globals().update(
         for name, found in conforming(kind, cases)
     }
 )
+
+
+for further, keys in FURTHER.items():
+    keys["settings"] |= {"update_distill_users": "all"}
+    globals()[f"Test_{further}"] = pytest.mark.slow(type(f"Test_{further}", (PluginConformance,), keys))
 
 
 FAULTY = '''

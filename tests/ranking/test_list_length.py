@@ -42,6 +42,15 @@ BEYOND = dict.fromkeys(COUNTS.split(), LONG)
         pytest.param({"distill_loss": "cd", "distill_draws": LONG}, marks=pytest.mark.slow),
         pytest.param({"distill_loss": "rd", "distill_rank_sample": LONG}, marks=pytest.mark.slow),
         pytest.param(
+            {
+                "distill_loss": ["speculative", "comparative", "rce", "dcd", "unkd"],
+                "distill_compare": "users",
+                **dict.fromkeys(("distill_propose_depth", "distill_accept_rank", "distill_draws"), LONG),
+                **dict.fromkeys(("comparative_items", "unkd_groups", "distill_rank_sample"), LONG),
+            },
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
             {"model": "NeuMF", "n_uninteresting_pairs": LONG, "strategy": "static"},
             marks=pytest.mark.slow,
         ),

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from recbole_ccd.model.growth import build
+from recbole_ccd.plugin.distillation.kl import SoftTargetKL
 from recbole_ccd.plugin.replay import ProxyGuidedReplay
 from recbole_ccd.quick_start import create_strategy, create_stream
 from recbole_ccd.strategy import BaseModels, distilling
@@ -14,6 +15,7 @@ from recbole_ccd.trainer import StageTrainer
 from tests.conftest import few
 from tests.model.small_models import all_scores, scatter
 from tests.strategy.runs import (
+    SIZES,
     STRATEGIES,
     block_rows,
     follow,
@@ -29,6 +31,7 @@ from tests.strategy.runs import (
 KEYS = {"metric_decimal_place": 15, "learning_rate": 0.005, **teachers("BPR")}
 # in this stream nobody is absent
 TWO_BLOCKS = {"block_ratios": [0.6, 0.4], "update_distill_users": "all", **KEYS}
+NEWER = ["speculative", "correlation", "comparative", "logits", "rce", "dcd", "unkd"]
 TAUGHT = {"student_update_distill": 0.3}
 
 
@@ -198,9 +201,11 @@ def test_it_does_not_matter_who_trained_the_base_student_that_goes_on_with_disti
         ({}, 8),
         ({"distill_item_weight": 0.0}, 0),
         ({"distill_loss": "kl"}, 0),
+        # all those that draw, compare or learn a scale, at once; item sides are those of two
+        ({"distill_loss": NEWER, "distill_draws": 6, "distill_propose_depth": 12}, 8),
         *(
             pytest.param({"distill_loss": loss}, 0, marks=pytest.mark.slow)
-            for loss in ("listnet", "cd", "rd")
+            for loss in ("listnet", "cd", "rd", "speculative", "comparative", "logits", "rce", "unkd")
         ),
     ],
 )
@@ -209,6 +214,41 @@ def test_every_loss_teaches_a_whole_run_and_is_told_what_it_reads(run, keys, n_u
     assert is_finished(taught, 2)
     (rankings,) = taught.told
     assert (rankings.top_items.shape[1], rankings.top_users.shape[1]) == (8, n_users)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["NeuMF", "BPR", "ENMF"])
+@pytest.mark.parametrize("compare", ["items", "users"])
+def test_the_newer_losses_teach_any_student_in_blocks_that_bring_nobody(
+    make_config, tmp_path, model, compare
+):
+    base = block_rows()[0]
+    names = write_files(tmp_path, "files", triples([base, base[::2], base[1::2]]))
+    keys = {"distill_loss": NEWER, "distill_compare": compare, "teacher_prune_rate": 0.1, "model": model}
+    keys |= {"student_update_distill": 0.5, "teacher_update_distill": 0.5, "update_distill_users": "absent"}
+    keys |= {**teachers("LightGCN", "MultiVAE"), **(SIZES["NeuMF"] if model == "NeuMF" else {})}
+    files = {"dataset": "files", "data_path": tmp_path, "benchmark_filename": names}
+    strategy = follow(make_config(**keys, **files, distill_draws=5, epochs=2, uninteresting_redraw=1))
+    assert is_finished(strategy, 3)
+
+
+@pytest.mark.parametrize("lists", few(["unseen", "seen_first"], "unseen"))
+def test_ranks_of_members_are_told_to_a_loss_that_reads_them(run, make_config, monkeypatch, lists):
+    keys = {**TWO_BLOCKS, **TAUGHT, "distill_loss": "kl"}
+    spared = run(**TAUGHT, distill_loss="kl")
+    assert spared.told[0].member_ranks is None
+    monkeypatch.setattr(SoftTargetKL, "needs_member_ranks", True)
+    asked = follow(make_config(**keys, distill_lists=lists), Asking)
+    (rankings,) = asked.told
+    listed = rankings.top_items > 0
+    ranks = rankings.member_ranks[..., 0]
+    assert rankings.member_ranks.shape == (*listed.shape, 1) and torch.equal(ranks > 0, listed)
+    # of an only member they are the places
+    places = torch.arange(1, listed.shape[1] + 1).expand_as(ranks)
+    assert torch.equal(ranks[listed], places[listed].int()) == (lists == "unseen")
+    assert set(asked._store._slots) <= {distilling.STUDENT_SIDE}
+    if lists == "unseen":
+        assert all(same_weights(*states) for states in zip(asked.states, spared.states, strict=True))
 
 
 def test_what_no_loss_reads_changes_nothing(run, make_config, monkeypatch):

@@ -3,7 +3,12 @@
 from recbole_ccd.plugin.distillation.base import DistillationLoss
 from recbole_ccd.plugin.distillation.checks import check_ways
 from recbole_ccd.plugin.distillation.gradient_alignment import GradientAlignment
-from recbole_ccd.plugin.distillation.objective import DistillationObjective, wants_item_lists
+from recbole_ccd.plugin.distillation.objective import (
+    DistillationObjective,
+    wants_grouped_items,
+    wants_item_lists,
+    wants_member_ranks,
+)
 from recbole_ccd.plugin.distillation.previous_teacher import PreviousTeacherDistillation
 from recbole_ccd.plugin.distillation.relative_difficulty import RelativeDifficulty
 from recbole_ccd.plugin.distillation.teacher import TeacherDistillation
@@ -16,5 +21,7 @@ __all__ = [
     "RelativeDifficulty",
     "TeacherDistillation",
     "check_ways",
+    "wants_grouped_items",
     "wants_item_lists",
+    "wants_member_ranks",
 ]

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from recbole_ccd.plugin.distillation.weighted import DistillationTask
+from recbole_ccd.plugin.distillation.weighted import DistillationTask, WeightedLosses
 
 
 class Augmentation(ABC):
@@ -22,15 +22,16 @@ class Augmentation(ABC):
     "What Makes a 'Good' Data Augmentation in Knowledge Distillation", NeurIPS 2022.
     """
 
-    def __init__(self, task: DistillationTask) -> None:
+    def __init__(self, task: DistillationTask, losses: WeightedLosses) -> None:
         """Says what is augmented.
 
         Args:
             task: what is distilled without it.
+            losses: the losses of that, which share their parameters.
         """
         config = deepcopy(task.config)
         config["distill_item_weight"] = 0.0
-        self._task = replace(task, config=config)
+        self._task, self._like = replace(task, config=config), losses
 
     @abstractmethod
     def before_epoch(self, epoch: int) -> None:

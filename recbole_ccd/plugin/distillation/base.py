@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from recbole.model.abstract_recommender import GeneralRecommender
 from scipy.sparse import csr_matrix
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import embedding
 
 from recbole_ccd.model.scoring import clear_cache, has_factors, score_pairs, score_rows
 from recbole_ccd.plugin.distillation.student import StudentView
+from recbole_ccd.ranking.rank_sample import candidates_among, drawn_items
 from recbole_ccd.ranking.teacher_rankings import TeacherRankings
 from recbole_ccd.ranking.topk import ScoreFn, top_k, users_at_a_time
 from recbole_ccd.utils.seeding import torch_generator
@@ -35,6 +36,10 @@ class DistillationLoss(ABC):
     """Keys of a loss outside the package with their defaults; those of ours are in ``learning.yaml``."""
     has_item_side: ClassVar[bool] = False
     """Whether items have lists of users to learn as well, by :meth:`item_loss`."""
+    needs_member_ranks: ClassVar[bool] = False
+    """Whether it reads ``member_ranks`` of the teacher's rankings, which are made for such losses alone."""
+    needs_grouped_items: ClassVar[bool] = False
+    """Whether it reads the ``item_groups`` and ``grouped_items`` of the teacher's rankings; likewise."""
 
     def __init__(
         self,
@@ -96,6 +101,19 @@ class DistillationLoss(ABC):
         """Sum of the losses of distinct items, shape ``(B,)``; called where :attr:`has_item_side` alone."""
         raise ValueError(f"{type(self).__name__} has no item side")
 
+    def parameters(self) -> list[nn.Parameter]:
+        """Parameters of the loss itself, which the stage's optimizer trains and :meth:`state_dict` has."""
+        return []
+
+    def learn_with(self, other: DistillationLoss) -> None:
+        """Shares the :meth:`parameters` of a loss of the same class, which is on other lists.
+
+        Args:
+            other: the loss; its attributes that are parameters take the place of this one's.
+        """
+        shared = {name: value for name, value in vars(other).items() if isinstance(value, nn.Parameter)}
+        vars(self).update(shared)
+
     def before_epoch(self, epoch: int) -> None:
         """Called once before each epoch."""
         self._seed_epoch(epoch)
@@ -137,19 +155,38 @@ class DistillationLoss(ABC):
         user_vectors, item_vectors = self.vectors()
         return torch.bmm(embedding(items, item_vectors), user_vectors[users].unsqueeze(2)).squeeze(2)
 
-    @torch.no_grad()
-    def top_items(self) -> Tensor:
-        """The student's own lists now, as long as the teacher's and by the same scores as in the loss.
+    def item_scores(self, items: Tensor, users: Tensor) -> Tensor:
+        """The student's scores of items by given users, as :meth:`scores` gives those of users.
+
+        Args:
+            items: ids, shape ``(B,)``.
+            users: ids for each item, shape ``(B, C)``.
 
         Returns:
-            Shape ``(n_users, K)``, 0-padded; the student is in eval mode afterwards.
+            Shape ``(B, C)``, differentiable.
         """
-        model = self.model
+        if not has_factors(type(self.model)):
+            rows = items.repeat_interleave(users.shape[1])
+            return score_pairs(self.model, users.flatten(), rows).view(users.shape)
+        user_vectors, item_vectors = self.vectors()
+        return torch.bmm(embedding(users, user_vectors), item_vectors[items].unsqueeze(2)).squeeze(2)
+
+    @torch.no_grad()
+    def top_items(self, k: int | None = None) -> Tensor:
+        """The student's own lists now, by the same scores as in the loss.
+
+        Args:
+            k: how many items; as many as the teacher's lists have by default.
+
+        Returns:
+            Shape ``(n_users, k)``, 0-padded; the student is in eval mode afterwards.
+        """
+        model, length = self.model, self.lists.shape[1] if k is None else k
         clear_cache(model)
         model.eval()
         users = torch.arange(self.n_users, device=model.device)
         size = users_at_a_time(model.n_items)
-        lists = top_k(self._scores_of_all(), users, self.lists.shape[1], self.seen, size)
+        lists = top_k(self._scores_of_all(), users, length, self.seen, size)
         clear_cache(model)
         return lists
 
@@ -159,3 +196,20 @@ class DistillationLoss(ABC):
             return lambda users: score_rows(self.model, users)[:, : self.n_items]
         user_vectors, item_vectors = self.vectors()
         return lambda users: user_vectors[users] @ item_vectors[: self.n_items].T
+
+    def sampled_items(self) -> Tensor:
+        """(S,) ``distill_rank_sample`` distinct items that the teacher knows, drawn anew on each call."""
+        size = self.config["distill_rank_sample"]
+        return drawn_items(self.n_items, size, self._generator).to(self.model.device)
+
+    def unseen_among(self, users: Tensor, sample: Tensor) -> tuple[Tensor, Tensor]:
+        """Which of some distinct items are outside the train part of each user.
+
+        Args:
+            users: ids, shape ``(B,)``.
+            sample: items, shape ``(S,)``.
+
+        Returns:
+            ``(B, S)`` bool, and how many of all items each user has not seen, ``(B,)``.
+        """
+        return candidates_among(sample, users, self.seen)

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from recbole_ccd.loss.collaborative import best_places, collaborative_loss, places_in
 from recbole_ccd.loss.soft_targets import place_scores
-from recbole_ccd.plugin.distillation.base import DistillationLoss
+from recbole_ccd.plugin.distillation.guided import GuidedLoss
 from recbole_ccd.ranking.gumbel import gumbel_top_k
 from recbole_ccd.ranking.topk import list_length
 from recbole_ccd.registry import register
 
 
 @register("cd")
-class CollaborativeDistillation(DistillationLoss):
+class CollaborativeDistillation(GuidedLoss):
     r"""Collaborative distillation (CD): soft labels for items that teacher or student rank high.
 
     .. math:: L_u = -\sum_{i \in D_u} \bigl[y_{ui} \log \sigma(s_{ui}) + (1 - y_{ui}) \log(1 - \sigma(s_{ui}))
@@ -45,22 +42,7 @@ class CollaborativeDistillation(DistillationLoss):
         uninteresting_redraw: 10
     """
 
-    _own: Tensor | None = None
-
-    def before_epoch(self, epoch: int) -> None:
-        """Renews the student's lists every ``uninteresting_redraw`` epochs, at first after so many."""
-        super().before_epoch(epoch)
-        if epoch and epoch % self.config["uninteresting_redraw"] == 0:
-            self._own = self.top_items()
-
-    def state_dict(self) -> dict[str, Any]:
-        """The student's lists, from the first redraw on."""
-        return {"own": self._own}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes on with these lists."""
-        own = state["own"]
-        self._own = None if own is None else own.to(self.lists.device)
+    from_the_start = False
 
     def user_loss(self, users: Tensor) -> Tensor:
         """Sum of the losses of distinct users."""
@@ -82,8 +64,7 @@ class CollaborativeDistillation(DistillationLoss):
             Shape ``(B, distill_draws)``, 0-padded.
         """
         lists = self.lists[users]
-        own = lists[:, :0] if self._own is None else self._own[users]
-        items, ranks = best_places(lists, own)
+        items, ranks = best_places(lists, self.own_lists(users))
         # by how much a rank is better than 0 is minus the rank: the same draw
         sharpness = 1 / self.config["distill_rank_decay"]
         n = list_length(self.config["distill_draws"], self.n_items)

@@ -30,6 +30,7 @@ def check_ways(config: CCDConfig) -> None:
         _check_vectors(config, "distill_head", "take distill_head: shared")
     if config["distill_augmentation"] == "mixup":
         _check_vectors(config, "distill_augmentation", "leave it out")
+        _check_lists(config, "distill_augmentation")
         _check_pick(config)
     if config["distill_augmentation"] == "edge_dropout":
         _check_graph(config, "distill_augmentation")
@@ -38,7 +39,9 @@ def check_ways(config: CCDConfig) -> None:
             f"distill_weighting is {config['distill_weighting']}, which weighs a BPR loss of single "
             f"interactions, and {config['model']} has none; leave it out, or take LightGCN, BPR or NGCF"
         )
-    _check_order(config)
+    if config["distill_curriculum"] is not None:
+        _check_lists(config, "distill_curriculum")
+        _check_order(config)
     if config["distill_gradient_alignment"] > 0:
         _check_graph(config, "distill_gradient_alignment")
         _check_readers(config, "distill_gradient_alignment")
@@ -50,6 +53,18 @@ def _check_vectors(config: CCDConfig, key: str, otherwise: str) -> None:
         raise ModelError(
             f"{key}: {config[key]} acts on user and item vectors, by which {config['model']} does not score; "
             f"{otherwise}, or take LightGCN, BPR, NGCF, SGL or ENMF"
+        )
+
+
+def _check_lists(config: CCDConfig, key: str) -> None:
+    """Lists of a way's own have nothing beside them that a teacher would have to be asked for."""
+    asking = [
+        kind.name for kind in chosen_losses(config) if kind.needs_member_ranks or kind.needs_grouped_items
+    ]
+    if asking:
+        raise ConfigError(
+            f"{key}: {config[key]} has lists of its own, and distill_loss {asking[0]} reads more of the "
+            f"teacher than lists; leave {key} out, or take another loss"
         )
 
 
@@ -91,7 +106,7 @@ def _check_readers(config: CCDConfig, key: str) -> None:
 def _check_order(config: CCDConfig) -> None:
     """A course goes by the order of lists."""
     key = "distill_curriculum"
-    if config[key] is not None and config["distill_lists"] == "seen_first":
+    if config["distill_lists"] == "seen_first":
         raise ConfigError(
             f"{key} is {config[key]}, which goes by the order of lists, and with distill_lists: seen_first "
             f"train items lead them in any order; set distill_lists: unseen, or leave {key} out"

@@ -34,12 +34,12 @@ class EdgeDropout(Augmentation):
         augmentation_drop: 0.1
     """
 
-    def __init__(self, task: DistillationTask) -> None:
+    def __init__(self, task: DistillationTask, losses: WeightedLosses) -> None:
         """As of :class:`Augmentation`."""
-        super().__init__(task)
+        super().__init__(task, losses)
         self._graph, self._view = graph_of(task.model), _Exchanged(task.view, task.model)
         seed = derive_seed(task.seed, "edge dropout")
-        self._losses = WeightedLosses(replace(self._task, seed=seed, view=self._view))
+        self._losses = WeightedLosses(replace(self._task, seed=seed, view=self._view), like=losses)
         self._draw(0)
 
     def _draw(self, epoch: int) -> None:

@@ -41,9 +41,9 @@ class Mixup(Augmentation):
         distill_pick: 1
     """
 
-    def __init__(self, task: DistillationTask) -> None:
+    def __init__(self, task: DistillationTask, losses: WeightedLosses) -> None:
         """As of :class:`Augmentation`."""
-        super().__init__(task)
+        super().__init__(task, losses)
         self._lists = task.rankings.top_items.to(task.model.device)
         self.before_epoch(0)
 
@@ -92,7 +92,11 @@ class Mixup(Augmentation):
             seed=derive_seed(task.seed, "mixup", self._epoch, self._n_batches),
             view=_MixedUsers(task.view, users, partners, shares),
         )
-        return WeightedLosses(mixed)
+        losses, is_training = WeightedLosses(mixed, like=self._like), task.model.training
+        # some ask what the student ranks high for the mixtures, in eval mode
+        losses.before_epoch(0)
+        task.model.train(is_training)
+        return losses
 
 
 class _MixedUsers(StudentView):

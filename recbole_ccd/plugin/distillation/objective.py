@@ -38,6 +38,16 @@ def wants_item_lists(config: CCDConfig) -> bool:
     return config["distill_item_weight"] > 0 and any(loss.has_item_side for loss in chosen)
 
 
+def wants_member_ranks(config: CCDConfig) -> bool:
+    """Whether a loss that has a weight reads where each member of the teacher ranks the listed items."""
+    return any(loss.needs_member_ranks for loss in chosen_losses(config))
+
+
+def wants_grouped_items(config: CCDConfig) -> bool:
+    """Whether a loss that has a weight reads the teacher's lists within groups of items."""
+    return any(loss.needs_grouped_items for loss in chosen_losses(config))
+
+
 class DistillationObjective:
     """The weighted sum of the configured losses on users, and of those with an item side on items.
 
@@ -65,18 +75,19 @@ class DistillationObjective:
             self._curriculum = Curriculum(config, courses, rankings.top_items.to(model.device))
         self._begin(0)
 
-    def _begin(self, epoch: int) -> None:
-        """Makes the losses of the lists that are distilled from an epoch on."""
+    def _begin(self, epoch: int, before: WeightedLosses | None = None) -> None:
+        """Makes the losses of the lists that are distilled from an epoch on, after others or none."""
         self._epoch, task = epoch, self._task
         if self._curriculum is not None:
             rankings = replace(task.rankings, top_items=self._curriculum.lists())
             seed = derive_seed(task.seed, "curriculum", epoch) if epoch else task.seed
             task = replace(task, rankings=rankings, seed=seed)
-        self._losses = WeightedLosses(task)
+        # what losses learn goes on from one list to the next
+        self._losses = WeightedLosses(task, like=before)
         self._augmentation: Augmentation | None = None
         kind = task.config["distill_augmentation"]
         if kind is not None and self._augmentation_weight > 0 and self.has_users:
-            self._augmentation = _AUGMENTATIONS[kind](task)
+            self._augmentation = _AUGMENTATIONS[kind](task, self._losses)
 
     @property
     def has_users(self) -> bool:
@@ -92,7 +103,7 @@ class DistillationObjective:
         """Lets users go on with their courses and every loss draw what is due."""
         if self._curriculum is not None and epoch and epoch % self._task.config["uninteresting_redraw"] == 0:
             if self._curriculum.advance(self._losses.top_items(), epoch):
-                self._begin(epoch)
+                self._begin(epoch, self._losses)
         self._losses.before_epoch(epoch)
         if self._augmentation is not None:
             self._augmentation.before_epoch(epoch)
@@ -113,8 +124,8 @@ class DistillationObjective:
         return loss if penalty is None else loss + len(rows) * penalty
 
     def parameters(self) -> list[nn.Parameter]:
-        """What is trained beside the student."""
-        return self._view.parameters()
+        """What is trained beside the student: the losses' own parameters, and those of a head."""
+        return [*self._losses.parameters(), *self._view.parameters()]
 
     def state_dict(self) -> dict[str, Any]:
         """What the losses, and the ways in which they are distilled, keep from one epoch to the next."""
@@ -129,7 +140,7 @@ class DistillationObjective:
         """Goes on where an objective was that gave :meth:`state_dict`."""
         if self._curriculum is not None:
             self._curriculum.places.copy_(state[_CURRICULUM]["places"])
-            self._begin(state[_CURRICULUM]["epoch"])
+            self._begin(state[_CURRICULUM]["epoch"], self._losses)
         self._losses.load_state_dict(state)
         self._view.load_state_dict(state.get(_VIEW, {}))
         if self._augmentation is not None:

@@ -67,6 +67,10 @@ class PreviousTeacherDistillation(TrainerPlugin):
         self._objective = DistillationObjective(config, self.model, self._rankings, seen, seed)
         self._users, self._items = torch.from_numpy(users), torch.arange(1, n_items)
 
+    def parameters(self) -> list[nn.Parameter]:
+        """What is learned beside the model: parameters of the losses, and of an auxiliary head."""
+        return self._objective.parameters()
+
     def before_epoch(self, epoch: int) -> None:
         """Draws uninteresting sets anew when they are due."""
         self._objective.before_epoch(epoch)
@@ -81,10 +85,6 @@ class PreviousTeacherDistillation(TrainerPlugin):
         if self._objective.has_items:
             key = (self.seed, "items", epoch)
             yield distillation_pass(self._items, self._objective.item_loss, size, key, device, weight)
-
-    def parameters(self) -> list[nn.Parameter]:
-        """What is trained beside the student, such as an auxiliary head."""
-        return self._objective.parameters()
 
     def state_dict(self) -> dict[str, Any]:
         """What the losses have drawn, and these parameters."""

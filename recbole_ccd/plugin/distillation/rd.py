@@ -7,7 +7,6 @@ from torch import Tensor
 
 from recbole_ccd.loss.ranking_distillation import estimated_ranks, ranking_distillation, ranking_weights
 from recbole_ccd.plugin.distillation.base import DistillationLoss
-from recbole_ccd.ranking.rank_sample import candidates_among, drawn_items
 from recbole_ccd.registry import register
 
 
@@ -39,18 +38,9 @@ class RankingDistillation(DistillationLoss):
 
     def user_losses(self, users: Tensor) -> Tensor:
         """The loss of each of distinct users, shape ``(B,)``."""
-        items, sample = self.lists[users], self._sample()
+        items, sample = self.lists[users], self.sampled_items()
         columns = torch.cat([items, sample.expand(len(users), -1)], dim=1)
         listed, sampled = self.scores(users, columns).split([items.shape[1], len(sample)], dim=1)
-        ranks = estimated_ranks(listed, sampled, *self._candidates(users, sample))
+        ranks = estimated_ranks(listed, sampled, *self.unseen_among(users, sample))
         decay, slope = self.config["distill_rank_decay"], self.config["distill_rank_slope"]
         return ranking_distillation(listed, ranking_weights(ranks, items > 0, decay, slope))
-
-    def _sample(self) -> Tensor:
-        """(S,) distinct items that the teacher knows."""
-        size = self.config["distill_rank_sample"]
-        return drawn_items(self.n_items, size, self._generator).to(self.model.device)
-
-    def _candidates(self, users: Tensor, sample: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, S) whether a sampled item is a candidate of a user, and (B,) how many each user has."""
-        return candidates_among(sample, users, self.seen)

@@ -55,6 +55,10 @@ class TeacherDistillation(TrainerPlugin):
         given = (self.config, self.model, self._rankings, seen, self.seed, self._courses)
         self._objective = DistillationObjective(*given)
 
+    def parameters(self) -> list[nn.Parameter]:
+        """What is learned beside the model: parameters of the losses, and of an auxiliary head."""
+        return self._objective.parameters()
+
     def before_epoch(self, epoch: int) -> None:
         """Draws the uninteresting sets anew every ``uninteresting_redraw`` epochs."""
         self._objective.before_epoch(epoch)
@@ -75,10 +79,6 @@ class TeacherDistillation(TrainerPlugin):
         if self._objective.has_items:
             items, key = torch.arange(1, self.block.n_items), (self.seed, "items", epoch)
             yield distillation_pass(items, self._objective.item_loss, size, key, device)
-
-    def parameters(self) -> list[nn.Parameter]:
-        """What is trained beside the student, such as an auxiliary head."""
-        return self._objective.parameters()
 
     def state_dict(self) -> dict[str, Any]:
         """What the losses have drawn, and these parameters."""

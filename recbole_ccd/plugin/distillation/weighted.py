@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from recbole.model.abstract_recommender import GeneralRecommender
 from scipy.sparse import csr_matrix
-from torch import Tensor
+from torch import Tensor, nn
 
 from recbole_ccd.plugin.distillation.base import DistillationLoss
 from recbole_ccd.plugin.distillation.student import StudentView
@@ -53,14 +53,18 @@ class DistillationTask:
 class WeightedLosses:
     """A weighted sum of losses on users, and of those with an item side on items."""
 
-    def __init__(self, task: DistillationTask) -> None:
+    def __init__(self, task: DistillationTask, like: WeightedLosses | None = None) -> None:
         """Makes the losses.
 
         Args:
             task: what they are of.
+            like: losses of the same kinds, whose parameters they share.
         """
         given = (task.config, task.model, task.rankings, task.seen, task.seed, task.view)
         self._losses = {kind.name: (weight, kind(*given)) for kind, weight in task.kinds.items()}
+        if like is not None:
+            for name, (_, loss) in self._losses.items():
+                loss.learn_with(like._losses[name][1])
 
     def __len__(self) -> int:
         """How many losses there are."""
@@ -70,6 +74,10 @@ class WeightedLosses:
     def have_item_side(self) -> bool:
         """Whether any of them has one."""
         return any(loss.has_item_side for _, loss in self._losses.values())
+
+    def parameters(self) -> list[nn.Parameter]:
+        """What the losses learn beside the student."""
+        return [parameter for _, loss in self._losses.values() for parameter in loss.parameters()]
 
     def before_epoch(self, epoch: int) -> None:
         """Lets every loss draw what is due."""

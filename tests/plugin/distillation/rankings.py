@@ -41,7 +41,21 @@ def rankings_of(block, scores, excluded=2, short=()):
         top_items[row, 2:], top_users[row, 2:] = 0, 0
     # items of places 10, 11, … are excluded without being listed
     taken = torch.cat([top_items, order[:, 10 : 10 + excluded]], dim=1)
-    return TeacherRankings(top_items, top_users, pairs_matrix([taken], block.n_users, block.n_items), taken)
+    excluded = pairs_matrix([taken], block.n_users, block.n_items)
+    groups, grouped = in_groups(block, order, scores)
+    return TeacherRankings(top_items, top_users, excluded, taken, None, groups, grouped)
+
+
+def in_groups(block, order, scores):
+    """Two groups of items, odd and even ones, and each user's three best of each, row by row."""
+    groups = torch.arange(block.n_items) % 2
+    groups[0] = -1
+    lists = torch.zeros(block.n_users, 2, TOP // 2, dtype=torch.int64)
+    for user in range(1, block.n_users):
+        for group in (0, 1):
+            best = [i for i in order[user].tolist() if groups[i] == group and scores[user, i] > -torch.inf]
+            lists[user, group, : len(best[: TOP // 2])] = torch.tensor(best[: TOP // 2])
+    return groups, lists
 
 
 def distilling(make_config, block, name="BPR", short=(4,), **keys):

@@ -118,7 +118,9 @@ def make_objective(make_config, tiny_stream):
     return make
 
 
-@pytest.mark.parametrize("keys", [{"distill_loss": ["rrd", "cd"]}, {"distill_augmentation": "mixup"}])
+@pytest.mark.parametrize(
+    "keys", [{"distill_loss": ["rrd", "cd", "logits"]}, {"distill_augmentation": "mixup"}]
+)
 def test_the_losses_have_the_lists_of_the_places_also_after_a_break(make_objective, keys):
     objective, places = make_objective(**keys), []
     for epoch in range(5):
@@ -138,6 +140,16 @@ def test_the_losses_have_the_lists_of_the_places_also_after_a_break(make_objecti
     scatter(again._task.model, seed=4)
     assert torch.equal(again._curriculum.places, places[4])
     assert torch.equal(again.user_loss(USERS), objective.user_loss(USERS))
+
+
+def test_what_a_loss_learns_goes_on_from_list_to_list(make_objective):
+    objective = make_objective(distill_loss="logits", curriculum_alpha=0.0)
+    before = objective.parameters()
+    with torch.no_grad():
+        before[0].add_(0.5)
+    for epoch in range(3):
+        objective.before_epoch(epoch)
+    assert objective._epoch == 2 and all(map(lambda one, other: one is other, before, objective.parameters()))
 
 
 def test_at_the_end_of_all_courses_it_is_the_teacher(make_objective):

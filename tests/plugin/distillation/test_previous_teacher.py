@@ -6,15 +6,16 @@ import torch
 
 import recbole_ccd.plugin.distillation.rd as rd_module
 from recbole_ccd.model.growth import grow
-from recbole_ccd.plugin.distillation import PreviousTeacherDistillation
+from recbole_ccd.plugin.distillation import DistillationLoss, PreviousTeacherDistillation
 from recbole_ccd.plugin.distillation.cd import CollaborativeDistillation
 from recbole_ccd.plugin.distillation.rrd import RelaxedRankingDistillation
+from recbole_ccd.registry import registered
 from tests.conftest import few
 from tests.model.small_models import small_model, state_of
 from tests.plugin.distillation.rankings import fixed_teacher, naive_rrd, rankings_of
 from tests.plugin.stages import stage_trainer, take_passes
 
-LOSSES = ["rrd", "kl", "listnet", "cd", "rd"]
+LOSSES = sorted(registered(DistillationLoss.kind))
 # steps that leave alone what has no gradient
 PLAIN_STEPS = {"learner": "sgd", "learning_rate": 0.1, "weight_decay": 0.0}
 
@@ -172,9 +173,12 @@ def test_new_users_and_items_are_left_alone(make_update, tiny_stream, loss):
 def test_the_students_own_lists_are_of_what_the_teacher_knows(make_update, tiny_stream, monkeypatch, name):
     found = []
     top_items = CollaborativeDistillation.top_items
-    monkeypatch.setattr(
-        CollaborativeDistillation, "top_items", lambda loss: found.append(top_items(loss)) or found[-1]
-    )
+
+    def note(loss, k):
+        found.append(top_items(loss, k))
+        return found[-1]
+
+    monkeypatch.setattr(CollaborativeDistillation, "top_items", note)
     only_passes(make_update(name, distill_loss="cd", uninteresting_redraw=1), epoch=1)
     (own,) = found
     assert len(own) == tiny_stream[0].n_users and 0 < own.max() < tiny_stream[0].n_items
@@ -215,7 +219,7 @@ def test_sides_without_weight_take_no_step(make_update, keys):
 
 
 # these draw numbers, the others do not
-@pytest.mark.parametrize("loss", few(LOSSES, "rrd", "cd", "rd"))
+@pytest.mark.parametrize("loss", few(LOSSES, "rrd", "cd", "rd", "unkd"))
 def test_one_seed_one_result_and_another_than_without(make_update, loss):
     def trained(distilled):
         trainer = make_update("LightGCN", distilled=distilled, distill_loss=loss, epochs=2)
