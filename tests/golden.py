@@ -127,6 +127,11 @@ CASES = {
     "piw": {"strategy": "piw", "base": "plain"},
     "replay": {"strategy": "replay", "base": "plain", "reservoir_size": 200},
     "replay-enmf": {"strategy": "replay", "base": "plain", "model": "ENMF", "reservoir_size": 200},
+    "ewc": {"strategy": "ewc", "base": "plain"},
+    "pisa": {"strategy": "pisa", "base": "plain", "pisa_clusters": 3},
+    "sml": {"strategy": "sml", "base": "plain"},
+    "ader": {"strategy": "fine_tune", "base": "plain", "replay": "ader", "reservoir_size": 200},
+    "spmf": {"strategy": "fine_tune", "base": "plain", "replay": "spmf", "reservoir_size": 200},
     "static": {**teachers("BPR"), "strategy": "static"},
 }
 RESUMED = (

@@ -446,6 +446,6 @@ def test_modules_that_are_not_there():
     refused(
         "unknown model 'ShortBpr'", "'ShortBPR'", config_dict={"plugins": "my_ideas", "model": "ShortBpr"}
     )
-    with pytest.raises(ConfigError, match="choose one of: averaged, ccd, .*, short, static"):
+    with pytest.raises(ConfigError, match="choose one of: averaged, ccd, .*, short, sml, static"):
         compare(config_dict={"plugins": "my_ideas", "strategy": ["ccd", "mine"]})
     assert "averaged" not in names_of("strategy")

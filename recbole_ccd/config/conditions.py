@@ -277,4 +277,8 @@ FIELD_SEPARATOR = Check(
 )
 CLIPPED = Check("at least {max_norm: number}", lambda v: isinstance(v, dict) and "max_norm" in v)
 SHARE_BELOW_ONE = Check("a number >= 0 and < 1", lambda v: is_number(v) and 0 <= v < 1)
+TWO_SIZES = Check(
+    "a list of two integers >= 1",
+    lambda v: isinstance(v, list) and len(v) == 2 and all(map(integer(1).accepts, v)),
+)
 PROXIES = Check("a list of different names out of stability, plasticity, or []", _are_proxies, True)

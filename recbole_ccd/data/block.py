@@ -333,6 +333,10 @@ class Block:
         """Row numbers of the train part of each block before this one, in the stream's order."""
         return self._source.before(self.index, (TRAIN,))
 
+    def pairs_of(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """User and item of some rows of this block or of earlier ones."""
+        return self._source.pairs_of(rows)
+
     def with_all_earlier(self) -> Block:
         """The block with the train rows of all blocks before it; the base block has none."""
         return self.with_earlier(np.concatenate(self.earlier_train_rows)) if self.index else self
@@ -353,6 +357,22 @@ class Block:
             raise ValueError(f"block {self.index} can only learn again what earlier blocks have trained on")
         known, old = (self.n_users, self.n_items), (self.n_old_users, self.n_old_items)
         return Block(self._source, self.index, self._rows, known, old, self.previous, self._arrived, rows)
+
+    def among_known(self) -> Block | None:
+        """What the block says about the users and items that were known before it.
+
+        Returns:
+            A block of the size of the one before, with this block's train rows of such users and items and
+            nothing to validate or test on. Users who have had all of these items, so that no negative could
+            be drawn, are left out. None where no row is left.
+        """
+        known = (self.before.n_users, self.before.n_items)
+        rows = self._source.only_known(self._arrived, known)
+        users, _ = self._source.pairs_of(rows)
+        matrix = binary_matrix(self._view(rows, self.before))
+        rows = rows[~np.isin(users, NegativeSampler.saturated_users(matrix))]
+        parts = {TRAIN: rows, VALID: rows[:0], TEST: rows[:0]}
+        return Block(self._source, self.index, parts, known, known, self.previous) if len(rows) else None
 
     def parts(self, n: int) -> list[Block]:
         """The block as it arrives in ``n`` pieces, for several student updates inside it.

@@ -18,7 +18,9 @@ from recbole_ccd.utils.errors import RunError, one_line
 
 FORMAT = 1
 METHOD = "ccd"
-COMPETITORS = frozenset({"fine_tune", "lwc_kd", "piw", "graphsail", "replay", "distill_each_block"})
+COMPETITORS = frozenset(
+    ("fine_tune", "lwc_kd", "piw", "graphsail", "ewc", "pisa", "sml", "replay", "distill_each_block")
+)
 """Strategies that CCD's gain is measured over: those that learn every block as it arrives.
 
 ``static`` and ``distill`` learn nothing after the base block, ``full_batch`` and ``retrain_distill`` train on

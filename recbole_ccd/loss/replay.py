@@ -50,3 +50,27 @@ def annealed(weight: float, epoch: int, decay: float | None) -> float:
     if decay <= 0:
         raise ValueError(f"decay must be positive, got {decay}")
     return weight * math.exp(-epoch / decay)
+
+
+def adaptive_weight(n_old_items: int, n_items: int, n_exemplars: int, n_rows: int) -> float:
+    r"""How much distillation on exemplars counts beside what is new.
+
+    .. math:: \sqrt{\frac{|I_{k-1}|}{|I_k|} \cdot \frac{|E_{k-1}|}{|D_k|}}
+
+    Source: ADER, Mi, Lin, Faltings, RecSys 2020.
+
+    Args:
+        n_old_items: items known before the block.
+        n_items: items known with it.
+        n_exemplars: past interactions that are stored.
+        n_rows: interactions of the block.
+
+    Returns:
+        The factor; 0 without exemplars.
+
+    Raises:
+        ValueError: If there are no items or no rows.
+    """
+    if n_items <= 0 or n_rows <= 0:
+        raise ValueError(f"{n_items} items and {n_rows} rows; there must be some")
+    return math.sqrt(n_old_items / n_items * n_exemplars / n_rows)

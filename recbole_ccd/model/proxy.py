@@ -2,28 +2,11 @@
 
 from __future__ import annotations
 
-import copy
-
 import torch
 from recbole.model.abstract_recommender import GeneralRecommender
 
+from recbole_ccd.model.duplicate import duplicate
 from recbole_ccd.model.lightgcn import LightGCN
-from recbole_ccd.model.scoring import clear_cache
-
-
-def frozen_copy(model: GeneralRecommender) -> GeneralRecommender:
-    """A copy of a model's weights that is not trained, in eval mode.
-
-    Args:
-        model: any model; left as it is.
-
-    Returns:
-        A model with the same graph and other constants: these are shared, not copied.
-    """
-    clear_cache(model)
-    # torch cannot copy a CSR tensor
-    constants = {id(value): value for name, value in vars(model).items() if not name.startswith("_")}
-    return copy.deepcopy(model, constants).requires_grad_(False).eval()
 
 
 def update_proxy(
@@ -44,7 +27,7 @@ def update_proxy(
     Returns:
         A frozen model of the student's size, with the student's graph.
     """
-    moved = frozen_copy(student)
+    moved = duplicate(student).requires_grad_(False).eval()
     if proxy is None:
         return moved
     if of_predictions and isinstance(moved, LightGCN):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from recbole.model.abstract_recommender import GeneralRecommender
 
-from recbole_ccd.model.proxy import frozen_copy
+from recbole_ccd.model.duplicate import duplicate
 
 
 @torch.no_grad()
@@ -23,7 +23,7 @@ def pruned(model: GeneralRecommender, rate: float) -> GeneralRecommender:
     Returns:
         A frozen model, with the same graph.
     """
-    copy = frozen_copy(model)
+    copy = duplicate(model).requires_grad_(False).eval()
     for weight in copy.parameters():
         n = int(rate * weight.numel())
         if weight.dim() > 1 and n:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import AutoEncoderMixin, GeneralRecommender
-from recbole.model.general_recommender import BPR, DMF, ENMF, NGCF, SGL, LightGCN, NeuMF
+from recbole.model.general_recommender import BPR, CDAE, DMF, ENMF, NGCF, SGL, LightGCN, NeuMF
 from recbole.utils import ModelType
 from torch import Tensor
 
@@ -102,6 +102,19 @@ def score_rows(model: GeneralRecommender, users: Tensor) -> Tensor:
         return scores if has_factors(type(model)) else scores.clone()
     step = max(PAIR_BATCH // model.n_items, 1)
     return torch.cat([_rows_by_pairs(model, part) for part in users.split(step)])
+
+
+def row_logits(model: GeneralRecommender, users: Tensor) -> Tensor:
+    """The :func:`score_rows` of which a softmax is a distribution over items.
+
+    Args:
+        model: any RecBole general recommender.
+        users: ids, shape ``(B,)``.
+    """
+    if isinstance(model, CDAE):
+        # its scores have been through a sigmoid, after which a softmax tells no item from another
+        return model(model.get_rating_matrix(users), users)
+    return score_rows(model, users)
 
 
 def scores_pairs_only(model: GeneralRecommender) -> bool:

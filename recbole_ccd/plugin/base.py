@@ -27,6 +27,8 @@ class PluginContext:
         model: the model in training, at the size of the block.
         previous: the frozen model before the block, of an earlier prefix; None where the stage has none.
         seed: seed of everything drawn in the stage; derive one for each purpose.
+        fine_tuned: trains a copy of the model, as it is now, on the block with its own loss and nothing else,
+            with the settings of the stage; what the stage draws itself stays as it was.
     """
 
     config: CCDConfig
@@ -34,6 +36,7 @@ class PluginContext:
     model: GeneralRecommender
     previous: GeneralRecommender | None
     seed: int
+    fine_tuned: Callable[[], GeneralRecommender] | None = None
 
 
 class Batches(Protocol):

@@ -45,6 +45,7 @@ SMALL: Mapping[str, Any] = {
     "similarity_degree": 4,
     "piw_clusters": 3,
     "graphsail_clusters": 3,
+    "pisa_clusters": 3,
     # what is drawn anew now and then is drawn anew in the middle of a stage
     "uninteresting_redraw": 2,
     "replay_redraw": 2,

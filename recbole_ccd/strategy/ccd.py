@@ -165,7 +165,7 @@ class CCD(DistillingStrategy):
 
         def learn(stage: Stage) -> GeneralRecommender:
             student = self.grow(self.student, stage.config, known)
-            trainer = stage.trainer(student)
+            trainer = stage.trainer(student, previous=self.student)
             if scheme is not None:
                 sources = self._proxies("student", block)
                 trainer.add(scheme("student", sources, None if current else distilled))

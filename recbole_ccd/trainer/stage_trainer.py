@@ -21,6 +21,7 @@ from torch.optim import Adam, Optimizer
 
 from recbole_ccd.compat import CandidateCollector, ContainedTrainer, curves_in, repaired_evaluator
 from recbole_ccd.data.block import Block
+from recbole_ccd.model.duplicate import duplicate
 from recbole_ccd.model.growth import set_inference_history
 from recbole_ccd.model.history import use_history
 from recbole_ccd.model.scoring import clear_cache, is_autoencoder, score_rows
@@ -29,7 +30,7 @@ from recbole_ccd.trainer.history import TrainingHistory
 from recbole_ccd.trainer.progress import StageProgress
 from recbole_ccd.trainer.training_state import RESUMABLE, load_training_state, training_state
 from recbole_ccd.utils.errors import TrainingError
-from recbole_ccd.utils.seeding import derive_seed
+from recbole_ccd.utils.seeding import derive_seed, generator_states, set_generator_states
 from recbole_ccd.utils.wandb_log import StageCurves
 
 if TYPE_CHECKING:
@@ -161,7 +162,8 @@ class StageTrainer(ContainedTrainer):
         for plugin in plugins:
             if any(plugin.name == other.name for other in self.plugins):
                 raise ValueError(f"{self.label} has a plugin {plugin.name!r} already")
-            plugin.bind(PluginContext(self.config, self._learned, self.model, self._previous, self.seed))
+            models = (self.model, self._previous)
+            plugin.bind(PluginContext(self.config, self._learned, *models, self.seed, self._fine_tuned))
             parameters = plugin.parameters()
             if parameters:
                 self.optimizer.add_param_group({"params": parameters})
@@ -241,6 +243,17 @@ class StageTrainer(ContainedTrainer):
                 f"{self.label}: the training loss became {error} in epoch {self.epochs_run}; lower {key}"
             ) from None
         del self._train_data
+
+    def _fine_tuned(self) -> GeneralRecommender:
+        """A copy of the model, as it is now, after it has learned the block without any plugin."""
+        before = generator_states()
+        model = duplicate(self.model)
+        trainer = make_trainer(self.config, model)
+        shown = f"{self._shown or self.label}, fine-tuned copy"
+        trainer.bind(self._learned, f"{self.label} fine-tuned copy", self.seed, shown=shown)
+        trainer.exclude(self._excluded).run(self.config["show_progress"])
+        set_generator_states(before)
+        return model.requires_grad_(False)
 
     @property
     def _learned(self) -> Block:

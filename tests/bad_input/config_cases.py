@@ -35,7 +35,7 @@ UNKNOWN = {
     "unknown-preset": ["--preset=paper"],
     "unknown-loss": ["--distill_loss=rdd"],
     "unknown-replay": ["--replay=all"],
-    "unknown-regularizer": ["--regularizer=[lwc_kd,ewc]"],
+    "unknown-regularizer": ["--regularizer=[lwc_kd,emc]"],
     "strategy-empty": ["--strategy=~"],
     "unknown-ablation": ["--ablation=no_pwi"],
     "ablation-of-another": ["--strategy=lwc_kd", "--ablation=no_piw"],

@@ -73,6 +73,9 @@ CASES = {
         "n_layers": 2,
     },
     "graphsail": {"strategy": "graphsail", "base": "plain", "graphsail_clusters": 3},
+    "ewc": {"strategy": "ewc", "base": "plain", "model": "BPR"},
+    "pisa": {"strategy": "pisa", "base": "plain", "pisa_clusters": 3},
+    "sml": {"strategy": "sml", "base": "plain", "growth": "predictions", "n_layers": 2},
     "static": {**teachers("BPR"), "strategy": "static"},
 }
 TIMES = ("seconds", "rss_mb", "peak_rss_mb")

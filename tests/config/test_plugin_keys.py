@@ -46,7 +46,7 @@ def test_proxies_are_replayed_from_where_there_are_any(strategy):
     else:
         refused(
             "replay is 'proxy_guided' (config_dict), which replays from proxies",
-            f"strategy {strategy} has none; choose one of: reservoir, or leave it out",
+            f"strategy {strategy} has none; choose one of: ader, reservoir, spmf, or leave it out",
             config_dict=settings,
         )
     for value in ("reservoir", None):
@@ -63,16 +63,19 @@ def test_compared_strategies_each_have_their_own():
 
 
 def test_names_that_there_are_not_are_refused_with_those_that_there_are():
-    refused("replay is 'other'", "proxy_guided, reservoir, or ~", argv=["--replay=other"])
+    refused("replay is 'other'", "ader, proxy_guided, reservoir, spmf, or ~", argv=["--replay=other"])
+    names = "ewc, graphsail, lwc_kd, output_kl, pair_kl, pisa"
     for value in ("other", "[lwc_kd,other]", "[lwc_kd,lwc_kd]", "[]"):
-        refused("regularizer is", "graphsail, lwc_kd, output_kl, pair_kl", argv=[f"--regularizer={value}"])
+        refused("regularizer is", names, argv=[f"--regularizer={value}"])
 
 
 def test_a_plugin_has_its_settings_whatever_the_strategy():
     for strategy in REGULARIZING:
         config = CCDConfig(config_dict={"strategy": strategy})
         keys = (
+            "ewc_weight",
             "graphsail_self_weight",
+            "pisa_weight",
             "lwc_kd_weight",
             "output_kl_weight",
             "pair_kl_weight",

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from recbole_ccd.loss import annealed, replay_loss
+from recbole_ccd.loss import adaptive_weight, annealed, replay_loss
 
 
 def test_by_hand():
@@ -51,3 +51,12 @@ def test_annealed():
     assert annealed(0.5, 7, math.inf) == 0.5
     with pytest.raises(ValueError, match="decay"):
         annealed(0.5, 1, 0)
+
+
+def test_the_adaptive_weight_by_hand():
+    # 80 of 100 items are old, and 500 exemplars stand against 1000 rows: sqrt(.8 * .5)
+    assert adaptive_weight(80, 100, 500, 1000) == pytest.approx(0.632456, abs=1e-6)
+    assert adaptive_weight(80, 80, 4000, 1000) == 2.0 and adaptive_weight(80, 100, 0, 1000) == 0.0
+    for n_items, n_rows in ((0, 5), (5, 0)):
+        with pytest.raises(ValueError, match="there must be some"):
+            adaptive_weight(0, n_items, 3, n_rows)

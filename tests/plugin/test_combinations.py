@@ -140,18 +140,18 @@ def test_distill_each_block_replays_to_its_members(run):
         (
             "fine_tune",
             {"model": "NeuMF", "base": "plain", "regularizer": ["lwc_kd", "graphsail"]},
-            "regularizer: lwc_kd, graphsail does not fit the student (NeuMF); choose one of: pair_kl",
+            "regularizer: lwc_kd, graphsail does not fit the student (NeuMF); choose one of: ewc, pair_kl",
         ),
         (
             "piw",
             {"model": "BPR", "base": "plain", "regularizer": "output_kl"},
-            "regularizer: output_kl does not fit the student (BPR); choose one of: graphsail, lwc_kd",
+            "regularizer: output_kl does not fit the student (BPR); choose one of: ewc, graphsail, lwc_kd",
         ),
         (
             "ccd",
             {**teachers("MultiVAE", "NeuMF"), "regularizer": "graphsail"},
             "regularizer: graphsail does not fit a member of the teacher (MultiVAE, NeuMF); "
-            "choose one of: output_kl, pair_kl",
+            "choose one of: ewc, output_kl, pair_kl",
         ),
         (
             "distill_each_block",

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from typing import ClassVar
 
 import pytest
 
@@ -46,6 +47,8 @@ FURTHER = {
     },
 }
 SCHEMES = {
+    "ader": ({**PLAIN, "replay": "ader", "reservoir_size": 300, "ader_weight": 5.0}, {"ader_weight": 0.0}),
+    "spmf": ({**PLAIN, "replay": "spmf", "reservoir_size": 300}, {"reservoir_size": 0}),
     "proxy_guided": (
         {"replay": "proxy_guided"},
         {"student_replay_weight": 0.0, "teacher_replay_weight": 0.0},
@@ -53,6 +56,7 @@ SCHEMES = {
     "reservoir": ({**PLAIN, "replay": "reservoir", "reservoir_size": 300}, {"reservoir_size": 0}),
 }
 REGULARIZERS = {
+    "ewc": ({**PLAIN, "regularizer": "ewc", "ewc_weight": 1000.0, "ewc_sample": 300}, {"ewc_weight": 0.0}),
     "graphsail": (
         {**PLAIN, "regularizer": "graphsail"},
         {f"graphsail_{name}_weight": 0.0 for name in ("local", "global", "self")},
@@ -65,6 +69,7 @@ REGULARIZERS = {
         {**AUTO_ENCODER, "regularizer": "output_kl", "output_kl_weight": 5.0},
         {"output_kl_weight": 0.0},
     ),
+    "pisa": ({**PLAIN, "regularizer": "pisa", "pisa_weight": 5.0}, {"pisa_weight": 0.0}),
     "pair_kl": (
         {**PAIRS, "regularizer": "pair_kl", "pair_kl_weight": 5.0},
         {"pair_kl_weight": 0.0},
@@ -98,6 +103,15 @@ globals().update(
 for further, keys in FURTHER.items():
     keys["settings"] |= {"update_distill_users": "all"}
     globals()[f"Test_{further}"] = pytest.mark.slow(type(f"Test_{further}", (PluginConformance,), keys))
+
+
+@pytest.mark.slow
+class TestSML(PluginConformance):
+    """A strategy owes the same."""
+
+    settings: ClassVar = {"strategy": "sml", "base": "plain", "sml_learning_rate": 0.01}
+    neutral: ClassVar = {"sml_epochs": 0}
+    without: ClassVar = {"strategy": "fine_tune"}
 
 
 FAULTY = '''

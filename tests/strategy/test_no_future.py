@@ -80,7 +80,13 @@ def test_a_run_on_a_shorter_stream_is_the_beginning_of_the_longer_run(
 
 @pytest.mark.parametrize(
     "name",
-    few(["distill", "distill_each_block", "graphsail", "piw", "retrain_distill"], "distill_each_block"),
+    few(
+        [
+            *("distill", "distill_each_block", "graphsail", "piw", "retrain_distill"),
+            *("ewc", "pisa", "sml"),
+        ],
+        "distill_each_block",
+    ),
 )
 def test_no_competitor_knows_the_future(make_config, tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)

@@ -15,7 +15,7 @@ from recbole_ccd.utils.errors import ModelError
 from tests.conftest import few
 from tests.strategy.runs import STRATEGIES, follow, matrices, noted_plugins, recorded, same_weights, teachers
 
-SINGLE = ("static", "fine_tune", "lwc_kd", "piw", "graphsail")
+SINGLE = ("static", "fine_tune", "lwc_kd", "piw", "graphsail", "ewc", "pisa", "sml")
 WITH_TEACHER = ("distill", "distill_each_block")
 NEUMF = {"mf_embedding_size": 8, "mlp_embedding_size": 8, "mlp_hidden_size": [16, 8]}
 # enough for the terms to be seen in the weights
@@ -25,6 +25,8 @@ KEYS = {
     "pair_kl_weight": 1.0,
     "learning_rate": 0.005,
     "graphsail_clusters": 3,
+    "pisa_clusters": 3,
+    "sml_learning_rate": 0.01,
     **teachers("BPR"),
 }
 # one single student that is as it was, and two that learn; the others differ from them in later blocks only
@@ -81,7 +83,8 @@ def test_a_single_student_follows_the_stream_without_a_teacher(run, way):
         assert set(document["metrics"][metric]) == {"student"}
         R = document["metrics"][metric]["student"]["R"]
         assert [len(row) for row in R] == [1, 2, 3] and all(0 <= v <= 1 for row in R for v in row)
-    assert strategy.teacher is None and set(strategy.models()) == {"student"}
+    carried = {"transfer", "fine-tuned", "transfer-start"} if name == "sml" else set()
+    assert strategy.teacher is None and set(strategy.models()) == {"student"} | carried
     taught = [(0, "base", 0), (0, "student_generation", None)]
     updates = [(block, "student_update", None) for block in (1, 2)]
     assert stages(strategy) == [*(taught if base == "distilled" else [(0, "base", None)]), *updates]
@@ -132,6 +135,9 @@ def test_competitors_start_new_rows_at_random(run, make_config, tiny_stream):
 
 
 NOTHING = {
+    "sml": {"sml_epochs": 0},
+    "pisa": {"pisa_weight": 0.0},
+    "ewc": {"ewc_weight": 0.0},
     "lwc_kd": {"lwc_kd_weight": 0.0},
     "piw": {"lwc_kd_weight": 0.0, "piw_weight": 0.0},
     "graphsail": {f"graphsail_{name}_weight": 0.0 for name in ("local", "global", "self")},
@@ -173,11 +179,20 @@ def test_a_student_of_pairs_holds_on_to_its_scores(run):
     assert same_weights(free.states[1], run("fine_tune", **keys).states[1])
 
 
-def test_graphsail_refuses_students_of_pairs_at_once(make_config, tiny_stream, monkeypatch):
+@pytest.mark.parametrize(
+    ("name", "model", "keys", "message"),
+    [
+        *((name, "NeuMF", NEUMF, "does not score by an inner product") for name in ("graphsail", "pisa")),
+        ("sml", "MultiVAE", {}, "has no user and item embeddings, which the student needs"),
+    ],
+)
+def test_students_without_what_is_kept_are_refused_at_once(
+    make_config, tiny_stream, monkeypatch, name, model, keys, message
+):
     monkeypatch.setattr(StageTrainer, "run", lambda *_: pytest.fail("something was trained"))
-    config = make_config("NeuMF", strategy="graphsail", **NEUMF)
-    with pytest.raises(ModelError, match="^model: NeuMF does not score by an inner product.* take LightGCN"):
-        follow(config, STRATEGIES["graphsail"], tiny_stream)
+    config = make_config(model, strategy=name, **keys)
+    with pytest.raises(ModelError, match=f"^model: {model} {message}.* take LightGCN"):
+        follow(config, STRATEGIES[name], tiny_stream)
 
 
 def test_models_are_refused_for_their_role_only(make_config, tiny_stream):

@@ -9,13 +9,12 @@ import numpy as np
 import torch
 from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import AutoEncoderMixin, GeneralRecommender
-from recbole.model.general_recommender import CDAE
 from torch import Tensor
 
 from recbole_ccd.loss.output_kl import output_kl, pairwise_kl
 from recbole_ccd.model.growth import inference_rows
 from recbole_ccd.model.history import padded, reading
-from recbole_ccd.model.scoring import has_factors, score_pairs, score_rows
+from recbole_ccd.model.scoring import has_factors, row_logits, score_pairs
 from recbole_ccd.plugin.base import PluginContext
 from recbole_ccd.plugin.regularization.base import Regularizer, drawn
 from recbole_ccd.registry import register
@@ -72,20 +71,13 @@ class OutputKLRegularizer(Regularizer):
         if not len(users):
             return self._zero()
         with torch.no_grad(), reading(self.frozen, self._rows):
-            frozen = _logits(self.frozen, users)
-        live = _logits(self.live, users)[:, : self.frozen.n_items]
+            frozen = row_logits(self.frozen, users)
+        live = row_logits(self.live, users)[:, : self.frozen.n_items]
         rows, items = self.positives(self._earlier, users)
         others = torch.ones_like(frozen, dtype=torch.bool)
         others[rows, items] = False
         frozen, live = (scores.masked_fill(others, -torch.inf) for scores in (frozen, live))
         return (self.config["output_kl_weight"] * output_kl(frozen, live),)
-
-
-def _logits(model: GeneralRecommender, users: Tensor) -> Tensor:
-    if isinstance(model, CDAE):
-        # its scores have been through a sigmoid, after which a softmax tells no item from another
-        return model(model.get_rating_matrix(users), users)
-    return score_rows(model, users)
 
 
 @register("pair_kl")

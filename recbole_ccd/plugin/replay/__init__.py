@@ -1,7 +1,17 @@
 """Experience replay: what of the past is visited again while a block is learned."""
 
+from recbole_ccd.plugin.replay.ader import ADERReplay
 from recbole_ccd.plugin.replay.base import ReplayScheme, ReplaySource, chosen_scheme
 from recbole_ccd.plugin.replay.proxy_guided import ProxyGuidedReplay
 from recbole_ccd.plugin.replay.reservoir import ReservoirReplay
+from recbole_ccd.plugin.replay.spmf import SPMFReplay
 
-__all__ = ["ProxyGuidedReplay", "ReplayScheme", "ReplaySource", "ReservoirReplay", "chosen_scheme"]
+__all__ = [
+    "ADERReplay",
+    "ProxyGuidedReplay",
+    "ReplayScheme",
+    "ReplaySource",
+    "ReservoirReplay",
+    "SPMFReplay",
+    "chosen_scheme",
+]
