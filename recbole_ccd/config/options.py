@@ -39,7 +39,11 @@ _SECTIONS: dict[str, tuple[tuple[str, str], ...]] = {
         ("overall", "The same per stage"),
         ("learning", "Continual updates"),
     ),
-    "distillation": (("learning", "Stage 1"), ("strategy/ccd", "Stages 2 and 3")),
+    "distillation": (
+        ("learning", "Stage 1"),
+        ("learning", "Ways of distilling"),
+        ("strategy/ccd", "Stages 2 and 3"),
+    ),
     "new_entities": (("learning", "New users and items"),),
     "replay": (
         ("learning", "Replay and regularization"),

@@ -198,6 +198,42 @@ _NOT_BY_POPULARITY = Idle(
     lambda settings: _negatives(settings).get("distribution") != "popularity",
 )
 
+_NO_HEAD = Idle(
+    "without distill_head: auxiliary",
+    "set that, or leave it out",
+    when=lambda settings: settings.get("distill_head") != "auxiliary",
+)
+_NOT_AUGMENTED = Idle(
+    "without distill_augmentation",
+    "set that, or leave it out",
+    when=lambda settings: settings.get("distill_augmentation") is None,
+)
+_NO_MIXUP = Idle(
+    "without distill_augmentation: mixup",
+    "set that, or leave it out",
+    when=lambda settings: settings.get("distill_augmentation") != "mixup",
+)
+_NO_DROPOUT = Idle(
+    "without distill_augmentation: edge_dropout",
+    "set that, or leave it out",
+    when=lambda settings: settings.get("distill_augmentation") != "edge_dropout",
+)
+_NOT_WEIGHED = Idle(
+    "without distill_weighting",
+    "set that, or leave it out",
+    when=lambda settings: settings.get("distill_weighting") is None,
+)
+_NOT_ALIGNED = Idle(
+    "without distill_gradient_alignment",
+    "give that a weight, or leave it out",
+    when=lambda settings: not settings.get("distill_gradient_alignment"),
+)
+_NO_CURRICULUM = Idle(
+    "without distill_curriculum",
+    "set that, or leave it out",
+    when=lambda settings: settings.get("distill_curriculum") is None,
+)
+
 # The rows
 
 _KEYS: dict[str, Key] = {
@@ -389,6 +425,25 @@ _KEYS: dict[str, Key] = {
     "distill_score_max": Key(_POSITIVE, BASE, _DISTILLING),
     "distill_layer": Key(choice("ego", "final"), BASE, _GENERATION),
     "distill_absent_users": Key(BOOLEAN, BASE, _GENERATION),
+    # ways of distilling, round any loss
+    "distill_head": Key(choice("shared", "auxiliary"), BASE, _DISTILLING),
+    "distill_head_size": Key(optional(_SIZE), BASE, _DISTILLING, idle=(_NO_HEAD,)),
+    "distill_head_tie": Key(_WEIGHT, BASE, _DISTILLING, idle=(_NO_HEAD,)),
+    "distill_augmentation": Key(optional(choice("mixup", "edge_dropout")), BASE, _GENERATION + _STUDENT),
+    "augmentation_weight": Key(_WEIGHT, BASE, _GENERATION + _STUDENT, idle=(_NOT_AUGMENTED,)),
+    "augmentation_beta": Key(_POSITIVE, BASE, _GENERATION + _STUDENT, idle=(_NO_MIXUP,)),
+    "distill_pick": Key(_SIZE, BASE, _GENERATION + _STUDENT, idle=(_NO_MIXUP,)),
+    "augmentation_drop": Key(number(0, 1), BASE, _GENERATION + _STUDENT, idle=(_NO_DROPOUT,)),
+    "distill_weighting": Key(optional(choice("relative_difficulty")), BASE, _GENERATION),
+    "difficulty_warmup": Key(number(0, 1), BASE, _GENERATION, idle=(_NOT_WEIGHED,)),
+    "difficulty_rank": Key(_SIZE, BASE, _GENERATION, idle=(_NOT_WEIGHED,)),
+    "difficulty_floor": Key(number(0, 1), BASE, _GENERATION, idle=(_NOT_WEIGHED,)),
+    "distill_gradient_alignment": Key(_WEIGHT, BASE, _GENERATION),
+    "alignment_drop": Key(number(0, 1), BASE, _GENERATION, idle=(_NOT_ALIGNED,)),
+    "distill_curriculum": Key(optional(choice("hetcomp")), BASE, _BASE + _GENERATION),
+    "curriculum_lists": Key(_COUNT, BASE, _BASE + _GENERATION, idle=(_NO_CURRICULUM,)),
+    "curriculum_alpha": Key(_WEIGHT, BASE, _GENERATION, idle=(_NO_CURRICULUM,)),
+    "curriculum_decay": Key(number(0, 1), BASE, _GENERATION, idle=(_NO_CURRICULUM,)),
     "base_student_args": Key(optional(_MAPPING), BASE, _GENERATION),
     "exclusion_top_k": Key(_COUNT, BASE, _DISTILLING),
     "exclude_student_items": Key(BOOLEAN, STRATEGY, _DISTILLING),

@@ -67,9 +67,9 @@ class TrainingPass:
 class TrainerPlugin:
     """An idea that a stage of training is given; see :meth:`~recbole_ccd.trainer.StageTrainer.add`.
 
-    The trainer calls :meth:`bind` once, then :meth:`before_epoch`, :meth:`batch_losses` of every batch and
-    :meth:`after_epoch`, epoch by epoch. Plugins are called in the order in which they were added, and know
-    nothing of each other. A method that is not overridden adds nothing.
+    The trainer calls :meth:`bind` once, then epoch by epoch :meth:`before_epoch`, :meth:`before_batch` and
+    :meth:`batch_losses` of every batch, and :meth:`after_epoch`. Plugins are called in the order in which
+    they were added, and know nothing of each other. A method that is not overridden adds nothing.
     """
 
     name: ClassVar[str]
@@ -94,6 +94,13 @@ class TrainerPlugin:
 
         Args:
             epoch: its index, from 0.
+        """
+
+    def before_batch(self, interaction: Interaction) -> None:
+        """Called before the model's own loss of a batch is computed.
+
+        Args:
+            interaction: the batch.
         """
 
     def batch_losses(self, interaction: Interaction) -> tuple[Tensor, ...]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from recbole.model.abstract_recommender import GeneralRecommender
 from recbole.utils import set_color
+from torch import Tensor
 
 from recbole_ccd.data.block import Block
 from recbole_ccd.data.schedule import FALLBACK_RATE
@@ -25,6 +26,8 @@ from recbole_ccd.strategy.stage import (
     StageResult,
     StageTask,
     run_stage,
+    with_extra,
+    without_extra,
 )
 from recbole_ccd.trainer import LossError
 from recbole_ccd.utils.guard import guarded, training_begins
@@ -59,6 +62,7 @@ class Strategy(BlockLoop):
         super().__init__(config, run_directory)
         self.base_models = base_models
         self._checked: CCDConfig | None = None
+        self._extras: list[dict[str, Tensor]] = []
         self.prepare()
 
     def prepare(self) -> None:
@@ -190,7 +194,7 @@ class Strategy(BlockLoop):
         context = StageContext(block, learn, seed, reproducibility, self.result.n_blocks - 1)
         tasks = list(tasks)
         chosen: dict[int, dict[str, Any] | None] = {}
-        models, records, left = {}, {}, []
+        models, records, extras, left = {}, {}, {}, []
         for place, task in enumerate(tasks):
             found = self._found(task)
             if found is None:
@@ -199,6 +203,7 @@ class Strategy(BlockLoop):
                     tasks[place], chosen[place] = self._with_rate(context, task, chosen.values())
                 continue
             models[place], records[place] = self._model(task, built_on or block, found), found.record
+            extras[place] = found.extra
             self.logger.info(f"{set_color(task.name.label, 'cyan')}: finished before")
             self._stop_if_asked()
         with closing(self._trained(context, tasks, left)) as trained:
@@ -206,8 +211,9 @@ class Strategy(BlockLoop):
                 if chosen.get(place):
                     result.record["chosen_rate"] = chosen[place]
                 models[place] = self._save_stage(tasks[place], built_on or block, result)
-                records[place] = result.record
+                records[place], extras[place] = result.record, result.extra
                 self._stop_if_asked()
+        self._extras = [extras[place] for place in range(len(tasks))]
         self.result.stages += [records[place] for place in range(len(tasks))]
         return [models[place] for place in range(len(tasks))]
 
@@ -245,7 +251,10 @@ class Strategy(BlockLoop):
     def _found(self, task: StageTask) -> StageResult | None:
         """What an earlier process has left of a stage."""
         outcome = task.checkpoints.load_stage(task.name.key) if task.checkpoints is not None else None
-        return None if outcome is None else StageResult(outcome.record, outcome.state)
+        if outcome is None:
+            return None
+        state, extra = without_extra(outcome.state)
+        return StageResult(outcome.record, state, extra=extra)
 
     def _trained(
         self, context: StageContext, tasks: Sequence[StageTask], left: Sequence[int]
@@ -278,7 +287,8 @@ class Strategy(BlockLoop):
     def _save_stage(self, task: StageTask, block: Block, result: StageResult) -> GeneralRecommender:
         """Saves what has come out of a stage, and logs it."""
         if task.checkpoints is not None:
-            task.checkpoints.save_stage(task.name.key, task.name.block, result.record, result.state)
+            state = with_extra(result.state, result.extra)
+            task.checkpoints.save_stage(task.name.key, task.name.block, result.record, state)
         epochs, seconds = result.record["epochs"], result.record["seconds"]
         self.logger.info(f"{set_color(task.name.label, 'cyan')}: {epochs} epochs, {seconds:.1f}s")
         return self._model(task, block, result)
@@ -326,18 +336,21 @@ class Strategy(BlockLoop):
             block: the base block.
             train: trains some of them, each in one stage.
         """
-        shared, models = self.base_models, {}
+        shared, models, extras = self.base_models, {}, {}
         missing = [part for part in parts if shared is None or not shared.find(part)]
         if shared is not None:
             for part in (part for part in parts if part not in missing):
                 self.result.stages += shared.stages[part]
                 models[part] = rebuild(parts[part], block, shared.states[part])
+                extras[part] = shared.extras[part]
         first = len(self.result.stages)
         if missing:
             models |= zip(missing, train(missing), strict=True)
+            extras |= zip(missing, self._extras, strict=True)
         if shared is not None:
             for part, record in zip(missing, self.result.stages[first:], strict=True):
-                shared.add(part, models[part], [record])
+                shared.add(part, models[part], [record], extras[part])
+        self._extras = [extras[part] for part in parts]
         return [models[part] for part in parts]
 
 

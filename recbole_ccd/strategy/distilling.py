@@ -15,17 +15,23 @@ from recbole_ccd.data.block import Block, learns_from_rows
 from recbole_ccd.data.sparse import pairs_matrix
 from recbole_ccd.data.stream import BlockStream
 from recbole_ccd.loss.unkd import popularity_groups
-from recbole_ccd.model.growth import build, check_buildable, check_growable, grow, rebuild
+from recbole_ccd.model.growth import build, check_buildable, check_growable, fitted, grow, rebuild
 from recbole_ccd.model.initialization import embedding_tables
 from recbole_ccd.model.pruning import pruned
 from recbole_ccd.model.scoring import score_rows
 from recbole_ccd.model.teacher import TeacherEnsemble, mixed_rows
+from recbole_ccd.plugin.base import TrainerPlugin
 from recbole_ccd.plugin.distillation import (
+    GradientAlignment,
+    RelativeDifficulty,
     TeacherDistillation,
+    check_ways,
     wants_grouped_items,
     wants_item_lists,
     wants_member_ranks,
 )
+from recbole_ccd.plugin.distillation.course import CourseRecorder
+from recbole_ccd.plugin.distillation.relative_difficulty import member_ranks
 from recbole_ccd.plugin.replay import ReplayScheme, chosen_scheme
 from recbole_ccd.ranking.groups import grouped_lists
 from recbole_ccd.ranking.lists import top_lists
@@ -44,6 +50,9 @@ if TYPE_CHECKING:
 _SIDES = ("items", "users")
 # slots of the ranking store
 _TEACHER, _BESIDE_LISTS, GROWN_TEACHER = "teacher", "beside its lists", "grown teacher"
+_POSITIVES = "positives"
+# what a member's stage leaves beside its weights
+_COURSE = "course"
 STUDENT_SIDE, ALL_OF_STUDENT_SIDE = "student side", "all of the student side"
 
 
@@ -64,16 +73,19 @@ class DistillingStrategy(Strategy):
         super().prepare()
         self.members = [self.config.for_member(m) for m in range(len(self.config["teacher_models"]))]
         self.rankings: TeacherRankings | None = None
+        self._courses: list[Tensor] | None = None
         self._store = RankingStore()
 
     def check_models(self, stream: BlockStream) -> None:
         """Refuses models that cannot play their role, and users for whom no negative can be drawn.
 
         Raises:
-            ModelError: If the student has no user and item embeddings, or a model cannot be built or grown.
+            ModelError: If the student has no user and item embeddings, a model cannot be built or grown, or a
+                way of distilling does not fit the models.
             DataError: If a user has interacted with every known item.
         """
         self.check_student(stream)
+        check_ways(self.config)
         # members of one model have the same settings
         for config in {config["model"]: config for config in self.members}.values():
             check_growable(config, "teacher")
@@ -176,13 +188,16 @@ class DistillingStrategy(Strategy):
     def train_base_teacher(self, block: Block) -> TeacherEnsemble:
         """Trains every member on the base block with its own loss."""
         parts = {f"teacher-{m}": config for m, config in enumerate(self.members)}
+        has_course = self.config["distill_curriculum"] is not None and self.config["curriculum_lists"] > 0
 
         def train(missing: Sequence[str]) -> list[GeneralRecommender]:
             places = [m for m, part in enumerate(parts) if part in missing]
             tasks = [self.task("base", block, self.members[m], m) for m in places]
-            return self.stages(block, learn_plainly, tasks)
+            return self.stages(block, learn_with_course if has_course else learn_plainly, tasks)
 
-        return self.ensemble(self.base_models_of(parts, block, train), block)
+        members = self.base_models_of(parts, block, train)
+        self._courses = [extra[_COURSE] for extra in self._extras] if has_course else None
+        return self.ensemble(members, block)
 
     def train_base_student(self, block: Block, distilled: bool) -> GeneralRecommender:
         """The student of the base block, distilled from the base teacher or trained by itself."""
@@ -190,7 +205,10 @@ class DistillingStrategy(Strategy):
             train = partial(self.train_plainly, block, self.config)
             return self.base_model("student-plain", self.config, block, train)
         self.teacher = self.train_base_teacher(block)
-        return self.base_model("student-distilled", self.config, block, partial(self.generate_student, block))
+        train = partial(self.generate_student, block)
+        student = self.base_model("student-distilled", self.config, block, train)
+        self._courses = None
+        return student
 
     def generate_student(self, block: Block) -> GeneralRecommender:
         """Stage 1: a student learns from the block and from the teacher's rankings."""
@@ -199,7 +217,9 @@ class DistillingStrategy(Strategy):
             student = self._new_student(stage.config, block)
             self.rankings = self.teacher_rankings(block)
             trainer = stage.trainer(student).exclude(self.rankings.excluded)
-            trainer.add(TeacherDistillation(self.rankings)).run(self.config["show_progress"])
+            courses = None if block.index else self._courses
+            trainer.add(TeacherDistillation(self.rankings, courses), *self._ways(block))
+            trainer.run(self.config["show_progress"])
             return student
 
         self.rankings = None
@@ -208,6 +228,19 @@ class DistillingStrategy(Strategy):
         # a student that was finished before an interruption learned the same
         self.rankings = self.rankings or self.teacher_rankings(block)
         return student
+
+    def _ways(self, block: Block) -> list[TrainerPlugin]:
+        """What stage 1 is given beside the teacher's lists, by keys that ask the members themselves."""
+        ways: list[TrainerPlugin] = []
+        if self.config["distill_weighting"] is not None:
+
+            def make() -> torch.Tensor:
+                return member_ranks(list(self._teaching.members), block.train_matrix)
+
+            ways.append(RelativeDifficulty(self._store.get(_POSITIVES, self.teacher, block, make)))
+        if self.config["distill_gradient_alignment"] > 0:
+            ways.append(GradientAlignment(self._ranked.top_items, list(self._teaching.members)))
+        return ways
 
     def _new_student(self, config: CCDConfig, block: Block) -> GeneralRecommender:
         old = self.student if self.config["student_start"] == "previous" else None
@@ -371,7 +404,7 @@ class DistillingStrategy(Strategy):
     def discard_rankings(self) -> None:
         """Lets go of the teacher's rankings, which are as many as users and items, once they have served."""
         self.rankings = None
-        self._store.discard(_TEACHER, _BESIDE_LISTS, GROWN_TEACHER)
+        self._store.discard(_TEACHER, _BESIDE_LISTS, GROWN_TEACHER, _POSITIVES)
 
     def exclusion(self, block: Block, teacher_items: torch.Tensor) -> csr_matrix:
         """Pairs that are no negatives: the teacher's top items, and those of :meth:`excluded_lists`.
@@ -385,3 +418,14 @@ class DistillingStrategy(Strategy):
     def excluded_lists(self, block: Block) -> list[torch.Tensor]:
         """Further items of each user that are no negatives, row = user id, 0-padded."""
         return []
+
+
+def learn_with_course(stage: Stage) -> GeneralRecommender:
+    """As :func:`learn_plainly`, and what the model ranked highest on its way is left beside it."""
+    model, recorder = fitted(stage.config, stage.block), CourseRecorder()
+    stage.trainer(model).add(recorder).run(stage.config["show_progress"])
+    scores = stage.history()["valid_score"]
+    better = max if stage.config["valid_metric_bigger"] else min
+    best = better(scores, key=lambda entry: entry[1])[0] if scores else None
+    stage.extra[_COURSE] = recorder.course(best)
+    return model

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
 from logging import getLogger
 from time import perf_counter
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from recbole.model.abstract_recommender import GeneralRecommender
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from recbole_ccd.config import CCDConfig
     from recbole_ccd.utils.signals import InterruptHandler
 
+# no parameter is called so
+_EXTRA = "extra: "
 # a stage elsewhere writes nothing that stays, and nobody watches it
 _ELSEWHERE = {"run_dir": None, "checkpoint_dir": "saved", "show_progress": False, "log_wandb": False}
 
@@ -87,6 +90,7 @@ class Stage:
         old: the model to be grown, where the stage updates one.
         seed: seed of everything drawn in the stage.
         seconds: wall-clock time of the stage so far, that of an earlier process included.
+        extra: tensors that the stage leaves beside its model's weights, such as a member's course.
     """
 
     def __init__(
@@ -114,6 +118,7 @@ class Stage:
         self.name, self.config = name, scheduled(config.for_stage(name.stage), block)
         self.seed = derive_seed(config["seed"], *name.purpose)
         self._checkpoints, self._stop = checkpoints, stop
+        self.extra: dict[str, Tensor] = {}
         self._trainers: list[StageTrainer] = []
         self._before, self._start = 0.0, perf_counter()
 
@@ -222,16 +227,40 @@ class StageResult:
         record: what result.json has of it.
         state: the model's weights.
         model: the model, unless it has been trained in another process.
+        extra: what the stage has left beside the weights.
     """
 
     record: dict[str, Any]
     state: dict[str, Tensor]
     model: GeneralRecommender | None = None
+    extra: dict[str, Tensor] = field(default_factory=dict)
 
     def __getstate__(self) -> dict[str, Any]:
         """What is sent to another process: weights and numbers."""
-        state = {name: value.cpu() for name, value in self.state.items()}
-        return {"record": self.record, "state": state, "model": None}
+        state, extra = (
+            {name: value.cpu() for name, value in part.items()} for part in (self.state, self.extra)
+        )
+        return {"record": self.record, "state": state, "model": None, "extra": extra}
+
+
+def with_extra(state: Mapping[str, Tensor], extra: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights and what a stage has left beside them as one dictionary, to be saved in one file.
+
+    Args:
+        state: the weights.
+        extra: what else there is.
+    """
+    return {**state, **{_EXTRA + name: value for name, value in extra.items()}}
+
+
+def without_extra(saved: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The two parts of what :func:`with_extra` gave.
+
+    Args:
+        saved: the dictionary.
+    """
+    extra = {name.removeprefix(_EXTRA): value for name, value in saved.items() if name.startswith(_EXTRA)}
+    return {name: value for name, value in saved.items() if not name.startswith(_EXTRA)}, extra
 
 
 def run_stage(context: StageContext, task: StageTask) -> StageResult:
@@ -254,7 +283,7 @@ def run_stage(context: StageContext, task: StageTask) -> StageResult:
     record = stage_record(
         name.block, name.stage, name.member, stage.epochs, seconds, stage.history(), memory.mb
     )
-    return StageResult(record, model.state_dict(), model)
+    return StageResult(record, model.state_dict(), model, stage.extra)
 
 
 @dataclass
@@ -266,11 +295,13 @@ class BaseModels:
     Attributes:
         states: weights by the model's part, such as ``teacher-0``.
         stages: what was recorded of the training of each.
+        extras: what else its stage has left.
         checkpoints: where they are saved for a later process; None for nowhere.
     """
 
     states: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     stages: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    extras: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     checkpoints: CheckpointManager | None = None
 
     def find(self, part: str) -> bool:
@@ -278,12 +309,21 @@ class BaseModels:
         if part not in self.states and self.checkpoints is not None:
             found = self.checkpoints.load_stage(part)
             if found is not None:
-                self.states[part], self.stages[part] = found.state, found.record
+                self.states[part], self.extras[part] = without_extra(found.state)
+                self.stages[part] = found.record
         return part in self.states
 
-    def add(self, part: str, model: GeneralRecommender, stages: list[dict[str, Any]]) -> None:
-        """Shares a model and what was recorded of its training."""
+    def add(
+        self,
+        part: str,
+        model: GeneralRecommender,
+        stages: list[dict[str, Any]],
+        extra: Mapping[str, Tensor] = MappingProxyType({}),
+    ) -> None:
+        """Shares a model, what was recorded of its training, and what else its stage has left."""
+        self.extras[part] = dict(extra)
         self.states[part] = {name: value.clone() for name, value in model.state_dict().items()}
         self.stages[part] = stages
         if self.checkpoints is not None:
-            self.checkpoints.save_stage(part, 0, stages, self.states[part])
+            state = with_extra(self.states[part], self.extras[part])
+            self.checkpoints.save_stage(part, 0, stages, state)

@@ -331,6 +331,8 @@ class StageTrainer(ContainedTrainer):
         summed = isinstance(self.model, SUMMED_LOSS)
 
         def losses(interaction: Interaction) -> Any:
+            for plugin in self.plugins:
+                plugin.before_batch(interaction)
             first = base(interaction)
             extra = tuple(loss for plugin in self.plugins for loss in plugin.batch_losses(interaction))
             first = first / len(interaction) if summed else first

@@ -12,8 +12,9 @@ from scipy.sparse import csr_matrix
 from torch import Tensor, nn
 from torch.nn.functional import embedding
 
-from recbole_ccd.data.sparse import csr_rows
-from recbole_ccd.model.scoring import clear_cache, has_factors, required_factors, score_pairs, score_rows
+from recbole_ccd.model.scoring import clear_cache, has_factors, score_pairs, score_rows
+from recbole_ccd.plugin.distillation.student import StudentView
+from recbole_ccd.ranking.rank_sample import candidates_among, drawn_items
 from recbole_ccd.ranking.teacher_rankings import TeacherRankings
 from recbole_ccd.ranking.topk import ScoreFn, top_k, users_at_a_time
 from recbole_ccd.utils.seeding import torch_generator
@@ -47,6 +48,7 @@ class DistillationLoss(ABC):
         rankings: TeacherRankings,
         seen: csr_matrix,
         seed: int,
+        view: StudentView | None = None,
     ) -> None:
         """Says what is to be learned.
 
@@ -56,8 +58,10 @@ class DistillationLoss(ABC):
             rankings: the teacher's lists; with ``top_users`` where :attr:`has_item_side`.
             seen: users × items that are in no list: the train part; its size is what the lists know.
             seed: seed of what is drawn.
+            view: what is seen of the student; None for its vectors of the layer ``distill_layer``.
         """
         self.config, self.model, self.seen, self.seed = config, model, seen, seed
+        self._view = StudentView(model, config["distill_layer"]) if view is None else view
         self.lists = rankings.top_items.to(model.device)
         self.n_users, self.n_items = seen.shape
         self._places = torch.arange(1, self.lists.shape[1] + 1, dtype=torch.float32, device=model.device)
@@ -82,6 +86,17 @@ class DistillationLoss(ABC):
             A scalar.
         """
 
+    def user_losses(self, users: Tensor) -> Tensor:
+        """The loss of each of distinct users, where a loss can tell; ``distill_pick`` compares them.
+
+        Args:
+            users: ids, shape ``(B,)``.
+
+        Returns:
+            Shape ``(B,)``; it need not be differentiable.
+        """
+        raise ValueError(f"{type(self).__name__} does not tell the loss of each user")
+
     def item_loss(self, items: Tensor) -> Tensor:
         """Sum of the losses of distinct items, shape ``(B,)``; called where :attr:`has_item_side` alone."""
         raise ValueError(f"{type(self).__name__} has no item side")
@@ -89,6 +104,15 @@ class DistillationLoss(ABC):
     def parameters(self) -> list[nn.Parameter]:
         """Parameters of the loss itself, which the stage's optimizer trains and :meth:`state_dict` has."""
         return []
+
+    def learn_with(self, other: DistillationLoss) -> None:
+        """Shares the :meth:`parameters` of a loss of the same class, which is on other lists.
+
+        Args:
+            other: the loss; its attributes that are parameters take the place of this one's.
+        """
+        shared = {name: value for name, value in vars(other).items() if isinstance(value, nn.Parameter)}
+        vars(self).update(shared)
 
     def before_epoch(self, epoch: int) -> None:
         """Called once before each epoch."""
@@ -104,6 +128,17 @@ class DistillationLoss(ABC):
     def _seed_epoch(self, epoch: int) -> None:
         self._generator = torch_generator(self.seed, "user loss", epoch)
 
+    def vectors(self) -> tuple[Tensor, Tensor]:
+        """User and item vectors whose inner product is the score that is distilled.
+
+        Returns:
+            Differentiable tensors of shape ``(n_users, dim)`` and ``(n_items, dim)``.
+
+        Raises:
+            ValueError: the student does not score by an inner product.
+        """
+        return self._view.vectors()
+
     def scores(self, users: Tensor, items: Tensor) -> Tensor:
         """The student's scores of given items.
 
@@ -117,7 +152,7 @@ class DistillationLoss(ABC):
         if not has_factors(type(self.model)):
             rows = users.repeat_interleave(items.shape[1])
             return score_pairs(self.model, rows, items.flatten()).view(items.shape)
-        user_vectors, item_vectors = required_factors(self.model, self.config["distill_layer"])
+        user_vectors, item_vectors = self.vectors()
         return torch.bmm(embedding(items, item_vectors), user_vectors[users].unsqueeze(2)).squeeze(2)
 
     def item_scores(self, items: Tensor, users: Tensor) -> Tensor:
@@ -133,7 +168,7 @@ class DistillationLoss(ABC):
         if not has_factors(type(self.model)):
             rows = items.repeat_interleave(users.shape[1])
             return score_pairs(self.model, users.flatten(), rows).view(users.shape)
-        user_vectors, item_vectors = required_factors(self.model, self.config["distill_layer"])
+        user_vectors, item_vectors = self.vectors()
         return torch.bmm(embedding(users, user_vectors), item_vectors[items].unsqueeze(2)).squeeze(2)
 
     @torch.no_grad()
@@ -159,13 +194,13 @@ class DistillationLoss(ABC):
         """What scores all items that the teacher knows for a batch of users."""
         if not has_factors(type(self.model)):
             return lambda users: score_rows(self.model, users)[:, : self.n_items]
-        user_vectors, item_vectors = required_factors(self.model, self.config["distill_layer"])
+        user_vectors, item_vectors = self.vectors()
         return lambda users: user_vectors[users] @ item_vectors[: self.n_items].T
 
     def sampled_items(self) -> Tensor:
         """(S,) ``distill_rank_sample`` distinct items that the teacher knows, drawn anew on each call."""
-        order = torch.randperm(self.n_items - 1, generator=self._generator) + 1
-        return order[: self.config["distill_rank_sample"]].to(self.model.device)
+        size = self.config["distill_rank_sample"]
+        return drawn_items(self.n_items, size, self._generator).to(self.model.device)
 
     def unseen_among(self, users: Tensor, sample: Tensor) -> tuple[Tensor, Tensor]:
         """Which of some distinct items are outside the train part of each user.
@@ -177,11 +212,4 @@ class DistillationLoss(ABC):
         Returns:
             ``(B, S)`` bool, and how many of all items each user has not seen, ``(B,)``.
         """
-        owners, seen = (torch.from_numpy(part) for part in csr_rows(self.seen, users.cpu().numpy()))
-        place = torch.full((self.n_items,), -1)
-        place[sample.cpu()] = torch.arange(len(sample))
-        drawn = place[seen] >= 0
-        usable = torch.ones(len(users), len(sample), dtype=torch.bool)
-        usable[owners[drawn], place[seen[drawn]]] = False
-        n_unseen = self.n_items - 1 - torch.bincount(owners, minlength=len(users))
-        return usable.to(users.device), n_unseen.to(users.device)
+        return candidates_among(sample, users, self.seen)

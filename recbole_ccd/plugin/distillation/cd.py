@@ -46,9 +46,13 @@ class CollaborativeDistillation(GuidedLoss):
 
     def user_loss(self, users: Tensor) -> Tensor:
         """Sum of the losses of distinct users."""
+        return self.user_losses(users).sum()
+
+    def user_losses(self, users: Tensor) -> Tensor:
+        """The loss of each of distinct users, shape ``(B,)``."""
         lists, items = self.lists[users], self.draw(users)
         labels = torch.exp(place_scores(places_in(items, lists)) / self.config["distill_temperature"])
-        return collaborative_loss(self.scores(users, items), labels, items > 0).sum()
+        return collaborative_loss(self.scores(users, items), labels, items > 0)
 
     def draw(self, users: Tensor) -> Tensor:
         """Items to be learned by some users, drawn anew on each call.

@@ -50,13 +50,17 @@ class CorrelationDistillation(DistillationLoss):
 
     def user_loss(self, users: Tensor) -> Tensor:
         """Sum of the losses of distinct users."""
+        return self.user_losses(users).sum()
+
+    def user_losses(self, users: Tensor) -> Tensor:
+        """The loss of each of distinct users, shape ``(B,)``."""
         items = self.lists[users]
         return self._distance(self.scores(users, items), items > 0)
 
     def item_loss(self, items: Tensor) -> Tensor:
         """Sum of the losses of distinct items."""
         users = self._user_lists[items]
-        return self._distance(self.item_scores(items, users), users > 0)
+        return self._distance(self.item_scores(items, users), users > 0).sum()
 
     def _distance(self, scores: Tensor, valid: Tensor) -> Tensor:
         config = self.config
@@ -64,4 +68,4 @@ class CorrelationDistillation(DistillationLoss):
         weights = (config["correlation_value_weight"], config["correlation_rank_weight"])
         settings = (weights, config["correlation_tau"], config["correlation_centered"])
         temperature = config["distill_temperature"]
-        return correlation_loss(scores, place_scores(places), valid, temperature, *settings).sum()
+        return correlation_loss(scores, place_scores(places), valid, temperature, *settings)

@@ -84,6 +84,10 @@ class DualCorrection(GuidedLoss):
 
     def user_loss(self, users: Tensor) -> Tensor:
         """Sum of the losses of distinct users."""
+        return self.user_losses(users).sum()
+
+    def user_losses(self, users: Tensor) -> Tensor:
+        """The loss of each of distinct users, shape ``(B,)``."""
         drawn = self.draw(self.lists[users], self.own_lists(users), self.n_items)
         return self._corrected(self.scores(users, torch.cat(drawn, dim=1)), *drawn)
 
@@ -92,7 +96,7 @@ class DualCorrection(GuidedLoss):
         lists = self._user_lists[items]
         own = lists[:, :0] if self._own_users is None else self._own_users[items]
         drawn = self.draw(lists, own, self.n_users)
-        return self._corrected(self.item_scores(items, torch.cat(drawn, dim=1)), *drawn)
+        return self._corrected(self.item_scores(items, torch.cat(drawn, dim=1)), *drawn).sum()
 
     def draw(self, lists: Tensor, own: Tensor, n: int) -> tuple[Tensor, Tensor]:
         """What the student underestimates, in the teacher's order, and what it overestimates.
@@ -119,4 +123,4 @@ class DualCorrection(GuidedLoss):
     def _corrected(self, scores: Tensor, low: Tensor, high: Tensor) -> Tensor:
         scores = scores.clamp(max=self.config["distill_score_max"])
         listed, others = scores.split([low.shape[1], high.shape[1]], dim=1)
-        return list_wise_loss(listed, masked_log_sum_exp(others, high > 0), low > 0).sum()
+        return list_wise_loss(listed, masked_log_sum_exp(others, high > 0), low > 0)

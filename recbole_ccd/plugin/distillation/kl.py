@@ -31,6 +31,10 @@ class SoftTargetKL(DistillationLoss):
 
     def user_loss(self, users: Tensor) -> Tensor:
         """Sum of the losses of distinct users."""
+        return self.user_losses(users).sum()
+
+    def user_losses(self, users: Tensor) -> Tensor:
+        """The loss of each of distinct users, shape ``(B,)``."""
         items = self.lists[users]
         teacher, temperature = place_scores(self._places), self.config["distill_temperature"]
-        return soft_target_kl(self.scores(users, items), teacher, items > 0, temperature).sum()
+        return soft_target_kl(self.scores(users, items), teacher, items > 0, temperature)

@@ -31,6 +31,10 @@ class ListNet(DistillationLoss):
 
     def user_loss(self, users: Tensor) -> Tensor:
         """Sum of the losses of distinct users."""
+        return self.user_losses(users).sum()
+
+    def user_losses(self, users: Tensor) -> Tensor:
+        """The loss of each of distinct users, shape ``(B,)``."""
         items = self.lists[users]
         teacher = place_scores(self._places) / self.config["distill_temperature"]
-        return top_one_cross_entropy(self.scores(users, items), teacher, items > 0).sum()
+        return top_one_cross_entropy(self.scores(users, items), teacher, items > 0)

@@ -55,5 +55,9 @@ class LogitDistillation(DistillationLoss):
 
     def user_loss(self, users: Tensor) -> Tensor:
         """Sum of the losses of distinct users."""
+        return self.user_losses(users).sum()
+
+    def user_losses(self, users: Tensor) -> Tensor:
+        """The loss of each of distinct users, shape ``(B,)``."""
         items, teacher = self.lists[users], place_scores(self._places)
-        return logit_distance(self.scores(users, items), teacher, items > 0, self._shift, self._scale).sum()
+        return logit_distance(self.scores(users, items), teacher, items > 0, self._shift, self._scale)

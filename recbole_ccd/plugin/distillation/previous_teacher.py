@@ -53,6 +53,10 @@ class PreviousTeacherDistillation(TrainerPlugin):
         n_users, n_items = self._rankings.excluded.shape
         config = deepcopy(self.config)
         config["distill_layer"] = config["update_distill_layer"] if self._role == "student" else "final"
+        on_ego = config["distill_layer"] == "ego" and config["distill_augmentation"] == "edge_dropout"
+        if self._role == "teacher" or on_ego:
+            # members are not augmented, and own embeddings know no graph
+            config["distill_augmentation"] = None
         users = np.arange(1, n_users)
         if config["update_distill_users"] == "absent":
             users = users[self.block.train_matrix[1:n_users].getnnz(axis=1) == 0]
@@ -64,7 +68,7 @@ class PreviousTeacherDistillation(TrainerPlugin):
         self._users, self._items = torch.from_numpy(users), torch.arange(1, n_items)
 
     def parameters(self) -> list[nn.Parameter]:
-        """What the losses learn beside the model."""
+        """What is learned beside the model: parameters of the losses, and of an auxiliary head."""
         return self._objective.parameters()
 
     def before_epoch(self, epoch: int) -> None:
@@ -83,7 +87,7 @@ class PreviousTeacherDistillation(TrainerPlugin):
             yield distillation_pass(self._items, self._objective.item_loss, size, key, device, weight)
 
     def state_dict(self) -> dict[str, Any]:
-        """What the losses have drawn."""
+        """What the losses have drawn, and these parameters."""
         return self._objective.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

@@ -55,6 +55,10 @@ class RejuvenatedCrossEntropy(GuidedLoss):
 
     def user_loss(self, users: Tensor) -> Tensor:
         """Sum of the losses of distinct users."""
+        return self.user_losses(users).sum()
+
+    def user_losses(self, users: Tensor) -> Tensor:
+        """The loss of each of distinct users, shape ``(B,)``."""
         lists, own = self.lists[users], self.own_lists(users)
         # who has no list is not taught
         first = own[:, : lists.shape[1]].masked_fill(lists[:, :1] == 0, 0)
@@ -67,7 +71,7 @@ class RejuvenatedCrossEntropy(GuidedLoss):
             top_one_cross_entropy(scores[:, part], teacher[:, part], columns[:, part] > 0)
             for part in (slice(first.shape[1]), slice(first.shape[1], None))
         ]
-        return ((1 - weights) * terms[0] + weights * terms[1]).sum()
+        return (1 - weights) * terms[0] + weights * terms[1]
 
     def draw(self, users: Tensor) -> Tensor:
         """Items of the student's lists that are not in the teacher's, drawn anew on each call.

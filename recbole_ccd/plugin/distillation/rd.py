@@ -34,9 +34,13 @@ class RankingDistillation(DistillationLoss):
 
     def user_loss(self, users: Tensor) -> Tensor:
         """Sum of the losses of distinct users."""
+        return self.user_losses(users).sum()
+
+    def user_losses(self, users: Tensor) -> Tensor:
+        """The loss of each of distinct users, shape ``(B,)``."""
         items, sample = self.lists[users], self.sampled_items()
         columns = torch.cat([items, sample.expand(len(users), -1)], dim=1)
         listed, sampled = self.scores(users, columns).split([items.shape[1], len(sample)], dim=1)
         ranks = estimated_ranks(listed, sampled, *self.unseen_among(users, sample))
         decay, slope = self.config["distill_rank_decay"], self.config["distill_rank_slope"]
-        return ranking_distillation(listed, ranking_weights(ranks, items > 0, decay, slope)).sum()
+        return ranking_distillation(listed, ranking_weights(ranks, items > 0, decay, slope))

@@ -13,10 +13,10 @@ from torch import Tensor
 from recbole_ccd.data.sparse import pairs_matrix
 from recbole_ccd.loss.listwise import list_wise_loss, masked_log_sum_exp
 from recbole_ccd.loss.windowed import windowed_ranking_loss
-from recbole_ccd.model.scoring import has_factors, required_factors, score_pairs
+from recbole_ccd.model.scoring import has_factors, score_pairs
 from recbole_ccd.plugin.distillation.base import DistillationLoss
 from recbole_ccd.ranking.teacher_rankings import TeacherRankings
-from recbole_ccd.ranking.topk import list_length
+from recbole_ccd.ranking.topk import list_length, users_at_a_time
 from recbole_ccd.ranking.uninteresting import UninterestingSampler
 from recbole_ccd.registry import register
 from recbole_ccd.utils.seeding import torch_generator
@@ -109,6 +109,12 @@ class RelaxedRankingDistillation(DistillationLoss):
         """Sum of the list-wise losses of distinct users."""
         return self._list_wise(self._users, users)
 
+    @torch.no_grad()
+    def user_losses(self, users: Tensor) -> Tensor:
+        """The loss of each of distinct users, shape ``(B,)``, without gradient; a few users at a time."""
+        parts = users.split(users_at_a_time(self._users.sampler.n_columns))
+        return torch.cat([self._row_losses(self._users, part) for part in parts])
+
     def item_loss(self, items: Tensor) -> Tensor:
         """Sum of the list-wise losses of distinct items."""
         assert self._items is not None, "there is no item side, as has_items tells"
@@ -119,11 +125,25 @@ class RelaxedRankingDistillation(DistillationLoss):
         windows = side.sampler.windows(rows, side.ineligible)
         if not has_factors(type(self.model)):
             return self._of_pairs(side, rows, interesting, windows.mask(side.sampler.n_columns)).sum()
-        row_vectors, column_vectors = required_factors(self.model, self.config["distill_layer"])
+        row_vectors, column_vectors = self.vectors()
         if side.swapped:
             row_vectors, column_vectors = column_vectors, row_vectors
         score_max, known = self.config["distill_score_max"], column_vectors[: side.sampler.n_columns]
         return windowed_ranking_loss(row_vectors[rows], known, interesting, windows, score_max)
+
+    def _row_losses(self, side: _Side, rows: Tensor) -> Tensor:
+        """The loss of each row of the users' side, from scores that are all there at once."""
+        interesting = side.interesting.to(rows.device)[rows]
+        mask = side.sampler.windows(rows, side.ineligible).mask(side.sampler.n_columns)
+        if not has_factors(type(self.model)):
+            return self._of_pairs(side, rows, interesting, mask)
+        users, items = self.vectors()
+        scores = (users[rows] @ items[: side.sampler.n_columns].T).clamp_(
+            max=self.config["distill_score_max"]
+        )
+        return list_wise_loss(
+            scores.gather(1, interesting), masked_log_sum_exp(scores, mask), interesting > 0
+        )
 
     def _of_pairs(self, side: _Side, rows: Tensor, interesting: Tensor, mask: Tensor) -> Tensor:
         """The loss of a model that can only score pairs, on a few shared uninteresting columns."""

@@ -55,6 +55,10 @@ class SpeculativeDistillation(GuidedLoss):
 
     def user_loss(self, users: Tensor) -> Tensor:
         """Sum of the losses of distinct users."""
+        return self.user_losses(users).sum()
+
+    def user_losses(self, users: Tensor) -> Tensor:
+        """The loss of each of distinct users, shape ``(B,)``."""
         finished, rejected = self.draw(users)
         sample, width = self.sampled_items(), finished.shape[1]
         usable = self.unseen_among(users, sample)[0]
@@ -63,7 +67,7 @@ class SpeculativeDistillation(GuidedLoss):
         columns = torch.cat([finished, rejected, others], dim=1)
         scores = self.scores(users, columns).clamp(max=self.config["distill_score_max"])
         rest = masked_log_sum_exp(scores[:, width:], torch.cat([rejected > 0, usable], dim=1))
-        return list_wise_loss(scores[:, :width], rest, finished > 0).sum()
+        return list_wise_loss(scores[:, :width], rest, finished > 0)
 
     def draw(self, users: Tensor) -> tuple[Tensor, Tensor]:
         """What the student proposes for some users, corrected; drawn anew on each call.

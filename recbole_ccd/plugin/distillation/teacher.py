@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -37,23 +37,26 @@ class TeacherDistillation(TrainerPlugin):
 
     name = "distillation"
 
-    def __init__(self, rankings: TeacherRankings) -> None:
+    def __init__(self, rankings: TeacherRankings, courses: Sequence[Tensor] | None = None) -> None:
         """Says what is to be learned.
 
         Args:
             rankings: the teacher's lists of the block.
+            courses: the courses of its members, as of
+                :class:`~recbole_ccd.plugin.distillation.curriculum.Curriculum`; None for no curriculum.
         """
-        self._rankings = rankings
+        self._rankings, self._courses = rankings, courses
 
     def bind(self, context: PluginContext) -> None:
         """Finds the absent users and draws what the losses need."""
         super().bind(context)
         seen = self.block.train_matrix
         self._absent = torch.from_numpy(np.flatnonzero(seen.getnnz(axis=1)[1:] == 0) + 1)
-        self._objective = DistillationObjective(self.config, self.model, self._rankings, seen, self.seed)
+        given = (self.config, self.model, self._rankings, seen, self.seed, self._courses)
+        self._objective = DistillationObjective(*given)
 
     def parameters(self) -> list[nn.Parameter]:
-        """What the losses learn beside the model."""
+        """What is learned beside the model: parameters of the losses, and of an auxiliary head."""
         return self._objective.parameters()
 
     def before_epoch(self, epoch: int) -> None:
@@ -78,7 +81,7 @@ class TeacherDistillation(TrainerPlugin):
             yield distillation_pass(items, self._objective.item_loss, size, key, device)
 
     def state_dict(self) -> dict[str, Any]:
-        """What the losses have drawn."""
+        """What the losses have drawn, and these parameters."""
         return self._objective.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

@@ -59,10 +59,14 @@ class UnbiasedDistillation(DistillationLoss):
 
     def user_loss(self, users: Tensor) -> Tensor:
         """Sum of the losses of distinct users."""
+        return self.user_losses(users).sum()
+
+    def user_losses(self, users: Tensor) -> Tensor:
+        """The loss of each of distinct users, shape ``(B,)``."""
         better, worse, valid = (part.flatten(1) for part in self.draw(users))
         scores = self.scores(users, torch.cat([better, worse], dim=1))
         higher, lower = scores.split(better.shape[1], dim=1)
-        return pair_loss(higher, lower, valid).sum()
+        return pair_loss(higher, lower, valid)
 
     def draw(self, users: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Pairs of items of some users; drawn anew on each call.
