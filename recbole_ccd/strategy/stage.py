@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from recbole_ccd.config import CCDConfig
     from recbole_ccd.utils.signals import InterruptHandler
 
+Prepare = Callable[["Stage"], StageTrainer]
+"""Makes a stage's model and its trainer, which is about to begin."""
+
 # a stage elsewhere writes nothing that stays, and nobody watches it
 _ELSEWHERE = {"run_dir": None, "checkpoint_dir": "saved", "show_progress": False, "log_wandb": False}
 
