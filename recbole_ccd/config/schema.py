@@ -181,6 +181,11 @@ _NOT_MUTUAL = Idle(
     "set mutual_learning: True",
     when=lambda settings: not settings.get("mutual_learning"),
 )
+_NO_BRIDGE = Idle(
+    "without mutual_bridge",
+    "set mutual_bridge: True",
+    when=lambda settings: not settings.get("mutual_bridge"),
+)
 _ALL_MUTUAL = Idle(
     "with mutual_learning, where no member is left that learns after the student",
     "see mutual_draws",
@@ -485,6 +490,8 @@ _KEYS: dict[str, Key] = {
     "mutual_draws": Key(_SIZE, STRATEGY, _UPDATES, idle=(_NOT_MUTUAL,)),
     "mutual_temperature": Key(_POSITIVE, STRATEGY, _UPDATES, idle=(_NOT_MUTUAL,)),
     "mutual_members": Key(choice("all", "first"), STRATEGY, _UPDATES, idle=(_NOT_MUTUAL,)),
+    "mutual_bridge": Key(BOOLEAN, STRATEGY, _GENERATION),
+    "mutual_bridge_temperature": Key(_POSITIVE, STRATEGY, _GENERATION, idle=(_NO_BRIDGE,)),
     # what RecBole computes, or the place of a run decides: it is in a Config, and nobody can set it
     "valid_metric_bigger": Key(BOOLEAN, DERIVED, idle=(Idle("it follows from valid_metric"),)),
     "checkpoint_dir": Key(

@@ -8,13 +8,19 @@ from collections.abc import Mapping, Sequence
 import torch
 from recbole.model.abstract_recommender import GeneralRecommender
 
-from recbole_ccd.data.block import Block
+from recbole_ccd.data.block import Block, learns_from_rows
 from recbole_ccd.data.sparse import pairs_matrix
+from recbole_ccd.data.stream import BlockStream
 from recbole_ccd.model.growth import rebuild
 from recbole_ccd.model.proxy import update_proxy
 from recbole_ccd.model.scoring import has_factors
 from recbole_ccd.model.teacher import TeacherEnsemble
-from recbole_ccd.plugin.distillation import PreviousTeacherDistillation, wants_item_lists
+from recbole_ccd.plugin.base import TrainerPlugin
+from recbole_ccd.plugin.distillation import (
+    BridgeDistillation,
+    PreviousTeacherDistillation,
+    wants_item_lists,
+)
 from recbole_ccd.plugin.regularization import chosen_regularizers
 from recbole_ccd.plugin.replay import MutualReplay, ReplaySource
 from recbole_ccd.plugin.replay.proxy_guided import top_candidates
@@ -30,6 +36,7 @@ from recbole_ccd.strategy.distilling import (
 from recbole_ccd.strategy.stage import Prepare, Stage, StageContext, StageTask
 from recbole_ccd.strategy.turns import StageInTurns, trained
 from recbole_ccd.trainer import StageTrainer
+from recbole_ccd.utils.errors import ModelError
 from recbole_ccd.utils.seeding import seed_stage
 
 ROLES = ("student", "teacher")
@@ -60,6 +67,35 @@ class CCD(DistillingStrategy):
         super().prepare()
         self.proxies: dict[str, GeneralRecommender] = {}
         self.next_student: GeneralRecommender | None = None
+
+    def check_models(self, stream: BlockStream) -> None:
+        """These, and what a bridge cannot stand between.
+
+        Raises:
+            ModelError: If there is to be a bridge, and the first member does not score by an inner product or
+                the student does not learn from pairs; or as of :class:`DistillingStrategy`.
+        """
+        super().check_models(stream)
+        if not self.config["mutual_bridge"]:
+            return
+        first, start = self.members[0], "mutual_bridge is True, and"
+        if not has_factors(first.model_class):
+            raise ModelError(
+                f"{start} the first of teacher_models, {first['model']}, does not score by an inner product; "
+                "put one that does before it, such as LightGCN or BPR, or leave mutual_bridge out"
+            )
+        if learns_from_rows(self.config):
+            raise ModelError(
+                f"{start} the student, {self.config['model']}, does not learn from pairs, as the bridge "
+                "does; take LightGCN, BPR, NGCF, SGL or NeuMF, or leave mutual_bridge out"
+            )
+
+    def generation_plugins(self, block: Block, rankings: TeacherRankings) -> list[TrainerPlugin]:
+        """Distillation and, if there is to be one, a bridge; the base student is that of all strategies."""
+        plugins = super().generation_plugins(block, rankings)
+        if block.index and self.config["mutual_bridge"]:
+            plugins.append(BridgeDistillation(self._teaching.members[0], rankings.top_items))
+        return plugins
 
     def models(self) -> Mapping[str, GeneralRecommender]:
         """Student, proxies, the teacher's members, and the next block's student where it is another."""

@@ -20,6 +20,7 @@ from recbole_ccd.model.initialization import embedding_tables
 from recbole_ccd.model.pruning import pruned
 from recbole_ccd.model.scoring import score_rows
 from recbole_ccd.model.teacher import TeacherEnsemble, mixed_rows
+from recbole_ccd.plugin.base import TrainerPlugin
 from recbole_ccd.plugin.distillation import (
     TeacherDistillation,
     wants_grouped_items,
@@ -199,7 +200,7 @@ class DistillingStrategy(Strategy):
             student = self._new_student(stage.config, block)
             self.rankings = self.teacher_rankings(block)
             trainer = stage.trainer(student).exclude(self.rankings.excluded)
-            trainer.add(TeacherDistillation(self.rankings)).run(self.config["show_progress"])
+            trainer.add(*self.generation_plugins(block, self.rankings)).run(self.config["show_progress"])
             return student
 
         self.rankings = None
@@ -208,6 +209,15 @@ class DistillingStrategy(Strategy):
         # a student that was finished before an interruption learned the same
         self.rankings = self.rankings or self.teacher_rankings(block)
         return student
+
+    def generation_plugins(self, block: Block, rankings: TeacherRankings) -> list[TrainerPlugin]:
+        """What stage 1 is given beside the student's own loss.
+
+        Args:
+            block: the block.
+            rankings: the teacher's rankings of it.
+        """
+        return [TeacherDistillation(rankings)]
 
     def _new_student(self, config: CCDConfig, block: Block) -> GeneralRecommender:
         old = self.student if self.config["student_start"] == "previous" else None

@@ -8,8 +8,9 @@ from recbole_ccd.config import CCDConfig
 from recbole_ccd.experiment.update import _possible
 from recbole_ccd.plugin.replay import MutualReplay
 from recbole_ccd.quick_start import resume, run_ccd
+from recbole_ccd.strategy.ccd import CCD
 from recbole_ccd.trainer import StageTrainer
-from recbole_ccd.utils.errors import ConfigError
+from recbole_ccd.utils.errors import ConfigError, ModelError
 from tests.checkpoint.cases import Killed, assert_same_run, killed_when, run_in_parts, settings_of
 from tests.conftest import few
 from tests.strategy.runs import (
@@ -117,7 +118,7 @@ def test_killed_after_a_stage_is_saved(tiny_folder, tmp_path, saved):
             "student_updates_per_block": 1,
             "deployed_student": "better",
             "epochs": 2,
-            "checkpoint_every": 1,
+            "mutual_bridge": True,
         }
         return {**settings_of("ccd-bpr", tiny_folder, tmp_path / name), **MUTUAL, **mine}
 
@@ -163,3 +164,23 @@ def test_what_cannot_work_is_refused(make_config):
     with pytest.raises(ConfigError, match="cycle is student, and with mutual_learning .*leave cycle out"):
         _possible(config, "student")
     assert _possible(config, "full") == "full"
+
+
+def test_a_bridge_is_of_every_student_but_that_of_the_base_block(make_config):
+    keys = {**KEYS, **teachers("BPR"), "block_ratios": [0.6, 0.4], "deployed_student": "generated"}
+    off, on = (follow(make_config(**keys, mutual_bridge=bridge)) for bridge in (False, True))
+    assert same_weights(states(off, 0, ""), states(on, 0, ""))
+    assert same_weights(states(off, 1, "teacher"), states(on, 1, "teacher"))
+    assert not same_weights(states(off, 1, "student"), states(on, 1, "student"))
+
+
+def test_what_a_bridge_cannot_stand_between_is_refused(make_config, tiny_stream):
+    for model, members, what in (
+        ("BPR", ["MultiVAE", "BPR"], "the first of teacher_models, MultiVAE, does not score"),
+        ("ENMF", ["BPR"], "the student, ENMF, does not learn from pairs"),
+    ):
+        config = make_config(model, mutual_bridge=True, **teachers(*members))
+        with pytest.raises(ModelError, match=what):
+            CCD(config).check(tiny_stream)
+    with pytest.raises(ConfigError, match="no effect without mutual_bridge; set mutual_bridge: True"):
+        make_config(mutual_bridge_temperature=2.0)

@@ -1,6 +1,7 @@
 """Distillation of a teacher's rankings: the losses, and the plugins that apply them."""
 
 from recbole_ccd.plugin.distillation.base import DistillationLoss
+from recbole_ccd.plugin.distillation.bridge import BridgeDistillation
 from recbole_ccd.plugin.distillation.objective import (
     DistillationObjective,
     wants_grouped_items,
@@ -11,6 +12,7 @@ from recbole_ccd.plugin.distillation.previous_teacher import PreviousTeacherDist
 from recbole_ccd.plugin.distillation.teacher import TeacherDistillation
 
 __all__ = [
+    "BridgeDistillation",
     "DistillationLoss",
     "DistillationObjective",
     "PreviousTeacherDistillation",
