@@ -176,6 +176,26 @@ _NOT_PARALLEL = Idle(
     "set parallel: ray, or make it None",
     when=lambda settings: settings.get("parallel") is None,
 )
+_NOT_MUTUAL = Idle(
+    "without mutual_learning",
+    "set mutual_learning: True",
+    when=lambda settings: not settings.get("mutual_learning"),
+)
+_NO_BRIDGE = Idle(
+    "without mutual_bridge",
+    "set mutual_bridge: True",
+    when=lambda settings: not settings.get("mutual_bridge"),
+)
+_ALL_MUTUAL = Idle(
+    "with mutual_learning, where no member is left that learns after the student",
+    "see mutual_draws",
+    (None, 0),
+    lambda settings: (
+        bool(settings.get("mutual_learning"))
+        and (settings.get("mutual_members") == "all" or len(settings.get("teacher_models") or ()) == 1)
+    ),
+    "mutual_learning",
+)
 _NOT_LOGGED = Idle(
     "without log_wandb", "set log_wandb: True", when=lambda settings: not settings.get("log_wandb")
 )
@@ -514,12 +534,19 @@ _KEYS: dict[str, Key] = {
     "teacher_replay_candidates": Key(per_block(_SIZE), STRATEGY, _TEACHER),
     "teacher_replay_stability": Key(_COUNTS, STRATEGY, _TEACHER),
     "teacher_replay_plasticity": Key(_COUNTS, STRATEGY, _TEACHER),
-    "teacher_replay_student": Key(_COUNTS, STRATEGY, _TEACHER),
+    "teacher_replay_student": Key(_COUNTS, STRATEGY, _TEACHER, idle=(_ALL_MUTUAL,)),
     "teacher_replay_weight": Key(_WEIGHT, STRATEGY, _TEACHER),
     "teacher_replay_decay": Key(optional(_POSITIVE), STRATEGY, _TEACHER),
     "teacher_replay_batch_size": Key(optional(automatic(_SIZE)), STRATEGY, _TEACHER),
     "teacher_replay_labels": Key(choice("source", "matched"), STRATEGY, _TEACHER),
     "pseudo_interaction_value": Key(_WEIGHT, STRATEGY, _UPDATES),
+    "mutual_learning": Key(BOOLEAN, STRATEGY, _UPDATES),
+    "mutual_weight": Key(_WEIGHT, STRATEGY, _UPDATES, idle=(_NOT_MUTUAL,)),
+    "mutual_draws": Key(_SIZE, STRATEGY, _UPDATES, idle=(_NOT_MUTUAL,)),
+    "mutual_temperature": Key(_POSITIVE, STRATEGY, _UPDATES, idle=(_NOT_MUTUAL,)),
+    "mutual_members": Key(choice("all", "first"), STRATEGY, _UPDATES, idle=(_NOT_MUTUAL,)),
+    "mutual_bridge": Key(BOOLEAN, STRATEGY, _GENERATION),
+    "mutual_bridge_temperature": Key(_POSITIVE, STRATEGY, _GENERATION, idle=(_NO_BRIDGE,)),
     # what RecBole computes, or the place of a run decides: it is in a Config, and nobody can set it
     "valid_metric_bigger": Key(BOOLEAN, DERIVED, idle=(Idle("it follows from valid_metric"),)),
     "checkpoint_dir": Key(

@@ -88,6 +88,7 @@ def check_together(settings: Mapping[str, Any], source_of: Callable[[str], str],
         _check_candidates,
         _check_metrics,
         _check_depth,
+        _check_mutual,
     ):
         with problems.noted():
             check(settings, source_of)
@@ -184,6 +185,25 @@ def _check_depth(settings: Mapping[str, Any], source_of: Callable[[str], str]) -
             name = "ensemble_rank_depth"
             start = f"{name} is {depth} ({source_of(name)}), less than {key} with {longest}"
             raise ConfigError(f"{start} ({source_of(key)}); raise {name} or lower {key}")
+
+
+def _check_mutual(settings: Mapping[str, Any], source_of: Callable[[str], str]) -> None:
+    """A student that learns together with the teacher learns a block as a whole."""
+    key, pieces = "student_updates_per_block", settings.get("student_updates_per_block")
+    if not settings.get("mutual_learning"):
+        return
+    if pieces is not None and pieces > 1:
+        start = f"{key} is {pieces} ({source_of(key)}), and with mutual_learning"
+        raise ConfigError(
+            f"{start} ({source_of('mutual_learning')}) the student learns a block with the teacher; make it 1"
+        )
+    for role in ("student", "teacher"):
+        name = f"{role}_replay_candidates"
+        drawn, candidates = settings.get("mutual_draws"), settings.get(name)
+        least = min(candidates) if isinstance(candidates, list) else candidates
+        if drawn is not None and least is not None and drawn > least:
+            start = f"mutual_draws is {drawn} ({source_of('mutual_draws')}), more than {name} with {least}"
+            raise ConfigError(f"{start} ({source_of(name)}); lower it or raise {name}")
 
 
 def _check_replay(settings: Mapping[str, Any], role: str, source_of: Callable[[str], str]) -> None:

@@ -163,6 +163,11 @@ def _possible(config: CCDConfig, cycle: str) -> str:
             f"cycle is student, and the student of strategy {config['strategy']} learns from a teacher that "
             "has learned the block; leave cycle out"
         )
+    if cycle == STUDENT and strategy.student_cycle and config["mutual_learning"]:
+        raise ConfigError(
+            "cycle is student, and with mutual_learning the student learns a block together with the "
+            "teacher; leave cycle out"
+        )
     return cycle if strategy.student_cycle else FULL
 
 

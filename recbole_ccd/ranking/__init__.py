@@ -1,6 +1,6 @@
 """Who ranks where: batches of users × items are scored, reduced to ids or ranks, and dropped."""
 
-from recbole_ccd.ranking.gumbel import gumbel_top_k, merge_pairs
+from recbole_ccd.ranking.gumbel import gumbel_top_k, merge_pairs, tanh_top_k, tanh_weights
 from recbole_ccd.ranking.lists import top_lists
 from recbole_ccd.ranking.rank import ensemble_scores, ranks_of
 from recbole_ccd.ranking.topk import ScoreFn, mask_rows, top_k, users_at_a_time
@@ -14,6 +14,8 @@ __all__ = [
     "mask_rows",
     "merge_pairs",
     "ranks_of",
+    "tanh_top_k",
+    "tanh_weights",
     "top_k",
     "top_lists",
     "users_at_a_time",

@@ -34,19 +34,80 @@ def gumbel_top_k(
     Raises:
         ValueError: If n is negative or the shapes differ.
     """
+    _check(rank_now, rank_proxy, items, n)
+    return _drawn(temperature * (rank_now - rank_proxy), items, n, generator)
+
+
+def tanh_weights(rank_now: Tensor, rank_source: Tensor, temperature: float) -> Tensor:
+    r"""What the source ranks higher than the live model, the more the farther apart; the rest not at all.
+
+    .. math:: \tanh\bigl( \max(\varepsilon (r_{now} - r_{source}), 0) \bigr)
+
+    Source: the student's side of bidirectional distillation, Kweon, Kang, Yu, "Bidirectional Distillation for
+    Top-K Recommender System", WWW 2021.
+
+    Args:
+        rank_now: (B, A) ranks of the items in the live model.
+        rank_source: (B, A) ranks of the items in the source.
+        temperature: the :math:`\varepsilon` above.
+
+    Returns:
+        (B, A) weights in [0, 1).
+    """
+    return torch.tanh((temperature * (rank_now - rank_source)).clamp(min=0))
+
+
+def tanh_top_k(
+    rank_now: Tensor,
+    rank_source: Tensor,
+    items: Tensor,
+    n: int,
+    temperature: float,
+    generator: torch.Generator,
+) -> Tensor:
+    """Draw n items per row without replacement, with probability proportional to :func:`tanh_weights`.
+
+    Arguments, source of the noise and result are those of :func:`gumbel_top_k`; an item of weight 0 is drawn
+    as little as the padding is.
+
+    Source: Kweon, Kang, Yu, WWW 2021.
+
+    Args:
+        rank_now: (B, A) ranks of the items in the live model.
+        rank_source: (B, A) ranks of the items in the source.
+        items: (B, A) candidate ids, padded with 0.
+        n: number of draws per row.
+        temperature: sharpness of the law, which becomes linear in the ranks' distance when it is small.
+        generator: source of the noise.
+
+    Returns:
+        (B, n) item ids; 0 fills up the rows with fewer than n candidates of positive weight.
+
+    Raises:
+        ValueError: If n is negative or the shapes differ.
+    """
+    _check(rank_now, rank_source, items, n)
+    weights = tanh_weights(rank_now, rank_source, temperature)
+    return _drawn(weights.log(), items.masked_fill(weights <= 0, 0), n, generator)
+
+
+def _check(rank_now: Tensor, rank_source: Tensor, items: Tensor, n: int) -> None:
     if n < 0:
         raise ValueError(f"n must not be negative, got {n}")
-    if not rank_now.shape == rank_proxy.shape == items.shape:
+    if not rank_now.shape == rank_source.shape == items.shape:
         raise ValueError(
-            f"ranks {tuple(rank_now.shape)}, {tuple(rank_proxy.shape)}, items {tuple(items.shape)}"
+            f"ranks {tuple(rank_now.shape)}, {tuple(rank_source.shape)}, items {tuple(items.shape)}"
         )
+
+
+def _drawn(log_weights: Tensor, items: Tensor, n: int, generator: torch.Generator) -> Tensor:
     drawn = items.new_zeros(items.shape[0], n)
     taken = min(n, items.shape[1])
     if taken == 0:
         return drawn
     noise = torch.empty(items.shape, dtype=torch.float32, device=generator.device)
     gumbel = noise.exponential_(generator=generator).log_().neg_().to(items.device)
-    keys = gumbel + temperature * (rank_now - rank_proxy)
+    keys = gumbel + log_weights
     keys.masked_fill_(items == 0, -torch.inf)
     # The padding has the lowest keys and the id 0: where it is taken, it is the padding of the result.
     drawn[:, :taken] = items.gather(1, keys.topk(taken, dim=1).indices)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from recbole.model.abstract_recommender import GeneralRecommender
@@ -29,7 +30,8 @@ from recbole_ccd.strategy.stage import (
     with_extra,
     without_extra,
 )
-from recbole_ccd.trainer import LossError
+from recbole_ccd.strategy.turns import StageInTurns, run_in_turns
+from recbole_ccd.trainer import LossError, StageTrainer
 from recbole_ccd.utils.guard import guarded, training_begins
 from recbole_ccd.utils.seeding import exclusive, seed_stage
 
@@ -217,6 +219,47 @@ class Strategy(BlockLoop):
         self.result.stages += [records[place] for place in range(len(tasks))]
         return [models[place] for place in range(len(tasks))]
 
+    def stages_in_turns(
+        self, parts: Sequence[StageInTurns], meet: Callable[[Sequence[StageTrainer]], None]
+    ) -> list[GeneralRecommender]:
+        """Makes models in stages that take turns, epoch by epoch.
+
+        Where one of them has been finished by an earlier process, and not all, they begin anew together.
+
+        Args:
+            parts: the stages.
+            meet: as of :func:`~recbole_ccd.strategy.turns.run_in_turns`.
+
+        Returns:
+            The models; otherwise as :meth:`stages`.
+        """
+        tasks, found = [part.task for part in parts], [self._found(part.task) for part in parts]
+        results = [result for result in found if result is not None]
+        if len(results) == len(parts):
+            models = []
+            for part, result in zip(parts, results, strict=True):
+                models.append(self._model(part.task, part.built_on, result))
+                self.logger.info(f"{set_color(part.task.name.label, 'cyan')}: finished before")
+        else:
+            chosen: list[dict[str, Any] | None] = [None] * len(parts)
+            for place, part in enumerate(parts):
+                if chooses(part.task):
+                    tasks[place], chosen[place] = self._with_rate(part.context, part.task, chosen)
+            self.doing = " and ".join(task.name.label for task in tasks)
+            training_begins()
+            with self._losses_told():
+                places = zip(parts, tasks, strict=True)
+                ready = [replace(part, task=task) for part, task in places]
+                results = run_in_turns(ready, meet, self._stop_if_asked)
+            for result, choice in zip(results, chosen, strict=True):
+                if choice:
+                    result.record["chosen_rate"] = choice
+            kept = zip(tasks, parts, results, found, strict=True)
+            models = [self._save_stage(t, p.built_on, r, saved=f is not None) for t, p, r, f in kept]
+        self._stop_if_asked()
+        self.result.stages += [result.record for result in results]
+        return models
+
     def _with_rate(
         self, context: StageContext, task: StageTask, chosen: Iterable[dict[str, Any] | None]
     ) -> tuple[StageTask, dict[str, Any] | None]:
@@ -274,19 +317,29 @@ class Strategy(BlockLoop):
             first = pending[0].name
             label = set_color(f"block {first.block} {first.stage}", "cyan")
             self.logger.info(f"{label}: {len(pending)} members, {self.workers.at_once} at a time")
+        with (
+            self._losses_told(),
+            closing(self.workers.each(run_stage, context, pending, at, self._stop_if_asked)) as results,
+        ):
+            for number, result in results:
+                yield left[number], result
+
+    @contextmanager
+    def _losses_told(self) -> Iterator[None]:
+        """Names the last good checkpoint where a loss is not finite."""
         try:
-            with closing(self.workers.each(run_stage, context, pending, at, self._stop_if_asked)) as results:
-                for number, result in results:
-                    yield left[number], result
+            yield
         except LossError as error:
             if self.checkpoints is None:
                 raise
             last = self.checkpoints.last_good()
             raise LossError(f"{error} and start anew (last good checkpoint: {last})") from None
 
-    def _save_stage(self, task: StageTask, block: Block, result: StageResult) -> GeneralRecommender:
-        """Saves what has come out of a stage, and logs it."""
-        if task.checkpoints is not None:
+    def _save_stage(
+        self, task: StageTask, block: Block, result: StageResult, saved: bool = False
+    ) -> GeneralRecommender:
+        """Saves what has come out of a stage, unless the same is there, and logs it."""
+        if task.checkpoints is not None and not saved:
             state = with_extra(result.state, result.extra)
             task.checkpoints.save_stage(task.name.key, task.name.block, result.record, state)
         epochs, seconds = result.record["epochs"], result.record["seconds"]

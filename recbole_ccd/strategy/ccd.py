@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from recbole.model.abstract_recommender import GeneralRecommender
 
-from recbole_ccd.data.block import Block
+from recbole_ccd.data.block import Block, learns_from_rows
 from recbole_ccd.data.sparse import pairs_matrix
+from recbole_ccd.data.stream import BlockStream
 from recbole_ccd.model.growth import rebuild
 from recbole_ccd.model.proxy import update_proxy
 from recbole_ccd.model.scoring import has_factors
 from recbole_ccd.model.teacher import TeacherEnsemble
-from recbole_ccd.plugin.distillation import PreviousTeacherDistillation, wants_item_lists
+from recbole_ccd.plugin.base import TrainerPlugin
+from recbole_ccd.plugin.distillation import (
+    BridgeDistillation,
+    PreviousTeacherDistillation,
+    wants_item_lists,
+)
 from recbole_ccd.plugin.regularization import chosen_regularizers
-from recbole_ccd.plugin.replay import ReplaySource
+from recbole_ccd.plugin.replay import MutualReplay, ReplaySource
 from recbole_ccd.plugin.replay.proxy_guided import top_candidates
 from recbole_ccd.ranking.teacher_rankings import TeacherRankings
 from recbole_ccd.ranking.topk import list_length
@@ -27,7 +33,10 @@ from recbole_ccd.strategy.distilling import (
     STUDENT_SIDE,
     DistillingStrategy,
 )
-from recbole_ccd.strategy.stage import Stage
+from recbole_ccd.strategy.stage import Prepare, Stage, StageContext, StageTask
+from recbole_ccd.strategy.turns import StageInTurns, trained
+from recbole_ccd.trainer import StageTrainer
+from recbole_ccd.utils.errors import ModelError
 from recbole_ccd.utils.seeding import seed_stage
 
 ROLES = ("student", "teacher")
@@ -59,6 +68,35 @@ class CCD(DistillingStrategy):
         self.proxies: dict[str, GeneralRecommender] = {}
         self.next_student: GeneralRecommender | None = None
 
+    def check_models(self, stream: BlockStream) -> None:
+        """These, and what a bridge cannot stand between.
+
+        Raises:
+            ModelError: If there is to be a bridge, and the first member does not score by an inner product or
+                the student does not learn from pairs; or as of :class:`DistillingStrategy`.
+        """
+        super().check_models(stream)
+        if not self.config["mutual_bridge"]:
+            return
+        first, start = self.members[0], "mutual_bridge is True, and"
+        if not has_factors(first.model_class):
+            raise ModelError(
+                f"{start} the first of teacher_models, {first['model']}, does not score by an inner product; "
+                "put one that does before it, such as LightGCN or BPR, or leave mutual_bridge out"
+            )
+        if learns_from_rows(self.config):
+            raise ModelError(
+                f"{start} the student, {self.config['model']}, does not learn from pairs, as the bridge "
+                "does; take LightGCN, BPR, NGCF, SGL or NeuMF, or leave mutual_bridge out"
+            )
+
+    def generation_plugins(self, block: Block, rankings: TeacherRankings) -> list[TrainerPlugin]:
+        """Distillation and, if there is to be one, a bridge; the base student is that of all strategies."""
+        plugins = super().generation_plugins(block, rankings)
+        if block.index and self.config["mutual_bridge"]:
+            plugins.append(BridgeDistillation(self._teaching.members[0], rankings.top_items))
+        return plugins
+
     def models(self) -> Mapping[str, GeneralRecommender]:
         """Student, proxies, the teacher's members, and the next block's student where it is another."""
         following = self.next_student if self.generates_ahead else None
@@ -81,8 +119,12 @@ class CCD(DistillingStrategy):
         if block.index == 0:
             self.student = self.next_student = self.train_base_student(block, distilled=True)
             return
-        self.train_block_by_student(block)
-        self.teacher = self.update_teacher(block)
+        if self.config["mutual_learning"]:
+            self.begin_block(block)
+            self.student, self.teacher = self.update_mutually(block)
+        else:
+            self.train_block_by_student(block)
+            self.teacher = self.update_teacher(block)
         self.discard_rankings()
         if self.generates_ahead:
             self.next_student = self.generate_student(block)
@@ -93,15 +135,19 @@ class CCD(DistillingStrategy):
 
     def train_block_by_student(self, block: Block) -> None:
         """Stages 1 and 2: short cycles, several of which may pass before the teacher's long one."""
+        self.begin_block(block)
+        distilled, several = self.student, self.config["student_updates_per_block"] > 1
+        for number, piece in enumerate(self.pieces(block)):
+            # the first piece of a block may have been all of it when it was learned
+            self.student = self.update_student(piece, distilled, number if number or several else None)
+
+    def begin_block(self, block: Block) -> None:
+        """Stage 1, unless it was gone through ahead, and the proxies of the student that it has made."""
         if block.index > 1:
             self.student = self.next_student if self.generates_ahead else self.generate_student(block.before)
         # a base student of another strategy, or of before an interruption, learned the same
         self.rankings = self.rankings or self.teacher_rankings(block.before)
         self.update_proxies(block)
-        distilled, several = self.student, self.config["student_updates_per_block"] > 1
-        for number, piece in enumerate(self.pieces(block)):
-            # the first piece of a block may have been all of it when it was learned
-            self.student = self.update_student(piece, distilled, number if number or several else None)
 
     def prepare_next_block(self, block: Block) -> None:
         """The teacher's lists, and stage 1 where that has not been gone through."""
@@ -159,11 +205,16 @@ class CCD(DistillingStrategy):
         self, block: Block, distilled: GeneralRecommender, piece: int | None = None
     ) -> GeneralRecommender:
         """Stage 2: the student grows and learns what has arrived, replaying from its proxies."""
+        extended, known = self.extended(block, self.config)
+        learn = trained(self._student_stage(block, distilled, known))
+        return self.stage("student_update", extended, self.config, learn, piece=piece, built_on=known)
+
+    def _student_stage(self, block: Block, distilled: GeneralRecommender, known: Block) -> Prepare:
+        """What makes stage 2's student, built on a block that is ``known``, and its trainer."""
         previous = self.previous_rankings(block) if self.config["student_update_distill"] else None
         scheme, current = self.replay_scheme, self.config["replay_rank_student"] == "current"
-        extended, known = self.extended(block, self.config)
 
-        def learn(stage: Stage) -> GeneralRecommender:
+        def prepare(stage: Stage) -> StageTrainer:
             student = self.grow(self.student, stage.config, known)
             trainer = stage.trainer(student, previous=self.student)
             if scheme is not None:
@@ -172,29 +223,70 @@ class CCD(DistillingStrategy):
             trainer.exclude(self.exclusion(block, self._ranked.excluded_items))
             if previous is not None:
                 trainer.add(PreviousTeacherDistillation("student", previous))
-            trainer.run(self.config["show_progress"])
-            return student
+            return trainer
 
-        return self.stage("student_update", extended, self.config, learn, piece=piece, built_on=known)
+        return prepare
 
     def update_teacher(self, block: Block) -> TeacherEnsemble:
         """Stage 3: every member learns the block, the past of all, and what the student side knows."""
-        sources = [*self._proxies("teacher", block), self._updated_student(block)]
+        extended, _ = self.extended(block, self.config)
+        learn = trained(self._member_stage(block, [self._updated_student(block)]))
+        members = self.stages(extended, learn, self.member_tasks(block), built_on=block)
+        return self.ensemble(members, block)
+
+    def update_mutually(self, block: Block) -> tuple[GeneralRecommender, TeacherEnsemble]:
+        """Stages 2 and 3 in one: student and member learn the block by turns, and from each other.
+
+        With ``mutual_members: first`` the other members go through stage 3 afterwards.
+
+        Args:
+            block: the block that has arrived.
+
+        Returns:
+            The student and the teacher that have learned it.
+        """
+        (extended, known), tasks = self.extended(block, self.config), self.member_tasks(block)
+        n = len(tasks) if self.config["mutual_members"] == "all" else 1
+        seed, reproducibility = self.config["seed"], self.config["reproducibility"]
+
+        def part(task: StageTask, prepare: Prepare, built_on: Block) -> StageInTurns:
+            last = self.result.n_blocks - 1
+            context = StageContext(extended, trained(prepare), seed, reproducibility, last)
+            return StageInTurns(context, task, prepare, built_on)
+
+        student = self._student_stage(block, self.student, known)
+        member = self._member_stage(block, [])
+        parts = [part(self.task("student_update", block, self.config), student, known)]
+        parts += [part(task, member, block) for task in tasks[:n]]
+        self.student, *members = self.stages_in_turns(parts, meet_mutually)
+        learn = trained(self._member_stage(block, [self._updated_student(block)]))
+        members += self.stages(extended, learn, tasks[n:], built_on=block) if tasks[n:] else []
+        return self.student, self.ensemble(members, block)
+
+    def _member_stage(self, block: Block, students: Sequence[ReplaySource]) -> Prepare:
+        """What makes a member of stage 3, which replays from proxies and students, and its trainer.
+
+        It may be sent to workers, with all that it knows; so it does not know the strategy.
+        """
+        sources = [*self._proxies("teacher", block), *students]
         previous = self.previous_rankings(block) if self.config["teacher_update_distill"] else None
         scheme, excluded = self.replay_scheme, None
         if self.config["exclude_teacher_negatives"]:
             excluded = self.exclusion(block, self._ranked.excluded_items)
 
-        def update(stage: Stage, member: GeneralRecommender, old: GeneralRecommender) -> None:
-            trainer = stage.trainer(member, previous=old).exclude(excluded)
+        begin = self.grown_member(block)
+
+        def prepare(stage: Stage) -> StageTrainer:
+            member = begin(stage)
+            trainer = stage.trainer(member, previous=stage.old).exclude(excluded)
             if scheme is not None:
                 trainer.add(scheme("teacher", sources))
             trainer.add(*chosen_regularizers(stage.config, member))
             if previous is not None and has_factors(type(member)):
                 trainer.add(PreviousTeacherDistillation("teacher", previous))
-            trainer.run(stage.config["show_progress"])
+            return trainer
 
-        return self.update_members(block, update)
+        return prepare
 
     def previous_rankings(self, block: Block) -> TeacherRankings:
         """What stages 2 and 3 go on distilling: the rankings of the teacher before a block.
@@ -275,3 +367,17 @@ class CCD(DistillingStrategy):
             return top_candidates(model, seen, k).to(torch.int32)
 
         return self._store.get(ALL_OF_STUDENT_SIDE if of_all else STUDENT_SIDE, model, block, make)
+
+
+def meet_mutually(trainers: Sequence[StageTrainer]) -> None:
+    """Lets the student, which comes first, and the members replay what the other side knows by now.
+
+    Args:
+        trainers: of the student and of the members, which are about to begin.
+    """
+    student, *members = trainers
+    if not student.config["mutual_weight"]:
+        return
+    student.add(MutualReplay("student", [member.model for member in members]))
+    for member in members:
+        member.add(MutualReplay("teacher", [student.model]))

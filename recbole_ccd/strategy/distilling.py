@@ -40,7 +40,7 @@ from recbole_ccd.ranking.store import RankingStore
 from recbole_ccd.ranking.teacher_rankings import TeacherRankings
 from recbole_ccd.ranking.topk import ScoreFn, users_at_a_time
 from recbole_ccd.strategy.base import Strategy, learn_plainly
-from recbole_ccd.strategy.stage import Stage
+from recbole_ccd.strategy.stage import Stage, StageTask
 from recbole_ccd.utils.errors import ConfigError, ModelError
 
 if TYPE_CHECKING:
@@ -217,9 +217,7 @@ class DistillingStrategy(Strategy):
             student = self._new_student(stage.config, block)
             self.rankings = self.teacher_rankings(block)
             trainer = stage.trainer(student).exclude(self.rankings.excluded)
-            courses = None if block.index else self._courses
-            trainer.add(TeacherDistillation(self.rankings, courses), *self._ways(block))
-            trainer.run(self.config["show_progress"])
+            trainer.add(*self.generation_plugins(block, self.rankings)).run(self.config["show_progress"])
             return student
 
         self.rankings = None
@@ -228,6 +226,16 @@ class DistillingStrategy(Strategy):
         # a student that was finished before an interruption learned the same
         self.rankings = self.rankings or self.teacher_rankings(block)
         return student
+
+    def generation_plugins(self, block: Block, rankings: TeacherRankings) -> list[TrainerPlugin]:
+        """What stage 1 is given beside the student's own loss.
+
+        Args:
+            block: the block.
+            rankings: the teacher's rankings of it.
+        """
+        courses = None if block.index else self._courses
+        return [TeacherDistillation(rankings, courses), *self._ways(block)]
 
     def _ways(self, block: Block) -> list[TrainerPlugin]:
         """What stage 1 is given beside the teacher's lists, by keys that ask the members themselves."""
@@ -265,19 +273,30 @@ class DistillingStrategy(Strategy):
             update: trains a member, called with the stage, the grown member and the one before. It may be
                 sent to workers, with all that it knows; so it must not know the strategy.
         """
-        at_random = self.config["new_entity_initialization"] == "random"
-
-        extended, _ = self.extended(block, self.config)
+        begin = self.grown_member(block)
 
         def learn(stage: Stage) -> GeneralRecommender:
-            known = stage.block if learns_from_rows(stage.config) else block
-            member = grow(stage.old, stage.config, known, not at_random)
+            member = begin(stage)
             update(stage, member, stage.old)
             return member
 
+        extended, _ = self.extended(block, self.config)
+        return self.ensemble(self.stages(extended, learn, self.member_tasks(block), built_on=block), block)
+
+    def grown_member(self, block: Block) -> Callable[[Stage], GeneralRecommender]:
+        """What grows the member of a stage to a block; it does not know the strategy."""
+        at_random = self.config["new_entity_initialization"] == "random"
+
+        def begin(stage: Stage) -> GeneralRecommender:
+            known = stage.block if learns_from_rows(stage.config) else block
+            return grow(stage.old, stage.config, known, not at_random)
+
+        return begin
+
+    def member_tasks(self, block: Block) -> list[StageTask]:
+        """The stages in which the members learn a block."""
         pairs = enumerate(zip(self.members, self._teaching.members, strict=True))
-        tasks = [self.task("teacher_update", block, config, m, old=old) for m, (config, old) in pairs]
-        return self.ensemble(self.stages(extended, learn, tasks, built_on=block), block)
+        return [self.task("teacher_update", block, config, m, old=old) for m, (config, old) in pairs]
 
     def grow(self, model: GeneralRecommender, config: CCDConfig, block: Block) -> GeneralRecommender:
         """A model at the size of a block, new users and items initialised as configured."""

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 # no parameter is called so
 _EXTRA = "extra: "
+Prepare = Callable[["Stage"], StageTrainer]
+"""Makes a stage's model and its trainer, which is about to begin."""
+
 # a stage elsewhere writes nothing that stays, and nobody watches it
 _ELSEWHERE = {"run_dir": None, "checkpoint_dir": "saved", "show_progress": False, "log_wandb": False}
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from logging import getLogger
 from typing import TYPE_CHECKING, Any
@@ -89,6 +90,7 @@ class StageTrainer(ContainedTrainer):
     """
 
     block: Block | None = None
+    epochs: int
 
     def __init__(self, config: CCDConfig, model: GeneralRecommender) -> None:
         """A trainer for one fit.
@@ -116,6 +118,7 @@ class StageTrainer(ContainedTrainer):
         self._saved: Mapping[str, Any] | None = None
         self._shown: str | None = None
         self._progress: StageProgress | None = None
+        self._by_turns = False
 
     def _build_optimizer(self, **kwargs: Any) -> Optimizer:
         optimizer = super()._build_optimizer(**kwargs)
@@ -228,6 +231,45 @@ class StageTrainer(ContainedTrainer):
         Raises:
             LossError: If the loss became NaN or infinite.
         """
+        loaders = self._loaders()
+        with self._finite():
+            self.fit(*loaders, show_progress=show_progress)
+        del self._train_data
+
+    def turns(self, show_progress: bool) -> Iterator[None]:
+        """The training of :meth:`run`, an epoch and its validation at a time; it is done when it ends.
+
+        Whoever asks for the next turn sees to it that global generators are as the turn before has left them;
+        see :func:`~recbole_ccd.utils.seeding.generator_states`.
+
+        Args:
+            show_progress: whether to draw progress bars.
+
+        Raises:
+            LossError: If the loss became NaN or infinite.
+        """
+        loaders, last = self._loaders(), self.epochs
+        self._by_turns = True
+        self._begin_fit()
+        try:
+            for epoch in range(self.start_epoch, last):
+                # what RecBole's loop knows of the epochs before is in attributes
+                self.start_epoch, self.epochs = epoch, epoch + 1
+                with self._finite():
+                    super().fit(*loaders, show_progress=show_progress)
+                if self.cur_step > self.stopping_step:
+                    break
+                if epoch + 1 < last:
+                    yield
+            self._by_turns, self.epochs = False, last
+            self._add_hparam_to_tensorboard(self.best_valid_score)
+        finally:
+            self.tensorboard.close()
+        self._end_fit()
+        del self._train_data
+
+    def _loaders(self) -> tuple[AbstractDataLoader, Sequence[AbstractDataLoader]]:
+        """Loaders of train and valid parts; what :meth:`restore` was given is loaded by then."""
         seed = derive_seed(self.seed, "loader")
         train_data = self._learned.train_loader(self.config, seed, self._excluded, self._visited_users())
         valid_data = self._learned.valid_loaders(self.config)
@@ -235,14 +277,17 @@ class StageTrainer(ContainedTrainer):
         if self._saved is not None:
             self.load_state_dict(self._saved)
             self._saved = None
+        return train_data, valid_data
+
+    @contextmanager
+    def _finite(self) -> Iterator[None]:
         try:
-            self.fit(train_data, valid_data, show_progress=show_progress)
+            yield
         except _NotFinite as error:
             key = f"{self.config.stage}_learning_rate"
             raise LossError(
                 f"{self.label}: the training loss became {error} in epoch {self.epochs_run}; lower {key}"
             ) from None
-        del self._train_data
 
     def _fine_tuned(self) -> GeneralRecommender:
         """A copy of the model, as it is now, after it has learned the block without any plugin."""
@@ -274,12 +319,19 @@ class StageTrainer(ContainedTrainer):
 
     def fit(self, *args: Any, **kwargs: Any) -> tuple[float, dict | None]:
         """RecBole's ``fit``, after which the model holds the best weights; nothing is written to disk."""
-        self.epochs_run = self.start_epoch
-        self._progress = StageProgress(self._shown or self.label, self.epochs, self.start_epoch)
+        self._begin_fit()
         try:
             result = super().fit(*args, **kwargs)
         finally:
             self.tensorboard.close()
+        self._end_fit()
+        return result
+
+    def _begin_fit(self) -> None:
+        self.epochs_run = self.start_epoch
+        self._progress = StageProgress(self._shown or self.label, self.epochs, self.start_epoch)
+
+    def _end_fit(self) -> None:
         if self._best_state is not None:
             self.model.load_state_dict(self._best_state)
         self._best_state = None
@@ -288,7 +340,11 @@ class StageTrainer(ContainedTrainer):
         clear_cache(self.model)
         self.model.eval()
         self._read_inference_rows()
-        return result
+
+    def _add_hparam_to_tensorboard(self, best_valid_result: float) -> None:
+        # RecBole's fit ends with it, and each turn is one
+        if not self._by_turns:
+            super()._add_hparam_to_tensorboard(best_valid_result)
 
     def _save_checkpoint(self, epoch: int, verbose: bool = True, **kwargs: Any) -> None:
         # RecBole pickles its Config into a file here; the weights are all that is needed

@@ -5,7 +5,7 @@ from itertools import permutations
 import pytest
 import torch
 
-from recbole_ccd.ranking import gumbel_top_k, merge_pairs
+from recbole_ccd.ranking import gumbel_top_k, merge_pairs, tanh_top_k, tanh_weights
 
 
 def inclusion_probabilities(weights, n):
@@ -122,3 +122,35 @@ def test_merge_of_nothing():
     assert [len(part) for part in merged] == [0, 0, 0]
     with pytest.raises(ValueError, match="source"):
         merge_pairs([], [], [])
+
+
+def test_what_bidirectional_distillation_draws_by():
+    # the student's ranks of three items, and the teacher's
+    student, teacher = torch.tensor([[30.0, 2.0, 1.0]]), torch.tensor([[1.0, 2.0, 10.0]])
+    weights = tanh_weights(student, teacher, 0.1)
+    torch.testing.assert_close(weights, torch.tensor([[0.993963, 0.0, 0.0]]), atol=1e-6, rtol=0)
+    draws, items = 100_000, torch.tensor([[7, 8, 9]])
+    generator = torch.Generator().manual_seed(7)
+    # the student draws what the teacher alone ranks high, the teacher by the exponential law
+    assert tanh_top_k(student, teacher, items, 2, 0.1, generator).tolist() == [[7, 0]]
+    rows = [t.expand(draws, 3) for t in (teacher, student, items)]
+    drawn = torch.bincount(gumbel_top_k(*rows, 1, 0.1, generator).view(-1), minlength=10)[7:] / draws
+    torch.testing.assert_close(drawn, torch.tensor([0.0157, 0.2845, 0.6998]), atol=0.008, rtol=0)
+
+
+def test_the_tanh_law_draws_in_proportion_and_nothing_that_is_ranked_higher():
+    draws = 100_000
+    now, source = torch.tensor([5.0, 9.0, 30.0, 1.0]), torch.tensor([2.0, 1.0, 3.0, 4.0])
+    weights = tanh_weights(now, source, 0.05)[:3].tolist()
+    rows = [t.expand(draws, 4) for t in (now, source, torch.tensor([1, 2, 3, 4]))]
+    drawn = tanh_top_k(*rows, 2, 0.05, torch.Generator().manual_seed(8))
+    observed = torch.bincount(drawn.view(-1), minlength=5) / draws
+    expected = inclusion_probabilities(weights, 2)
+    assert observed[0] == 0 and observed[4] == 0
+    sigma = (expected * (1 - expected) / draws).sqrt()
+    assert ((observed[1:4] - expected).abs() < 5 * sigma).all()
+    # a temperature far below the distances makes them the weights
+    small = tanh_weights(now, source, 1e-5)
+    torch.testing.assert_close(small / small.sum(), torch.tensor([3, 8, 27, 0]) / 38)
+    with pytest.raises(ValueError, match="negative"):
+        tanh_top_k(now[None], source[None], torch.ones(1, 4).long(), -1, 1.0, torch.Generator())

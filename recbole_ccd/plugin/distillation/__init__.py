@@ -1,6 +1,7 @@
 """Distillation of a teacher's rankings: the losses, and the plugins that apply them."""
 
 from recbole_ccd.plugin.distillation.base import DistillationLoss
+from recbole_ccd.plugin.distillation.bridge import BridgeDistillation
 from recbole_ccd.plugin.distillation.checks import check_ways
 from recbole_ccd.plugin.distillation.gradient_alignment import GradientAlignment
 from recbole_ccd.plugin.distillation.objective import (
@@ -14,6 +15,7 @@ from recbole_ccd.plugin.distillation.relative_difficulty import RelativeDifficul
 from recbole_ccd.plugin.distillation.teacher import TeacherDistillation
 
 __all__ = [
+    "BridgeDistillation",
     "DistillationLoss",
     "DistillationObjective",
     "GradientAlignment",

@@ -23,6 +23,29 @@ if TYPE_CHECKING:
     from recbole_ccd.config import CCDConfig
 
 
+def scores_of_lists(model: GeneralRecommender, users: Tensor, items: Tensor, layer: str) -> Tensor:
+    """A student's scores of given items.
+
+    Args:
+        model: the student.
+        users: ids, shape ``(B,)``.
+        items: ids for each user, shape ``(B, C)``.
+        layer: of which layer, where the student has layers.
+
+    Returns:
+        Shape ``(B, C)``, differentiable.
+    """
+    if not has_factors(type(model)):
+        rows = users.repeat_interleave(items.shape[1])
+        return score_pairs(model, rows, items.flatten()).view(items.shape)
+    return products(*required_factors(model, layer), users, items)
+
+
+def products(user_vectors: Tensor, item_vectors: Tensor, users: Tensor, items: Tensor) -> Tensor:
+    """Inner products of users, shape ``(B,)``, with the items of each, shape ``(B, C)``; ``(B, C)``."""
+    return torch.bmm(embedding(items, item_vectors), user_vectors[users].unsqueeze(2)).squeeze(2)
+
+
 class DistillationLoss(ABC):
     """A loss of users' rankings, and of items' if it has an item side, against the teacher's lists.
 
@@ -150,10 +173,8 @@ class DistillationLoss(ABC):
             Shape ``(B, C)``, differentiable; of the layer ``distill_layer`` where the student has layers.
         """
         if not has_factors(type(self.model)):
-            rows = users.repeat_interleave(items.shape[1])
-            return score_pairs(self.model, rows, items.flatten()).view(items.shape)
-        user_vectors, item_vectors = self.vectors()
-        return torch.bmm(embedding(items, item_vectors), user_vectors[users].unsqueeze(2)).squeeze(2)
+            return scores_of_lists(self.model, users, items, self.config["distill_layer"])
+        return products(*self.vectors(), users, items)
 
     def item_scores(self, items: Tensor, users: Tensor) -> Tensor:
         """The student's scores of items by given users, as :meth:`scores` gives those of users.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 from recbole.data.interaction import Interaction
@@ -23,7 +23,12 @@ from recbole_ccd.ranking.topk import list_length, mask_rows, top_k, users_at_a_t
 from recbole_ccd.registry import register
 from recbole_ccd.utils.seeding import derive_seed, torch_generator
 
+if TYPE_CHECKING:
+    from recbole_ccd.config import CCDConfig
+    from recbole_ccd.data.block import Block
+
 Pairs = tuple[Tensor, Tensor, Tensor]
+Law = Callable[[Tensor, Tensor, Tensor, int, float, torch.Generator], Tensor]
 _PAIRS_AT_A_TIME = 65536
 
 
@@ -70,6 +75,7 @@ class ReplayDraws:
         device: torch.device,
         rank_sample: int | None = None,
         scale: tuple[float, float] | None = None,
+        law: Law = gumbel_top_k,
     ) -> None:
         """Finds the candidates of the sources that lack them, and their scales where those are needed.
 
@@ -83,8 +89,9 @@ class ReplayDraws:
             rank_sample: items on which live ranks are estimated; None counts all.
             scale: mean and standard deviation that the scores behind the labels are brought to; None leaves
                 each source its own.
+            law: draws some items of each row by their ranks.
         """
-        self._rank_sample = rank_sample
+        self._rank_sample, self._law = rank_sample, law
         self._sources = [source for source in sources if source.n_draws > 0]
         self._seen, self._temperature, self._seed, self._device = seen, temperature, seed, device
         self.drawn: dict[str, int] = {}
@@ -122,7 +129,7 @@ class ReplayDraws:
             ranks = self._live_ranks(live, batch, candidates, sample)
             for source, ids, now in zip(self._sources, candidates, ranks, strict=True):
                 place = torch.arange(1, ids.shape[1] + 1, device=ids.device).expand_as(ids).float()
-                drawn = gumbel_top_k(now, place, ids, source.n_draws, self._temperature, generator)
+                drawn = self._law(now, place, ids, source.n_draws, self._temperature, generator)
                 kept = drawn > 0
                 users.append(batch.unsqueeze(1).expand_as(drawn)[kept])
                 items.append(drawn[kept])
@@ -207,6 +214,70 @@ def score_scale(model: GeneralRecommender, lists: Tensor) -> tuple[float, float]
     return mean, max(square - mean**2, 0.0) ** 0.5
 
 
+def own_scale(model: GeneralRecommender, block: Block, n_candidates: int) -> tuple[float, float]:
+    """How large a model's scores of its own best unseen items are, as :func:`score_scale` tells.
+
+    Args:
+        model: a model in training, between two epochs.
+        block: the block to learn.
+        n_candidates: how many items of each user.
+    """
+    scale = score_scale(model, top_candidates(model, block.recent_train_matrix, n_candidates))
+    clear_cache(model)
+    return scale
+
+
+def with_pseudo_interactions(rows: csr_matrix, pairs: Pairs, value: float) -> csr_matrix:
+    """What an auto-encoder reads: rows, and replayed pairs with less weight.
+
+    Args:
+        rows: users × items.
+        pairs: users, items and labels, which are not read.
+        value: what a pair counts.
+    """
+    users, items, _ = (part.cpu().numpy() for part in pairs)
+    # in single precision, as scores are
+    values = torch.full((len(users),), value).numpy()
+    return (rows + csr_matrix((values, (users, items)), shape=rows.shape)).tocsr()
+
+
+def replay_pass(
+    name: str,
+    model: GeneralRecommender,
+    block: Block,
+    config: CCDConfig,
+    role: str,
+    pairs: Pairs,
+    weight: float,
+    seed: int,
+) -> TrainingPass:
+    """The pass over pairs with soft labels after an epoch, divided by ``train_batch_size`` as all sums are.
+
+    Args:
+        name: what the progress bar calls it.
+        model: the model in training.
+        block: the block to learn.
+        config: the stage's configuration.
+        role: ``student`` or ``teacher``, whose ``*_replay_batch_size`` holds; ``auto`` makes as many steps as
+            the block's own interactions do.
+        pairs: users, items and labels, each of shape ``(P,)``.
+        weight: what the loss is multiplied by.
+        seed: seed of the shuffling.
+    """
+    size, batch_size = config[f"{role}_replay_batch_size"], config["train_batch_size"]
+    if size == AUTO:
+        size = max(-(-len(pairs[0]) // steps_of(len(block.train), batch_size)), batch_size)
+    loader = ReplayDataLoader(config, block.train, pairs, seed, size or None)
+    scale = weight / batch_size
+
+    def loss(batch: Interaction) -> Tensor:
+        batch = batch.to(model.device)
+        scores = score_pairs(model, batch[model.USER_ID], batch[model.ITEM_ID])
+        return scale * replay_loss(scores, batch[REPLAY_LABEL])
+
+    return TrainingPass(name, loader, loss)
+
+
 @register("proxy_guided")
 class ProxyGuidedReplay(ReplayScheme):
     r"""Replays what proxies rank high and the model in training now ranks low.
@@ -257,16 +328,10 @@ class ProxyGuidedReplay(ReplayScheme):
             seed,
             self.model.device,
             config["replay_rank_sample"],
-            self._own_scale(candidates) if matched else None,
+            own_scale(self.model, block, candidates) if matched else None,
         )
         self._rank_with = self.rank_with or self.model
         self._replayed: dict[str, int] = {}
-
-    def _own_scale(self, n_candidates: int) -> tuple[float, float]:
-        lists = top_candidates(self.model, self.block.recent_train_matrix, n_candidates)
-        scale = score_scale(self.model, lists)
-        clear_cache(self.model)
-        return scale
 
     def before_epoch(self, epoch: int) -> None:
         """Draws replay pairs anew every ``replay_redraw`` epochs."""
@@ -285,30 +350,13 @@ class ProxyGuidedReplay(ReplayScheme):
         weight, decay = (self.config[f"{self.role}_replay_{key}"] for key in ("weight", "decay"))
         return annealed(weight, epoch, decay)
 
-    def _batch_size(self) -> int | None:
-        """Pairs of a step; ``auto`` makes as many steps as the block's own interactions do."""
-        size = self.config[f"{self.role}_replay_batch_size"]
-        if size != AUTO:
-            return size or None
-        batch: int = self.config["train_batch_size"]
-        steps = steps_of(len(self.block.train), batch)
-        return max(-(-len(self._pairs[0]) // steps), batch)
-
     def after_epoch(self, epoch: int) -> Iterator[TrainingPass]:
         """The pass over the pairs drawn, where they have optimizer steps of their own."""
         weight = self._weight(epoch)
         if self._reads_rows or weight == 0 or not len(self._pairs[0]):
             return
-        seed, size = derive_seed(self.seed, "pass", epoch), self._batch_size()
-        loader = ReplayDataLoader(self.config, self.block.train, self._pairs, seed, size)
-        scale = weight / self.config["train_batch_size"]
-
-        def loss(batch: Interaction) -> Tensor:
-            batch = batch.to(self.model.device)
-            scores = score_pairs(self.model, batch[self.model.USER_ID], batch[self.model.ITEM_ID])
-            return scale * replay_loss(scores, batch[REPLAY_LABEL])
-
-        yield TrainingPass("replay", loader, loss)
+        seed = derive_seed(self.seed, "pass", epoch)
+        yield replay_pass("replay", self.model, self.block, self.config, self.role, self._pairs, weight, seed)
 
     def visited_users(self) -> Tensor | None:
         """For auto-encoders everybody known."""
@@ -316,9 +364,7 @@ class ProxyGuidedReplay(ReplayScheme):
 
     def training_rows(self, rows: csr_matrix) -> csr_matrix:
         """The rows and, with less weight, the replayed pairs."""
-        users, items, _ = (part.cpu().numpy() for part in self._pairs)
-        value = torch.full((len(users),), self.config["pseudo_interaction_value"]).numpy()
-        return (rows + csr_matrix((value, (users, items)), shape=rows.shape)).tocsr()
+        return with_pseudo_interactions(rows, self._pairs, self.config["pseudo_interaction_value"])
 
     def state_dict(self) -> dict[str, Any]:
         """The pairs drawn last, and how many have been replayed."""
