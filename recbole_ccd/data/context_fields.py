@@ -31,7 +31,8 @@ class ContextFields:
     Attributes:
         uid_field: name of the user id.
         iid_field: name of the item id.
-        users: features of the known users by field, row = user id, each ``(n_users,)`` or ``(n_users, length)``.
+        users: features of the known users by field, row = user id, each ``(n_users,)`` or 0-padded
+            ``(n_users, length)``.
         items: the same of the known items.
         field2type: the type of each field.
     """
@@ -106,12 +107,12 @@ def check_fields(config: CCDConfig, dataset: IncrementalDataset) -> None:
     ids = {dataset.uid_field, dataset.iid_field}
     numbers = config["numerical_features"] or []
     leaks = [field for field in numbers if field in of_inter]
-    leaks += [field for field in of_inter - ids if dataset.field2type[field] in _TOKENS]
+    leaks += sorted(field for field in of_inter - ids if dataset.field2type[field] in _TOKENS)
     if leaks:
         key = "numerical_features" if leaks[0] in numbers else "load_col.inter"
         raise ModelError(
-            f"{key} names {one_line(repr(sorted(leaks)[0]))}, and {model} would read of an interaction what is "
-            "known only once it has happened; leave it out, or give what is always known in .user or .item"
+            f"{key} names {one_line(repr(leaks[0]))}, and {model} would read of an interaction what is known "
+            "only once it has happened; leave it out, or give what is always known in .user or .item"
         )
     if numbers:
         raise ModelError(
@@ -140,6 +141,6 @@ def _check_there(model: str, load: Mapping[str, Any] | None, dataset: Incrementa
         floats = [field for field in names if dataset.field2type.get(field, FeatureType.TOKEN) not in _TOKENS]
         if floats:
             raise ModelError(
-                f"load_col.{suffix} names {one_line(repr(floats[0]))}, a column of numbers, and {model} reads "
-                f"tokens alone here; write it in classes, as {floats[0]}:token, or leave it out"
+                f"load_col.{suffix} names {one_line(repr(floats[0]))}, a column of numbers, and {model} "
+                f"reads tokens alone here; write it in classes, as {floats[0]}:token, or leave it out"
             )

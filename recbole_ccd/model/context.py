@@ -169,8 +169,8 @@ class KD_DAGFM(ContextBaseline, RecBoleKDDAGFM, ContextInputs):
 
 
 PHASES = ("teacher_training", "distillation", "finetuning")
-"""What KD_DAGFM is trained for, in order: BCE of the teacher, alpha BCE + beta (z_T - z_S)^2 of the student on
-the teacher's frozen embeddings, BCE of the student and the embeddings (Tian et al., section 3.3)."""
+"""What KD_DAGFM is trained for in turn: BCE of the teacher; alpha BCE + beta (z_T - z_S)^2 of the student, on
+the teacher's frozen embeddings; BCE of the student and the embeddings (Tian et al., WSDM 2023)."""
 
 
 def follow_device(network: DAGFM, device: torch.device) -> None:

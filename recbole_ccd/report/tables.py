@@ -62,8 +62,9 @@ def block_table(result: StreamResult, block: int, width: int | None = None) -> s
         raise ValueError(f"there is no row for block {block} yet")
     tests = [f"B{j}" for j in range(block + 1)]
     known = result.known[block]
+    strategy = shown_strategy(result.head["strategy"], result.head["model"])
     title = (
-        f"{shown_strategy(result.head['strategy'], result.head['model'])}: {result.primary_metric} after block {block} of "
+        f"{strategy}: {result.primary_metric} after block {block} of "
         f"0..{result.n_blocks - 1}, {known['users']} users and {known['items']} items known"
     )
     header = ["", *tests, "LA", "RA", "H", "new users", "new items"]

@@ -42,9 +42,11 @@ class FullBatch(DistillingStrategy):
     EASE, SLIMElastic, ADMMSLIM and NCEPLRec. These are fitted anew on every block, the base block too,
     whatever ``base`` says. They are RecBole's, and so is what they cost: EASE and ADMMSLIM invert a dense
     items × items matrix, AsymKNN fills a dense users × items one, and SLIMElastic solves a regression
-    per item. The context-aware FM, DeepFM, DCNV2 and KD_DAGFM can be trained here alone; they read ids and
-    features of users and items, and tables call them context baselines. Random and ADMMSLIM (against ties) draw numbers when they score: two runs are equal, two
+    per item. Random and ADMMSLIM (against ties) draw numbers when they score: two runs are equal, two
     calls are not.
+
+    The context-aware FM, DeepFM, DCNV2 and KD_DAGFM can be trained here alone. They read ids and features
+    of users and items, and tables call them context baselines.
     """
 
     def check_models(self, stream: BlockStream) -> None:
@@ -106,6 +108,7 @@ class FullBatch(DistillingStrategy):
 
     def restore(self, block: Block, states: Mapping[str, Mapping[str, Tensor]]) -> None:
         """The student, on all that it has learned; see :class:`Strategy`."""
+        self._check_inputs(block)
         (whole,) = self.pieces(block)
         super().restore(whole, states)
 

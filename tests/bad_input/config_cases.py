@@ -160,7 +160,6 @@ ON_DATA = {
     "context-student": ["--model=FM"],
     "context-member": ["--teacher_models=[BPR,FM]"],
     "context-of-the-future": ["--model=FM", "--strategy=full_batch", "--numerical_features=[timestamp]"],
-    "context-numbers": ["--model=FM", "--strategy=full_batch", "--numerical_features=[age]"],
     "context-file": [
         "--model=FM",
         "--strategy=full_batch",

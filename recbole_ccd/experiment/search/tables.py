@@ -63,8 +63,9 @@ def _title(result: SearchResult) -> str:
     head, seeds = result.head, ", ".join(map(str, result.head["seeds"]))
     what = "means over seeds" if len(head["seeds"]) > 1 else "seed"
     made = sum(trial.status != "waiting" for trial in result.trials)
+    strategy = shown_strategy(head["strategy"], head["model"])
     return (
-        f"{shown_strategy(head['strategy'], head['model'])} with {head['model']} on {head['dataset']}, {what} {seeds}: "
+        f"{strategy} with {head['model']} on {head['dataset']}, {what} {seeds}: "
         f"{head['primary_metric']} on the valid parts, {made} of {len(result.trials)} trials"
     )
 
