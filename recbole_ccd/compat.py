@@ -21,7 +21,8 @@ from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 from recbole.evaluator import Collector, Evaluator
 from recbole.evaluator.metrics import GAUC, MAP, MRR, NDCG, ShannonEntropy
-from recbole.model.abstract_recommender import GeneralRecommender
+from recbole.model.abstract_recommender import ContextRecommender, GeneralRecommender
+from recbole.model.layers import FMFirstOrderLinear
 from recbole.trainer import Trainer
 from recbole.utils import FeatureType
 from torch import Tensor
@@ -80,8 +81,20 @@ def _with(module: ModuleType, **names: Any) -> SimpleNamespace:
     return SimpleNamespace(**{**vars(module), **names})
 
 
-# numpy took away np.float in 1.24 and np.bool until 2.0; RecBole puts them back into numpy itself
-_NUMPY = _with(np, float=np.float64, bool=np.bool_)
+# numpy took away np.float in 1.24, np.bool and np.long until 2.0; RecBole puts them back into numpy itself
+_NUMPY = _with(np, float=np.float64, bool=np.bool_, long=np.int64)
+
+
+class _FirstOrder(FMFirstOrderLinear):
+    """``FMFirstOrderLinear`` reads np.long."""
+
+    __init__ = _with_other_names(FMFirstOrderLinear.__init__, np=_NUMPY)
+
+
+class TodaysContextRecommender(ContextRecommender):
+    """A context-aware model of RecBole's, whose constructor reads np.long too."""
+
+    __init__ = _with_other_names(ContextRecommender.__init__, np=_NUMPY, FMFirstOrderLinear=_FirstOrder)
 
 
 class NumpyLeftAlone(Config):

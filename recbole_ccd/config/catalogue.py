@@ -27,6 +27,11 @@ METHOD_NAME = "CCD"
 # strategies whose base student is distilled from the teacher, whatever the key ``base`` says
 ALWAYS_TAUGHT = frozenset({"ccd", "distill", "distill_each_block", "retrain_distill"})
 
+CONTEXT_BASELINE = "context baseline"
+"""What tables call a strategy whose model is one of these."""
+CONTEXT_MODELS = ("DCNV2", "DeepFM", "FM", "KD_DAGFM")
+"""RecBole's context-aware models that can be trained anew on every block, and cannot be grown."""
+
 _ACCEPTED_TYPES = (ModelType.GENERAL, ModelType.TRADITIONAL)
 
 
@@ -163,11 +168,27 @@ def model_class(name: object, source: str, modules: Modules = None) -> type[Abst
     kind = getattr(found, "type", None)
     if kind not in _ACCEPTED_TYPES:
         shown = kind.name.lower() if isinstance(kind, ModelType) else "unknown"
+        context = f", or one of {', '.join(CONTEXT_MODELS)}" if kind == ModelType.CONTEXT else ""
         raise ConfigError(
             f"model '{found.__name__}' ({source}) is a {shown} model, which cannot follow a stream of "
-            f"interactions; choose a general recommender such as {DEFAULT_MODEL}"
+            f"interactions; choose a general recommender such as {DEFAULT_MODEL}{context}"
         )
     return found
+
+
+def is_context(model: type[AbstractRecommender]) -> bool:
+    """Whether a model is one of the :data:`CONTEXT_MODELS`, or derives from one."""
+    return documented(model) in CONTEXT_MODELS
+
+
+def shown_strategy(strategy: str, model: str) -> str:
+    """A strategy as tables name it, with what its model makes of it.
+
+    Args:
+        strategy: the strategy's name.
+        model: the name of the student's model.
+    """
+    return f"{strategy} ({CONTEXT_BASELINE})" if model in CONTEXT_MODELS else strategy
 
 
 def choose(key: str, value: object, source: str, more: Iterable[str] = ()) -> str:

@@ -23,6 +23,7 @@ from recbole_ccd.config.catalogue import (
     comparable_keys,
     documented,
     general_keys,
+    is_context,
     model_class,
     model_keys,
     properties,
@@ -160,6 +161,9 @@ class LoadedConfig(NumpyLeftAlone):
             kept = {key: value for key, value in values.items() if key not in foreign}
             self._lay_over(kept)
         self._lay_over(own_settings(model_class))
+        if is_context(model_class):
+            # no teacher can be distilled into it
+            self._lay_over({"base": "plain"})
         with self._problems.noted("strategy_args"):
             check_strategy_args(self._layers, self._plugins)
             given = (

@@ -218,9 +218,36 @@ _OWN: dict[str, dict[str, Check]] = {
     # half of it are sines, half of it cosines
     "DiffRec": {"embedding_size": integer(2)},
     "LDiffRec": {"embedding_size": integer(2)},
+    "KD_DAGFM": {
+        # RecBole evaluates this text
+        "teacher": choice("CrossNet", "CIN"),
+        "phase": Check(
+            "teacher_training, as all three phases are trained one after the other",
+            choice("teacher_training").accepts,
+            True,
+            True,
+        ),
+        "type": choice("inner", "outer"),
+        "depth": _SIZE,
+        "t_depth": _SIZE,
+        "t_cin": _SIZES,
+        "alpha": _WEIGHT,
+        "beta": _WEIGHT,
+        "warm_up": _no_file(""),
+    },
     # [PAD] has no interactions, so that the matrix it inverts is singular without it
     "EASE": {"reg_weight": _POSITIVE},
     "FISM": {"alpha": _POWER},
+    # normalises over the batch, so that a layer there must be
+    "DCNV2": {
+        "mixed": BOOLEAN,
+        "structure": choice("stacked", "parallel"),
+        "cross_layer_num": _COUNT,
+        "expert_num": _SIZE,
+        "low_rank": _SIZE,
+        "mlp_hidden_size": _SIZES,
+    },
+    "DeepFM": {"mlp_hidden_size": _SIZES},
     "GCMC": {"dropout_prob": _DROPPED_EDGES},
     "MultiVAE": {"latent_dimension": _HALVES},
     "NAIS": {"alpha": _POWER, "beta": _SHARE, "reg_weights": _exactly(3, _WEIGHT)},

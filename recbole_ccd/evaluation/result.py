@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from torch import nn
 
+from recbole_ccd.config.catalogue import CONTEXT_BASELINE, CONTEXT_MODELS
 from recbole_ccd.evaluation.summary import check_triangle, summarise, summarise_next
 from recbole_ccd.model.size import size_of
 from recbole_ccd.utils.errors import RunError
@@ -229,6 +230,7 @@ class StreamResult:
         return {
             "format": FORMAT,
             **self.head,
+            **({"kind": CONTEXT_BASELINE} if self.head["model"] in CONTEXT_MODELS else {}),
             "n_blocks": self.n_blocks,
             "primary_metric": self.primary_metric,
             "metrics": {m: {role: self.summary(role, m) for role in self.roles} for m in self.metric_names},

@@ -12,6 +12,7 @@ from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from recbole_ccd.config import given_config
+from recbole_ccd.config.catalogue import is_context
 from recbole_ccd.data.block import Block
 from recbole_ccd.data.schedule import scheduled
 from recbole_ccd.model.history import use_history
@@ -58,6 +59,12 @@ def check_growable(config: CCDConfig, role: str) -> None:
         raise ModelError(
             f"n_layers is {config['n_layers']} for the {role}, and growth: predictions needs an even number "
             "of layers; change n_layers or take growth: embeddings"
+        )
+    if is_context(config.model_class):
+        instead = ", or train it anew on every block with --strategy=full_batch" if role == "student" else ""
+        raise ModelError(
+            f"model: {name} has one table of all fields, in which rows move when users arrive, and cannot be "
+            f"grown; as {role} take LightGCN, BPR, …{instead}"
         )
     if not learns_by_steps(config):
         instead = ", or fit it anew on every block with --strategy=full_batch" if role == "student" else ""

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from tabulate import tabulate
 
+from recbole_ccd.config.catalogue import shown_strategy
 from recbole_ccd.evaluation.comparison import COMPETITORS, METHOD, RETRAINING
 from recbole_ccd.evaluation.result import UNSERVED
 from recbole_ccd.evaluation.seeds import Gain, Spread
@@ -126,6 +127,11 @@ def comparison_title(comparison: AnyComparison) -> str:
     return f"{head['model']} on {head['dataset']}, {what} {seeds}{part}"
 
 
+def _shown(comparison: AnyComparison, label: str) -> str:
+    """A label as tables name its rows."""
+    return shown_strategy(label, comparison.head["model"])
+
+
 def comparison_tables(
     comparison: AnyComparison, role: str, metric: str, marks: Marks, table: Table[T]
 ) -> Iterator[tuple[str, T]]:
@@ -162,7 +168,7 @@ def _block_table(comparison: AnyComparison, role: str, metric: str, marks: Marks
         spreads = comparison.spreads(role, metric, label, "H")
         cells = [_marked(label, *entry, marks) for entry in zip(spreads, ranking, strict=True)]
         # block 0 has no block before it, and so no RA and no H
-        rows.append([label, *cells[1:], _number(spreads[-1].std)])
+        rows.append([_shown(comparison, label), *cells[1:], _number(spreads[-1].std)])
     return table(rows, ["", *(f"block {k}" for k in range(1, comparison.n_blocks)), "± std"])
 
 
@@ -170,7 +176,7 @@ def _end_table(comparison: AnyComparison, role: str, metric: str, marks: Marks, 
     rankings = {quantity: comparison.ranking(role, metric, quantity)[-1] for quantity in _AT_END}
     rows = []
     for label in comparison.labels_of(role):
-        cells = [label]
+        cells = [_shown(comparison, label)]
         for quantity, ranking in rankings.items():
             spread = comparison.spreads(role, metric, label, quantity)[-1]
             # with its sign BWT is as wide as any other
@@ -187,7 +193,7 @@ def _next_table(comparison: AnyComparison, role: str, metric: str, marks: Marks,
     for label in comparison.labels_of(role):
         spreads = [one for q in quantities for one in comparison.spreads(role, metric, label, q)]
         cells = [_marked(label, *entry, marks) for entry in zip(spreads, rankings, strict=True)]
-        rows.append([label, *cells[:-1], _number(spreads[-2].std), cells[-1]])
+        rows.append([_shown(comparison, label), *cells[:-1], _number(spreads[-2].std), cells[-1]])
     blocks = [f"block {k}" for k in range(1, comparison.n_blocks)]
     return table(rows, ["", *blocks, "mean", "± std", "FWT"])
 
@@ -213,7 +219,7 @@ def cost_table(comparison: AnyComparison, table: Table[T]) -> T:
     rows = []
     for label in comparison.labels:
         sizes, seconds = comparison.sizes(label), comparison.seconds(label)
-        cells = [label]
+        cells = [_shown(comparison, label)]
         for role in comparison.roles:
             size = sizes.get(role)
             cells += [f"{size['parameters']:,}", f"{size['bytes'] / _MEGABYTE:,.2f}"] if size else ["-", "-"]
@@ -238,7 +244,10 @@ def cost_tables(comparison: AnyComparison, table: Table[T]) -> Iterator[tuple[st
         ("rss_mb", "MB", "Resident memory at most while a block is trained, MB"),
     ):
         costs = {label: comparison.costs(label)[quantity] for label in comparison.labels}
-        rows = [[label, *(_number(value, ",.1f") for value in values)] for label, values in costs.items()]
+        rows = [
+            [_shown(comparison, label), *(_number(value, ",.1f") for value in values)]
+            for label, values in costs.items()
+        ]
         if any(value is not None for values in costs.values() for value in values):
             yield heading, table(rows, ["", *(f"{unit} B{k}" for k in range(comparison.n_blocks))])
     if any(comparison.unserved):
@@ -260,7 +269,7 @@ def _quality_table(comparison: AnyComparison, table: Table[T]) -> T:
             for quantity in ("H", "next_mean")
         ]
         memory = [value for value in comparison.costs(label)["rss_mb"] if value is not None]
-        cells = [label, *ends, f"{comparison.seconds(label)['updates']:,.1f}"]
+        cells = [_shown(comparison, label), *ends, f"{comparison.seconds(label)['updates']:,.1f}"]
         cells.append(f"{max(memory):,.1f}" if memory else "-")
         if reference is not None:
             shares = share_of_retraining(comparison, label, reference)

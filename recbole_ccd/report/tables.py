@@ -7,6 +7,7 @@ from typing import Any
 
 from tabulate import tabulate
 
+from recbole_ccd.config.catalogue import shown_strategy
 from recbole_ccd.data.block import Block
 from recbole_ccd.evaluation.result import RANDOM, ROLES, UNSERVED, StreamResult
 from recbole_ccd.evaluation.summary import definitions
@@ -61,8 +62,9 @@ def block_table(result: StreamResult, block: int, width: int | None = None) -> s
         raise ValueError(f"there is no row for block {block} yet")
     tests = [f"B{j}" for j in range(block + 1)]
     known = result.known[block]
+    strategy = shown_strategy(result.head["strategy"], result.head["model"])
     title = (
-        f"{result.head['strategy']}: {result.primary_metric} after block {block} of "
+        f"{strategy}: {result.primary_metric} after block {block} of "
         f"0..{result.n_blocks - 1}, {known['users']} users and {known['items']} items known"
     )
     header = ["", *tests, "LA", "RA", "H", "new users", "new items"]
@@ -102,7 +104,8 @@ def final_table(result: StreamResult, width: int | None = None) -> str:
     if not result.roles:
         raise ValueError("the result has no rows yet")
     head = result.head
-    title = f"{head['strategy']} with {head['model']} on {head['dataset']}, seed {head['seed']}"
+    strategy = shown_strategy(head["strategy"], head["model"])
+    title = f"{strategy} with {head['model']} on {head['dataset']}, seed {head['seed']}"
     width = width or terminal_width()
     parts = [
         filled(f"{title}: {result.primary_metric} after each block", width),

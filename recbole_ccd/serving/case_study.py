@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
-from recbole.model.abstract_recommender import GeneralRecommender
+from recbole.model.abstract_recommender import AbstractRecommender, GeneralRecommender
 from torch import Tensor
 
 from recbole_ccd.data.dataloader import BlockEvalDataLoader
@@ -87,7 +87,7 @@ def full_sort_scores(
     Raises:
         ConfigError: If an argument is of another kind, or there is no such user.
     """
-    if not isinstance(model, GeneralRecommender):
+    if not isinstance(model, AbstractRecommender):
         raise ConfigError(f"model is a {type(model).__name__}; give the model of load_data_and_model")
     if not isinstance(test_data, BlockEvalDataLoader):
         kind = type(test_data).__name__

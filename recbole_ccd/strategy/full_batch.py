@@ -9,11 +9,15 @@ from typing import TYPE_CHECKING, Any
 from recbole.model.abstract_recommender import GeneralRecommender
 from torch import Tensor
 
+from recbole_ccd.config.catalogue import is_context
 from recbole_ccd.data.block import Block
+from recbole_ccd.data.context_fields import check_fields
 from recbole_ccd.data.stream import BlockStream
-from recbole_ccd.model.growth import check_buildable, learns_by_steps
+from recbole_ccd.model.context import KD_DAGFM, PHASES
+from recbole_ccd.model.growth import check_buildable, fitted, learns_by_steps
 from recbole_ccd.registry import register
 from recbole_ccd.strategy.distilling import DistillingStrategy
+from recbole_ccd.strategy.stage import Stage
 from recbole_ccd.utils.errors import ModelError
 
 if TYPE_CHECKING:
@@ -40,6 +44,9 @@ class FullBatch(DistillingStrategy):
     items × items matrix, AsymKNN fills a dense users × items one, and SLIMElastic solves a regression
     per item. Random and ADMMSLIM (against ties) draw numbers when they score: two runs are equal, two
     calls are not.
+
+    The context-aware FM, DeepFM, DCNV2 and KD_DAGFM can be trained here alone. They read ids and features
+    of users and items, and tables call them context baselines.
     """
 
     def check_models(self, stream: BlockStream) -> None:
@@ -50,6 +57,7 @@ class FullBatch(DistillingStrategy):
                 student asked for.
             DataError: If a user has interacted with every known item.
         """
+        self._check_inputs(stream[0])
         if not learns_by_steps(self.config):
             return
         if self.config["model"] in SEVERAL_PHASES:
@@ -64,9 +72,14 @@ class FullBatch(DistillingStrategy):
             self.check_negatives(stream, self.config)
 
     def check_block(self, block: Block) -> None:
-        """Refuses a user for whom no negative can be drawn, where the model needs any."""
+        """Refuses a user for whom no negative can be drawn, where the model needs any, or lost features."""
+        self._check_inputs(block)
         if learns_by_steps(self.config):
             super().check_block(block)
+
+    def _check_inputs(self, block: Block) -> None:
+        if is_context(self.config.model_class):
+            check_fields(self.config, block.train)
 
     def check_student(self, stream: BlockStream) -> None:
         """Refuses a student that cannot be distilled on the base block.
@@ -87,8 +100,15 @@ class FullBatch(DistillingStrategy):
         """
         return super().models() if learns_by_steps(self.config) else {}
 
+    def train_plainly(self, block: Block, config: CCDConfig) -> GeneralRecommender:
+        """A fresh model learns a block with its own loss, or with one after the other where it has phases."""
+        if issubclass(config.model_class, KD_DAGFM):
+            return self.stage("base", block, config, learn_in_phases)
+        return super().train_plainly(block, config)
+
     def restore(self, block: Block, states: Mapping[str, Mapping[str, Tensor]]) -> None:
         """The student, on all that it has learned; see :class:`Strategy`."""
+        self._check_inputs(block)
         (whole,) = self.pieces(block)
         super().restore(whole, states)
 
@@ -129,3 +149,16 @@ class FullBatch(DistillingStrategy):
         for key, value in ONE_PASS.items():
             config[key] = value
         return config
+
+
+def learn_in_phases(stage: Stage) -> GeneralRecommender:
+    """A fresh KD_DAGFM is trained as a teacher, distilled into its student, and fine-tuned.
+
+    Each phase is a training with the stage's epochs and early stopping, and begins with the best weights of
+    the one before.
+    """
+    model = fitted(stage.config, stage.block)
+    for phase in PHASES:
+        model.phase = phase
+        stage.trainer(model, phase=phase).run(stage.config["show_progress"])
+    return model

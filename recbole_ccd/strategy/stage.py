@@ -139,19 +139,28 @@ class Stage:
         """Wall-clock seconds of the stage so far, in all processes."""
         return self._before + perf_counter() - self._start
 
-    def trainer(self, model: GeneralRecommender, previous: GeneralRecommender | None = None) -> StageTrainer:
+    def trainer(
+        self, model: GeneralRecommender, previous: GeneralRecommender | None = None, phase: str | None = None
+    ) -> StageTrainer:
         """A trainer of this stage for a model, placed at the block.
 
-        The first one goes on where a process before this one was interrupted in the stage.
+        The first one goes on where a process before this one was interrupted in the stage, unless the stage
+        is trained in phases.
 
         Args:
             model: the model to train.
             previous: the model before the block, for plugins that keep near it.
+            phase: which one it is of several trainings of the stage, which draw for themselves.
         """
         trainer = make_trainer(self.config, model)
-        shown = self.name.shown(self._last_block)
-        trainer.bind(self.block, self.name.label, self.seed, previous, shown)
-        if not self._trainers:
+        label, shown, seed = self.name.label, self.name.shown(self._last_block), self.seed
+        if phase is not None:
+            label, shown = (f"{words} {phase.replace('_', ' ')}" for words in (label, shown))
+            seed = derive_seed(seed, phase)
+        trainer.bind(self.block, label, seed, previous, shown)
+        if phase is not None:
+            trainer.restore(None, self._stop_if_asked)
+        elif not self._trainers:
             trainer.restore(self._saved(), self._between_epochs)
         self._trainers.append(trainer)
         return trainer
@@ -173,7 +182,10 @@ class Stage:
         if due and self._checkpoints is not None and trainer.is_resumable:
             state = {"seconds": self.seconds, "trainer": trainer.state_dict()}
             self._checkpoints.save_epochs(self.name.key, trainer.epochs_run, state)
-        if self._stop is not None and stopping:
+        self._stop_if_asked()
+
+    def _stop_if_asked(self) -> None:
+        if self._stop is not None and self._stop.requested:
             self._stop.now()
 
 

@@ -15,6 +15,7 @@ from recbole_ccd.utils.seeding import generator_states, set_generator_states
 
 RESUMABLE = (
     *("BPR", "LightGCN", "NGCF", "SGL", "NeuMF", "DMF", "ENMF"),
+    *("FM", "DeepFM", "DCNV2"),
     *("MultiDAE", "MultiVAE", "RecVAE", "CDAE"),
 )
 """Models whose training is known to depend on weights, counters and generators alone.

@@ -60,7 +60,7 @@ def test_unknown_models_name_the_nearest(name):
         refused("'LightGCN'", "command line", argv=[f"--model={name}"])
 
 
-@pytest.mark.parametrize("name", ["GRU4Rec", "DeepFM", "CKE"])
+@pytest.mark.parametrize("name", ["GRU4Rec", "AFM", "CKE"])
 def test_models_that_are_not_general_are_refused(name):
     refused(name, "general recommender", model=name)
 

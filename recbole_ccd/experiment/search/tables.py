@@ -11,6 +11,7 @@ from typing import Any
 
 from tabulate import tabulate
 
+from recbole_ccd.config.catalogue import shown_strategy
 from recbole_ccd.experiment.search.outcome import QUANTITIES, SearchResult, TrialOutcome
 from recbole_ccd.experiment.search.plan import shown
 from recbole_ccd.report.width import filled, fitted, terminal_width
@@ -62,8 +63,9 @@ def _title(result: SearchResult) -> str:
     head, seeds = result.head, ", ".join(map(str, result.head["seeds"]))
     what = "means over seeds" if len(head["seeds"]) > 1 else "seed"
     made = sum(trial.status != "waiting" for trial in result.trials)
+    strategy = shown_strategy(head["strategy"], head["model"])
     return (
-        f"{head['strategy']} with {head['model']} on {head['dataset']}, {what} {seeds}: "
+        f"{strategy} with {head['model']} on {head['dataset']}, {what} {seeds}: "
         f"{head['primary_metric']} on the valid parts, {made} of {len(result.trials)} trials"
     )
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
+from recbole_ccd.config.catalogue import shown_strategy
 from recbole_ccd.evaluation.result import StreamResult
 from recbole_ccd.evaluation.summary import definitions
 from recbole_ccd.report.html import style
@@ -61,11 +62,12 @@ def run_report(document: Any, sessions: Sequence[Any] = ()) -> str:
     if not result.roles:
         raise RunError("the result has no rows yet; make the report when a block is finished")
     head = result.head
+    strategy = shown_strategy(head["strategy"], head["model"])
     figures = Figures(ordered_metrics(result.metric_names, result.primary_metric))
     return render(
         "run.html.j2",
         figures,
-        title=f"{head['strategy']} with {head['model']} on {head['dataset']}, seed {head['seed']}",
+        title=f"{strategy} with {head['model']} on {head['dataset']}, seed {head['seed']}",
         source="result.json",
         verdict=run_verdict(result),
         downloads={
