@@ -130,7 +130,7 @@ class ColumnCache:
             columns[name] = pd.Series(values, dtype=values.dtype)
         if len({len(column) for column in columns.values()}) > 1:
             raise ValueError("columns of different lengths")
-        return pd.DataFrame(columns)
+        return pd.DataFrame(columns, copy=False)
 
     def _refused(self, reason: str | None) -> DataError:
         return DataError(

@@ -167,8 +167,7 @@ class IncrementalDataset(TodaysDataset):
         self.field2seqlen[name] = int(feat[name].map(len).max()) if len(feat) else 0
 
     def _check_tokens(self, path: str, feat: pd.DataFrame) -> None:
-        ids = feat[[self.uid_field, self.iid_field]]
-        missing = ids.isnull().any(axis=1)
+        missing = feat[self.uid_field].isnull() | feat[self.iid_field].isnull()
         if missing.any():
             raise DataError(
                 f"{path}: {int(missing.sum())} interactions lack {self.uid_field} or {self.iid_field} "
