@@ -271,6 +271,7 @@ _KEYS: dict[str, Key] = {
     "run_dir": Key(_NAME_OR_NONE, RUN, _RUN),
     "data_path": Key(_NAME, RUN, _DATA, decides=True),
     "dataset_url": Key(optional(conditions.ADDRESS), RUN, _DATA),
+    "data_cache": Key(_NAME_OR_NONE, RUN, _DATA),
     "checkpoint_every": Key(optional(_SIZE), RUN, STAGES),
     "prepare_update": Key(BOOLEAN, RUN, _GENERATION),
     "parallel": Key(conditions.PARALLEL, RUN, _OF_MEMBERS),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TextIO
 
 import numpy as np
@@ -16,10 +17,11 @@ from recbole_ccd.utils.errors import DataError, one_line
 
 _TYPES = tuple(kind.value for kind in FeatureType)
 _FLOAT, _TOKEN = FeatureType.FLOAT.value, FeatureType.TOKEN.value
+_CHUNK = 1 << 20  # bytes looked at at once
 
 
 def read_header(path: str, separator: str) -> dict[str, str]:
-    """The columns of an atomic file, of which every row can be read as it stands.
+    """The columns of an atomic file; :func:`check_rows` looks at what stands under them.
 
     Args:
         path: the file.
@@ -29,22 +31,68 @@ def read_header(path: str, separator: str) -> dict[str, str]:
         Type by name, in the file's order.
 
     Raises:
-        DataError: If the file cannot be opened, is empty or not UTF-8, its first line is no header of
-            different ``name:type`` columns, a row is longer than that, or holds a character that no token
-            can.
+        DataError: If the file cannot be opened, is empty or not UTF-8, or its first line is no header of
+            different ``name:type`` columns.
     """
+    with _opened(path) as file:
+        return _columns(path, file.readline(), separator)
+
+
+def check_rows(path: str, separator: str, n_columns: int) -> None:
+    """Refuses rows that cannot be read as they stand.
+
+    Args:
+        path: the file.
+        separator: what stands between columns.
+        n_columns: how many columns its header names.
+
+    Raises:
+        DataError: If a row is not UTF-8, is longer than the header, or holds a character that no token can.
+    """
+    if _rows_are_plain(path, separator, n_columns):
+        return
+    with _opened(path) as file:
+        file.readline()
+        _check_each(path, file, separator, n_columns)
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[TextIO]:
     try:
         with io.TextIOWrapper(open_input(path), encoding="utf-8", newline="\n") as file:
-            header = _columns(path, file.readline(), separator)
-            _check_rows(path, file, separator, len(header))
+            yield file
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}; make it a file that can be read") from None
     except UnicodeDecodeError:
         raise _not_utf8(path) from None
-    return header
 
 
-def _check_rows(path: str, rows: TextIO, separator: str, n_columns: int) -> None:
+def _rows_are_plain(path: str, separator: str, n_columns: int) -> bool:
+    """Whether there is surely nothing to refuse: many rows at a time, without telling which is wrong."""
+    if len(separator) > 1 or not separator.isascii() or separator in "\0\r\n":
+        return False
+    others = bytes(code for code in range(256) if chr(code) not in f"{separator}\n")
+    with open_input(path) as file:
+        while chunk := file.read(_CHUNK):
+            chunk += file.readline()
+            if b"\0" in chunk or chunk.count(b"\r") != chunk.count(b"\r\n") or not _is_utf8(chunk):
+                return False
+            marks = np.frombuffer(chunk.translate(None, others), dtype=np.uint8)
+            # the last line may have no end
+            ends = np.append(np.flatnonzero(marks == ord("\n")), len(marks))
+            if (np.diff(ends, prepend=-1) > n_columns).any():
+                return False
+    return True
+
+
+def _is_utf8(chunk: bytes) -> bool:
+    try:
+        return chunk.isascii() or bool(chunk.decode())
+    except UnicodeDecodeError:
+        return False
+
+
+def _check_each(path: str, rows: TextIO, separator: str, n_columns: int) -> None:
     for number, line in enumerate(rows, 2):
         # pandas drops what is too much in a row, or takes it for a label and shifts all columns
         if line.count(separator) >= n_columns:
@@ -68,7 +116,7 @@ def _check_characters(path: str, number: int, line: str) -> None:
 def read_columns(
     path: str, header: Mapping[str, str], loaded: Collection[str], separator: str
 ) -> pd.DataFrame:
-    """Columns of an atomic file that :func:`read_header` has looked at. Quote marks are part of their token.
+    """Columns of an atomic file that :func:`check_rows` has looked at. Quote marks are part of their token.
 
     Args:
         path: the file.

@@ -15,7 +15,17 @@ from recbole.utils import FeatureSource, FeatureType
 
 from recbole_ccd.compat import TodaysDataset
 from recbole_ccd.config import given_config
-from recbole_ccd.data.atomic import check_ids, check_label, named, read_columns, read_header, sequences, shown
+from recbole_ccd.data.atomic import (
+    check_ids,
+    check_label,
+    check_rows,
+    named,
+    read_columns,
+    read_header,
+    sequences,
+    shown,
+)
+from recbole_ccd.data.column_cache import ColumnCache
 from recbole_ccd.data.download import fetch_missing
 from recbole_ccd.data.given_pairs import Given, moments, pair_codes, repeated
 from recbole_ccd.data.splitting import (
@@ -110,6 +120,11 @@ class IncrementalDataset(TodaysDataset):
         separator = self.config["field_separator"]
         header = read_header(filepath, separator)
         loaded = [name for name in header if name in (load or header) and name not in (unload or ())]
+        cache = self._cache_of(filepath, separator, {name: header[name] for name in loaded})
+        feat = None if cache is None else cache.load()
+        if feat is None:
+            # rows of a cache are those that have been looked at
+            check_rows(filepath, separator, len(header))
         if source == FeatureSource.INTERACTION:
             self._columns = list(header)
             ids = {"USER_ID_FIELD": self.uid_field, "ITEM_ID_FIELD": self.iid_field}
@@ -120,12 +135,21 @@ class IncrementalDataset(TodaysDataset):
         if not loaded:
             self.logger.warning(f"No columns has been loaded from [{source}]")
             return None
-        feat = read_columns(filepath, header, loaded, separator)
+        if feat is None:
+            if cache is not None:
+                cache.check_writable()
+            feat = read_columns(filepath, header, loaded, separator)
+            if cache is not None:
+                cache.save(feat)
         for name in loaded:
             self._add_field(filepath, feat, name, FeatureType(header[name]), source)
         if source == FeatureSource.INTERACTION:
             self._check_tokens(filepath, feat)
         return feat
+
+    def _cache_of(self, path: str, separator: str, columns: dict[str, str]) -> ColumnCache | None:
+        folder = self.config["data_cache"]
+        return ColumnCache(folder, path, separator, columns) if folder is not None and columns else None
 
     def _add_field(
         self, path: str, feat: pd.DataFrame, name: str, kind: FeatureType, source: FeatureSource | str
@@ -143,8 +167,7 @@ class IncrementalDataset(TodaysDataset):
         self.field2seqlen[name] = int(feat[name].map(len).max()) if len(feat) else 0
 
     def _check_tokens(self, path: str, feat: pd.DataFrame) -> None:
-        ids = feat[[self.uid_field, self.iid_field]]
-        missing = ids.isnull().any(axis=1)
+        missing = feat[self.uid_field].isnull() | feat[self.iid_field].isnull()
         if missing.any():
             raise DataError(
                 f"{path}: {int(missing.sum())} interactions lack {self.uid_field} or {self.iid_field} "

@@ -116,6 +116,9 @@ class _Rows(IncrementalDataset):
     def _check_files(config: CCDConfig) -> None:
         """Done by :func:`new_files`."""
 
+    def _cache_of(self, path: str, separator: str, columns: dict[str, str]) -> None:
+        """None, as such files are read once, with settings of a run that may have come from anywhere."""
+
     def _from_scratch(self) -> None:
         self._get_preset()
         self._get_field_from_config()

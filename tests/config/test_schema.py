@@ -99,7 +99,8 @@ def test_the_keys_that_a_result_does_not_depend_on_are_these():
     # a run directory of another day holds the others: each key more here could not be resumed from it
     assert set(keys_of(Scope.RUN)) == {
         *("show_progress", "show_epochs", "state", "write_report", "log_wandb", "wandb_project"),
-        *("run_dir", "data_path", "dataset_url", "plugins", "checkpoint_every", "prepare_update"),
+        *("run_dir", "data_path", "dataset_url", "data_cache", "plugins"),
+        *("checkpoint_every", "prepare_update"),
         *("save_dataset", "save_dataloaders", "dataset_save_path", "dataloaders_save_path"),
         *("gpu_id", "use_gpu", "nproc", "world_size", "ip", "port", "group_offset", "eval_batch_size"),
         *("parallel", "parallel_workers"),
