@@ -12,7 +12,7 @@ from scipy.sparse import csr_matrix
 from torch import Tensor, nn
 from torch.nn.functional import embedding
 
-from recbole_ccd.model.scoring import clear_cache, has_factors, score_pairs, score_rows
+from recbole_ccd.model.scoring import clear_cache, has_factors, required_factors, score_pairs, score_rows
 from recbole_ccd.plugin.distillation.student import StudentView
 from recbole_ccd.ranking.rank_sample import candidates_among, drawn_items
 from recbole_ccd.ranking.teacher_rankings import TeacherRankings
