@@ -338,6 +338,7 @@ _KEYS: dict[str, Key] = {
     "alias_of_relation_id": Key(None, STREAM, idle=_ENTITIES),
     # evaluation
     "eval_part": Key(choice("test", "valid"), MEASURE, _EVALUATION),
+    "eval_users": Key(optional(_SIZE), MEASURE, _EVALUATION),
     "metrics": Key(one_or_list(_NAME), MEASURE, _EVALUATION),
     "topk": Key(one_or_list(_SIZE), MEASURE, _EVALUATION),
     "valid_metric": Key(_NAME, MEASURE, (*STAGES, *_EVALUATION)),
