@@ -357,7 +357,9 @@ _KEYS: dict[str, Key] = {
     "eval_step": Key(automatic(_SIZE), BASE, STAGES),
     "eval_start": Key(optional(_SIZE), BASE, STAGES),
     "stopping_step": Key(_COUNT, BASE, STAGES),
-    "learner": Key(choice("adam", "adamw", "sgd", "adagrad", "rmsprop", any_case=True), BASE, STAGES),
+    "learner": Key(
+        choice("adam", "adamw", "sgd", "adagrad", "rmsprop", "lazy_adam", any_case=True), BASE, STAGES
+    ),
     "clip_grad_norm": Key(optional(conditions.CLIPPED), BASE, STAGES),
     "clip_grad_norm.max_norm": Key(_POSITIVE, BASE, STAGES),
     "clip_grad_norm.norm_type": Key(_POSITIVE, BASE, STAGES),
