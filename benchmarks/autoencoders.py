@@ -1,12 +1,13 @@
-"""An epoch of an auto-encoder member: sparse rows, RecBole's dense ones, and a BPR member of the same width."""
+"""An epoch of an auto-encoder member, by sparse rows and by RecBole's dense ones, beside a BPR member's."""
 
 from __future__ import annotations
 
+import argparse
 import tempfile
 from collections.abc import Iterator
 from typing import Any
 
-from common import best_of, parser, peak_memory, print_table, ratio, seconds
+from common import best_of, megabytes, peak_memory, print_table, ratio, seconds
 from recbole.model import general_recommender
 from synthetic import StreamSize, write
 from torch.optim import Adam
@@ -19,11 +20,12 @@ MODELS = ("MultiVAE", "MultiDAE")
 
 def main() -> None:
     """Prints the table."""
-    arguments = parser(__doc__ or "")
+    arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--users", type=int, default=6000)
     arguments.add_argument("--items", type=int, default=10_000)
     arguments.add_argument("--interactions", type=int, default=300_000)
     arguments.add_argument("--width", type=int, default=64)
+    arguments.add_argument("--hidden", type=int, default=0, help="of a layer between; 0 for none")
     arguments.add_argument("--repeats", type=int, default=2)
     options = arguments.parse_args()
     size = StreamSize(options.users, options.items, options.interactions)
@@ -33,7 +35,14 @@ def main() -> None:
 
 
 def _rows(folder: str, options: Any) -> Iterator[dict[str, Any]]:
-    common = {"data_path": folder, "block_ratios": [1.0], "gpu_id": "", "show_progress": False}
+    common: dict[str, Any] = {
+        "data_path": folder,
+        "block_ratios": [1.0],
+        "gpu_id": "",
+        "show_progress": False,
+    }
+    # the cheapest BPR: a dynamic negative is the best of several
+    common |= {"train_neg_sample_args": {"dynamic": False, "candidate_num": 0}}
     settings = {
         "BPR": {"embedding_size": options.width, "train_batch_size": 2048},
         **dict.fromkeys(
@@ -43,6 +52,8 @@ def _rows(folder: str, options: Any) -> Iterator[dict[str, Any]]:
     }
     # half of MultiVAE's latent vector is its mean
     settings["MultiDAE"] = {**settings["MultiDAE"], "latent_dimension": options.width}
+    for name in MODELS if options.hidden else ():
+        settings[name] = {**settings[name], "mlp_hidden_size": [options.hidden]}
     first = None
     for name, keys in settings.items():
         config = CCDConfig(name, "synthetic", config_dict={**common, **keys, "strategy": "fine_tune"})
@@ -54,13 +65,13 @@ def _rows(folder: str, options: Any) -> Iterator[dict[str, Any]]:
             if name in MODELS:
                 use_history(model, block.train_matrix)
             epoch = _Epoch(model.train(), block.train_loader(config, 1))
-            best, _ = best_of(epoch, options.repeats)
+            _, best = best_of(epoch, options.repeats)
             first = first or best
             yield {
                 "model": f"{name}, {whose}",
                 "seconds": seconds(best),
                 "of BPR's": ratio(best, first),
-                "peak MB above": f"{peak_memory(epoch) / 1e6:,.0f}",
+                "peak above": megabytes(peak_memory(epoch)),
             }
 
 

@@ -110,15 +110,17 @@ def summary_errors(
     columns = [[row[j] for row in R[j:]] for j in range(last)]
     best = [j + column.index(max(column)) for j, column in enumerate(columns)]
     change = [(place, 1 / last) for j in range(last) for place in ((last, j), (j, j))]
-    lost = [(place, 1 / last) for j in range(last) if best[j] != last for place in ((last, j), (best[j], j))]
+    # what has never been better has lost nothing, of which there is no error
+    lost = [
+        (place, float(best[j] != last) / last) for j in range(last) for place in ((last, j), (best[j], j))
+    ]
     return {
         "R": [list(row) for row in errors],
         "LA": la,
         "RA": ra,
         "H": h,
         "BWT": combined(change, errors) if last else None,
-        # what has never been better has lost nothing
-        "forgetting": (combined(lost, errors) if lost else 0.0) if last else None,
+        "forgetting": combined(lost, errors) if last else None,
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
@@ -105,8 +105,42 @@ def softmax_loss(logits: Tensor, rows: SparseRows) -> Tensor:
     return (rows.sums(rows.weights) * logits.logsumexp(dim=1)).mean() - wanted.sum() / len(logits)
 
 
+class _ReadsSparseRows:
+    """What both models read, and how they score from it; ``get_rating_matrix`` stays RecBole's."""
+
+    history_item_id: Any
+    history_item_value: Any
+    USER_ID: str
+    ITEM_ID: str
+
+    def rows_of(self, user: Tensor) -> SparseRows:
+        """The rows of some users.
+
+        Args:
+            user: ids, shape ``(B,)``.
+        """
+        return sparse_rows(self.history_item_id[user], self.history_item_value[user])
+
+    def forward(self, rating_matrix: SparseRows) -> Any:
+        """Scores of all items, alone or first of several tensors."""
+        raise NotImplementedError
+
+    def _all_scores(self, interaction: Interaction) -> Tensor:
+        found = self.forward(self.rows_of(interaction[self.USER_ID]))
+        return found[0] if isinstance(found, tuple) else found
+
+    def predict(self, interaction: Interaction) -> Tensor:
+        """Scores of pairs, shape ``(B,)``."""
+        scores, items = self._all_scores(interaction), interaction[self.ITEM_ID]
+        return scores.gather(1, items.unsqueeze(1)).squeeze(1)
+
+    def full_sort_predict(self, interaction: Interaction) -> Tensor:
+        """Scores of all items for some users, shape ``(B * n_items,)``."""
+        return self._all_scores(interaction).view(-1)
+
+
 @register("MultiVAE")
-class MultiVAE(RecBoleMultiVAE):
+class MultiVAE(_ReadsSparseRows, RecBoleMultiVAE):
     """MultiVAE (Liang et al., WWW 2018) with RecBole's parameters and loss, read from sparse rows.
 
     RecBole's class makes dense rows of a batch, of users × items, drops out and multiplies all of that.
@@ -122,10 +156,6 @@ class MultiVAE(RecBoleMultiVAE):
         super().__init__(config, dataset)
         item_rows_in_memory(self.encoder[0])
 
-    def get_rating_matrix(self, user: Tensor) -> SparseRows:
-        """The rows of some users, sparse."""
-        return sparse_rows(self.history_item_id[user], self.history_item_value[user])
-
     def forward(self, rating_matrix: SparseRows) -> tuple[Tensor, Tensor, Tensor]:
         """Scores of all items, and mean and logarithm of the variance of the hidden vectors.
 
@@ -138,7 +168,7 @@ class MultiVAE(RecBoleMultiVAE):
 
     def calculate_loss(self, interaction: Interaction) -> Tensor:
         """RecBole's loss: the multinomial likelihood and the annealed KL divergence."""
-        rows = self.get_rating_matrix(interaction[self.USER_ID])
+        rows = self.rows_of(interaction[self.USER_ID])
         self.update += 1
         anneal = self.anneal_cap
         if self.total_anneal_steps > 0:
@@ -149,7 +179,7 @@ class MultiVAE(RecBoleMultiVAE):
 
 
 @register("MultiDAE")
-class MultiDAE(RecBoleMultiDAE):
+class MultiDAE(_ReadsSparseRows, RecBoleMultiDAE):
     """MultiDAE (Liang et al., WWW 2018) with RecBole's parameters and loss, read from sparse rows."""
 
     def __init__(self, config: CCDConfig, dataset: Dataset) -> None:
@@ -163,10 +193,6 @@ class MultiDAE(RecBoleMultiDAE):
         # before it stands a dropout of probability 0
         item_rows_in_memory(self.encoder.mlp_layers[1])
 
-    def get_rating_matrix(self, user: Tensor) -> SparseRows:
-        """The rows of some users, sparse."""
-        return sparse_rows(self.history_item_id[user], self.history_item_value[user])
-
     def forward(self, rating_matrix: SparseRows) -> Tensor:
         """Scores of all items.
 
@@ -179,5 +205,5 @@ class MultiDAE(RecBoleMultiDAE):
 
     def calculate_loss(self, interaction: Interaction) -> Tensor:
         """RecBole's loss, the multinomial likelihood."""
-        rows = self.get_rating_matrix(interaction[self.USER_ID])
+        rows = self.rows_of(interaction[self.USER_ID])
         return softmax_loss(self.forward(rows), rows)

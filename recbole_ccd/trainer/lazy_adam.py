@@ -36,9 +36,10 @@ def check_lazy(config: CCDConfig, role: str) -> None:
         ModelError: If a stage of the role trains a model by it that it does not fit, or with what reads
             dense gradients.
     """
-    stages = {"teacher": ("base", "teacher_update"), "student": ("student_generation", "student_update")}[
-        role
-    ]
+    stages: tuple[str, ...] = {
+        "teacher": ("base", "teacher_update"),
+        "student": ("student_generation", "student_update"),
+    }[role]
     if role == "student" and config["base"] == "plain":
         stages = ("base", *stages)
     for stage in stages:
@@ -142,7 +143,7 @@ def lazy_adam(model: GeneralRecommender, lr: float, weight_decay: float) -> Lazy
     tables = [module.weight for module in _embeddings(model)]
     known = {id(table) for table in tables}
     others = [parameter for parameter in model.parameters() if id(parameter) not in known]
-    groups = [{"params": tables, "lazy": True}, {"params": others}]
+    groups: list[dict[str, Any]] = [{"params": tables, "lazy": True}, {"params": others}]
     return LazyAdam([group for group in groups if group["params"]], lr, weight_decay)
 
 

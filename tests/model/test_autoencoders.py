@@ -42,6 +42,9 @@ def test_loss_gradients_and_scores_are_recboles(make_config, tiny_stream, name):
     with torch.no_grad():
         scores = [model.eval().full_sort_predict(batch) for model in (ours, theirs)]
     assert torch.allclose(*scores, rtol=1e-5, atol=1e-6)
+    pairs = Interaction({"user_id": torch.arange(1, 9), "item_id": torch.arange(8, 0, -1)})
+    with torch.no_grad():
+        assert torch.allclose(ours.predict(pairs), theirs.predict(pairs), rtol=1e-5, atol=1e-6)
 
 
 def test_dropout_has_the_distribution_of_recboles():
