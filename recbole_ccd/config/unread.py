@@ -46,7 +46,7 @@ def without_readers(
     parts = [settings, members, *(args for args in members.values() if isinstance(args, Mapping))]
     rated = any(part.get("inter_matrix_type") == _RATED for part in parts)
     # of sequences the context-aware models read as many tokens as are loaded; what else is here they refuse
-    read = ("seq_len",) if settings["model"] in CONTEXT_MODELS else ()
+    read = ("seq_len",) if settings.get("model") in CONTEXT_MODELS else ()
     lines = []
     for key, value in given.items():
         as_ever = value in (None, []) or value == defaults.get(key)
