@@ -16,7 +16,6 @@ from tqdm import tqdm
 
 from recbole_ccd.compat import CandidateCollector, repaired_evaluator
 from recbole_ccd.data.dataloader import BlockEvalDataLoader
-from recbole_ccd.evaluation.sampling import Measurement, standard_errors
 from recbole_ccd.model.scoring import score_rows
 from recbole_ccd.ranking.topk import highest_as_topk
 from recbole_ccd.utils.errors import RunError, TrainingError
@@ -55,7 +54,7 @@ class FullSortEvaluator:
         progress: str | None = None,
         label: str | None = None,
         train_data: Any = None,
-    ) -> Measurement:
+    ) -> dict[str, float]:
         """Evaluate a model on the test (or validation) part of a block.
 
         The padding item and the loader's history are masked. The model is left in eval mode, its weights
@@ -71,8 +70,7 @@ class FullSortEvaluator:
                 items by popularity (AveragePopularity, TailPercentage).
 
         Returns:
-            One plain float per metric name, such as ``{"recall@20": 0.1234}``, rounded as RecBole rounds,
-            with standard errors where the loader holds a sample of its users.
+            One plain float per metric name, such as ``{"recall@20": 0.1234}``, rounded as RecBole rounds.
 
         Raises:
             RunError: If scores contain NaN, if the loader is empty, if a test item is unknown to the model,
@@ -80,7 +78,7 @@ class FullSortEvaluator:
         """
         name = label or progress or "evaluation"
         model.eval()
-        measured = _Measured(self._config, name, getattr(loader, "population", None))
+        measured = _Measured(self._config, name)
         with torch.no_grad():
             for interaction, history, positive_u, positive_i in _with_bar(loader, progress):
                 scores = self._scores(model, interaction[self._config["USER_ID_FIELD"]])
@@ -95,7 +93,7 @@ class FullSortEvaluator:
         label: str,
         show_progress: bool = False,
         train_data: Any = None,
-    ) -> dict[str, Measurement]:
+    ) -> dict[str, dict[str, float]]:
         """Evaluate a model on several parts of a stream at once.
 
         The same as :meth:`evaluate` on each, but users who are in several parts are scored once, and ranked
@@ -115,10 +113,7 @@ class FullSortEvaluator:
             RunError: As of :meth:`evaluate`; the message names the part.
         """
         model.eval()
-        measured = {
-            name: _Measured(self._config, f"{label} on {name}", part.population)
-            for name, part in parts.items()
-        }
+        measured = {name: _Measured(self._config, f"{label} on {name}") for name in parts}
         users = torch.unique(torch.cat([loader.uid_list for loader in parts.values()]))
         batches = users.split(min(loader.step for loader in parts.values()))
         groups = _by_history(parts)
@@ -183,8 +178,8 @@ class _Ranked(NamedTuple):
 class _Measured:
     """What has been collected of one loader's batches."""
 
-    def __init__(self, config: Any, name: str, population: int | None) -> None:
-        self._name, self._collector, self._population = name, Collector(config), population
+    def __init__(self, config: Any, name: str) -> None:
+        self._name, self._collector = name, Collector(config)
         if self._collector.register.need("rec.meanrank"):
             self._collector = CandidateCollector(config)
         self._parts: list[dict[str, Tensor]] = []
@@ -233,18 +228,15 @@ class _Measured:
         struct = self._collector.get_data_struct()
         return {key: struct[key] for key in ("rec.topk", "rec.items", "rec.meanrank") if key in struct}
 
-    def metrics(self, evaluator: Evaluator, train_data: Any) -> Measurement:
-        """RecBole's metrics of all that was collected, with standard errors where it is of a sample."""
+    def metrics(self, evaluator: Evaluator, train_data: Any) -> dict[str, float]:
+        """RecBole's metrics of all that was collected."""
         if not self._parts:
             raise RunError(
                 f"{self._name}: there is nothing to evaluate; give the block a test part (eval_args)"
             )
         struct = _join(self._parts)
         _add_counts(struct, self._collector, self._n_items, train_data, self._name)
-        found = {metric: float(value) for metric, value in evaluator.evaluate(struct).items()}
-        if self._population is None:
-            return Measurement(found)
-        return Measurement(found, standard_errors(evaluator, struct, self._population))
+        return {metric: float(value) for metric, value in evaluator.evaluate(struct).items()}
 
 
 def _by_history(parts: Mapping[str, BlockEvalDataLoader]) -> list[dict[str, BlockEvalDataLoader]]:

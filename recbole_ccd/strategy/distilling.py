@@ -41,7 +41,6 @@ from recbole_ccd.ranking.teacher_rankings import TeacherRankings
 from recbole_ccd.ranking.topk import ScoreFn, users_at_a_time
 from recbole_ccd.strategy.base import Strategy, learn_plainly
 from recbole_ccd.strategy.stage import Stage, StageTask
-from recbole_ccd.trainer.lazy_adam import check_lazy
 from recbole_ccd.utils.errors import ConfigError, ModelError
 
 if TYPE_CHECKING:
@@ -90,7 +89,6 @@ class DistillingStrategy(Strategy):
         # members of one model have the same settings
         for config in {config["model"]: config for config in self.members}.values():
             check_growable(config, "teacher")
-            check_lazy(config, "teacher")
             check_buildable(config, stream[0])
         self.check_negatives(stream, self.config, *self.members)
 
@@ -110,7 +108,6 @@ class DistillingStrategy(Strategy):
             ModelError: If the student has no user and item embeddings, or cannot be built or grown.
         """
         check_growable(self.config, "student")
-        check_lazy(self.config, "student")
         student = check_buildable(self.config, stream[0])
         if not embedding_tables(student, stream[0].n_users, stream[0].n_items):
             raise ModelError(

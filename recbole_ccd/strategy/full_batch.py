@@ -18,7 +18,6 @@ from recbole_ccd.model.growth import check_buildable, fitted, learns_by_steps
 from recbole_ccd.registry import register
 from recbole_ccd.strategy.distilling import DistillingStrategy
 from recbole_ccd.strategy.stage import Stage
-from recbole_ccd.trainer.lazy_adam import check_lazy
 from recbole_ccd.utils.errors import ModelError
 
 if TYPE_CHECKING:
@@ -69,7 +68,6 @@ class FullBatch(DistillingStrategy):
         if self.config["base"] == "distilled":
             super().check_models(stream)
         else:
-            check_lazy(self.config, "student")
             check_buildable(self.config, stream[0])
             self.check_negatives(stream, self.config)
 
