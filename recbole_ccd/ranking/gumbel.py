@@ -1,7 +1,44 @@
-"""Draws the pairs to replay: what a proxy ranks high and the live model now ranks low."""
+"""Draws of items without replacement: of given weights, or by where two models rank them."""
 
 import torch
 from torch import Tensor
+
+
+def weighted_top_k(log_weights: Tensor, items: Tensor, n: int, generator: torch.Generator) -> Tensor:
+    r"""Draw n items per row without replacement.
+
+    An item is drawn with probability proportional to its weight, then the next among the rest, and so on. The
+    top n of the log-weights plus Gumbel noise have exactly this distribution.
+
+    Source: Gumbel top-k, Kool et al., "Stochastic Beams and Where to Find Them", ICML 2019.
+
+    Args:
+        log_weights: (B, A) logarithms of the weights, up to a constant per row.
+        items: (B, A) candidate ids, padded with 0; the padding is never drawn.
+        n: number of draws per row.
+        generator: source of the noise.
+
+    Returns:
+        (B, n) item ids; 0 fills up the rows with fewer than n candidates.
+
+    Raises:
+        ValueError: If n is negative or the shapes differ.
+    """
+    if n < 0:
+        raise ValueError(f"n must not be negative, got {n}")
+    if log_weights.shape != items.shape:
+        raise ValueError(f"weights {tuple(log_weights.shape)}, items {tuple(items.shape)}")
+    drawn = items.new_zeros(items.shape[0], n)
+    taken = min(n, items.shape[1])
+    if taken == 0:
+        return drawn
+    noise = torch.empty(items.shape, dtype=torch.float32, device=generator.device)
+    gumbel = noise.exponential_(generator=generator).log_().neg_().to(items.device)
+    keys = gumbel + log_weights
+    keys.masked_fill_(items == 0, -torch.inf)
+    # The padding has the lowest keys and the id 0: where it is taken, it is the padding of the result.
+    drawn[:, :taken] = items.gather(1, keys.topk(taken, dim=1).indices)
+    return drawn
 
 
 def gumbel_top_k(
@@ -14,11 +51,9 @@ def gumbel_top_k(
 ) -> Tensor:
     r"""Draw n items per row without replacement, forgotten ones more likely.
 
-    An item is drawn with probability :math:`\propto e^{\varepsilon (r_{now} - r_{proxy})}`, then the next
-    among the rest, and so on. The top n of the log-weights plus Gumbel noise have exactly this distribution.
+    An item is drawn by :func:`weighted_top_k` with weight :math:`e^{\varepsilon (r_{now} - r_{proxy})}`.
 
-    Source: proxy-guided replay of CCD, Lee et al., KDD 2024 (arXiv 2405.19046); Gumbel top-k, Kool et al.,
-    "Stochastic Beams and Where to Find Them", ICML 2019.
+    Source: proxy-guided replay of CCD, Lee et al., KDD 2024 (arXiv 2405.19046).
 
     Args:
         rank_now: (B, A) ranks of the items in the live model.
@@ -34,8 +69,8 @@ def gumbel_top_k(
     Raises:
         ValueError: If n is negative or the shapes differ.
     """
-    _check(rank_now, rank_proxy, items, n)
-    return _drawn(temperature * (rank_now - rank_proxy), items, n, generator)
+    _check_shapes(rank_now, rank_proxy, items)
+    return weighted_top_k(temperature * (rank_now - rank_proxy), items, n, generator)
 
 
 def tanh_weights(rank_now: Tensor, rank_source: Tensor, temperature: float) -> Tensor:
@@ -86,32 +121,16 @@ def tanh_top_k(
     Raises:
         ValueError: If n is negative or the shapes differ.
     """
-    _check(rank_now, rank_source, items, n)
+    _check_shapes(rank_now, rank_source, items)
     weights = tanh_weights(rank_now, rank_source, temperature)
-    return _drawn(weights.log(), items.masked_fill(weights <= 0, 0), n, generator)
+    return weighted_top_k(weights.log(), items.masked_fill(weights <= 0, 0), n, generator)
 
 
-def _check(rank_now: Tensor, rank_source: Tensor, items: Tensor, n: int) -> None:
-    if n < 0:
-        raise ValueError(f"n must not be negative, got {n}")
+def _check_shapes(rank_now: Tensor, rank_source: Tensor, items: Tensor) -> None:
     if not rank_now.shape == rank_source.shape == items.shape:
         raise ValueError(
             f"ranks {tuple(rank_now.shape)}, {tuple(rank_source.shape)}, items {tuple(items.shape)}"
         )
-
-
-def _drawn(log_weights: Tensor, items: Tensor, n: int, generator: torch.Generator) -> Tensor:
-    drawn = items.new_zeros(items.shape[0], n)
-    taken = min(n, items.shape[1])
-    if taken == 0:
-        return drawn
-    noise = torch.empty(items.shape, dtype=torch.float32, device=generator.device)
-    gumbel = noise.exponential_(generator=generator).log_().neg_().to(items.device)
-    keys = gumbel + log_weights
-    keys.masked_fill_(items == 0, -torch.inf)
-    # The padding has the lowest keys and the id 0: where it is taken, it is the padding of the result.
-    drawn[:, :taken] = items.gather(1, keys.topk(taken, dim=1).indices)
-    return drawn
 
 
 def merge_pairs(

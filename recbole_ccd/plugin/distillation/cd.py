@@ -8,7 +8,7 @@ from torch import Tensor
 from recbole_ccd.loss.collaborative import best_places, collaborative_loss, places_in
 from recbole_ccd.loss.soft_targets import place_scores
 from recbole_ccd.plugin.distillation.guided import GuidedLoss
-from recbole_ccd.ranking.gumbel import gumbel_top_k
+from recbole_ccd.ranking.gumbel import weighted_top_k
 from recbole_ccd.ranking.topk import list_length
 from recbole_ccd.registry import register
 
@@ -65,7 +65,6 @@ class CollaborativeDistillation(GuidedLoss):
         """
         lists = self.lists[users]
         items, ranks = best_places(lists, self.own_lists(users))
-        # by how much a rank is better than 0 is minus the rank: the same draw
         sharpness = 1 / self.config["distill_rank_decay"]
         n = list_length(self.config["distill_draws"], self.n_items)
-        return gumbel_top_k(torch.zeros_like(ranks), ranks, items, n, sharpness, self._generator)
+        return weighted_top_k(-sharpness * ranks, items, n, self._generator)

@@ -13,7 +13,7 @@ from recbole_ccd.loss.dcd import too_low
 from recbole_ccd.loss.listwise import list_wise_loss, masked_log_sum_exp
 from recbole_ccd.model.scoring import clear_cache
 from recbole_ccd.plugin.distillation.guided import GuidedLoss
-from recbole_ccd.ranking.gumbel import gumbel_top_k
+from recbole_ccd.ranking.gumbel import weighted_top_k
 from recbole_ccd.ranking.lists import top_lists
 from recbole_ccd.ranking.teacher_rankings import TeacherRankings
 from recbole_ccd.ranking.topk import list_length, users_at_a_time
@@ -115,9 +115,8 @@ class DualCorrection(GuidedLoss):
         drawn = []
         for one, other in ((lists, own), (own, lists)):
             weights = too_low(one, other, slope)
-            some, logarithms = one.masked_fill(weights == 0, 0), weights.log()
-            none = torch.zeros_like(logarithms)
-            drawn.append(gumbel_top_k(logarithms, none, some, length, 1.0, self._generator))
+            some = one.masked_fill(weights == 0, 0)
+            drawn.append(weighted_top_k(weights.log(), some, length, self._generator))
         return in_order_of(drawn[0], lists), drawn[1]
 
     def _corrected(self, scores: Tensor, low: Tensor, high: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from recbole_ccd.loss.collaborative import places_in
 from recbole_ccd.loss.rce import closing_weights, share_of_teacher
 from recbole_ccd.loss.soft_targets import listed_scores, top_one_cross_entropy
 from recbole_ccd.plugin.distillation.guided import GuidedLoss
-from recbole_ccd.ranking.gumbel import gumbel_top_k
+from recbole_ccd.ranking.gumbel import weighted_top_k
 from recbole_ccd.ranking.topk import list_length
 from recbole_ccd.registry import register
 
@@ -86,4 +86,4 @@ class RejuvenatedCrossEntropy(GuidedLoss):
         logarithms = closing_weights(own, lists, self.config["rce_temperature"])
         known = (places_in(own, lists) < torch.inf) | (lists[:, :1] == 0)
         others, n = own.masked_fill(known, 0), list_length(self.config["distill_draws"], self.n_items)
-        return gumbel_top_k(logarithms, torch.zeros_like(logarithms), others, n, 1.0, self._generator)
+        return weighted_top_k(logarithms, others, n, self._generator)

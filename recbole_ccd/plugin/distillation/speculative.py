@@ -9,7 +9,7 @@ from recbole_ccd.loss.collaborative import places_in
 from recbole_ccd.loss.listwise import list_wise_loss, masked_log_sum_exp
 from recbole_ccd.loss.speculative import finished_lists, verified
 from recbole_ccd.plugin.distillation.guided import GuidedLoss
-from recbole_ccd.ranking.gumbel import gumbel_top_k
+from recbole_ccd.ranking.gumbel import weighted_top_k
 from recbole_ccd.ranking.topk import list_length
 from recbole_ccd.registry import register
 
@@ -88,7 +88,7 @@ class SpeculativeDistillation(GuidedLoss):
         left = left.masked_fill(places_in(left, proposals) < torch.inf, 0)
         places = self._places[: left.shape[1]].expand_as(left)
         sharpness, n = 1 / self.config["distill_rank_decay"], proposals.shape[1]
-        drawn = gumbel_top_k(torch.zeros_like(places), places, left, n, sharpness, self._generator)
+        drawn = weighted_top_k(-sharpness * places, left, n, self._generator)
         return finished_lists(proposals, accepted, drawn, lists), proposals.masked_fill(accepted, 0)
 
     @torch.no_grad()
@@ -97,4 +97,4 @@ class SpeculativeDistillation(GuidedLoss):
         own = self.own_lists(users)
         scores, n = self.scores(users, own), list_length(self.config["distill_draws"], self.n_items)
         sharpness = 1 / self.config["distill_propose_temperature"]
-        return gumbel_top_k(scores, torch.zeros_like(scores), own, n, sharpness, self._generator)
+        return weighted_top_k(sharpness * scores, own, n, self._generator)

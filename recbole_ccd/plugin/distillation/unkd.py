@@ -9,7 +9,7 @@ from recbole_ccd.data.sparse import contains
 from recbole_ccd.loss.collaborative import places_in
 from recbole_ccd.loss.unkd import pair_loss
 from recbole_ccd.plugin.distillation.base import DistillationLoss
-from recbole_ccd.ranking.gumbel import gumbel_top_k
+from recbole_ccd.ranking.gumbel import weighted_top_k
 from recbole_ccd.ranking.teacher_rankings import TeacherRankings
 from recbole_ccd.ranking.topk import list_length
 from recbole_ccd.registry import register
@@ -83,7 +83,7 @@ class UnbiasedDistillation(DistillationLoss):
         n = max(list_length(self.config["distill_draws"], self.n_items) // n_groups, 1)
         flat, sharpness = lists.flatten(0, 1), 1 / self.config["distill_rank_decay"]
         places = torch.arange(1.0, k + 1, device=flat.device).expand(flat.shape)
-        drawn = gumbel_top_k(torch.zeros_like(places), places, flat, n, sharpness, self._generator)
+        drawn = weighted_top_k(-sharpness * places, flat, n, self._generator)
         shares = torch.rand(drawn.shape, generator=self._generator).to(flat.device)
         sizes = self._sizes.repeat(len(users))[:, None]
         at = (shares * sizes).long().clamp(max=(sizes - 1).clamp(min=0))

@@ -17,7 +17,7 @@ from recbole_ccd.plugin.base import PluginContext, TrainingPass
 from recbole_ccd.plugin.replay.base import ReplayScheme
 from recbole_ccd.plugin.replay.proxy_guided import score_pairs_cached
 from recbole_ccd.plugin.replay.reservoir import ReservoirReplay
-from recbole_ccd.ranking.gumbel import gumbel_top_k
+from recbole_ccd.ranking.gumbel import weighted_top_k
 from recbole_ccd.ranking.topk import users_at_a_time
 from recbole_ccd.registry import register
 from recbole_ccd.utils.seeding import derive_seed, torch_generator
@@ -78,7 +78,7 @@ class SPMFReplay(ReplayScheme):
         places = self._places()[None]
         numbers = torch.arange(1, n + 1, device=places.device)[None]
         sharpness = self.config["spmf_sharpness"] / n
-        drawn = gumbel_top_k(places, torch.zeros_like(places), numbers, min(wanted, n), sharpness, generator)
+        drawn = weighted_top_k(sharpness * places, numbers, min(wanted, n), generator)
         self._drawn = drawn[0] - 1
 
     @torch.no_grad()
