@@ -12,6 +12,7 @@ from scipy.sparse import csr_matrix
 from torch import Tensor, nn
 
 from recbole_ccd.data.block import Block
+from recbole_ccd.model.scoring import clear_cache
 
 if TYPE_CHECKING:
     from recbole_ccd.config import CCDConfig
@@ -37,6 +38,20 @@ class PluginContext:
     previous: GeneralRecommender | None
     seed: int
     fine_tuned: Callable[[], GeneralRecommender] | None = None
+
+    def frozen_previous(self, asker: str) -> GeneralRecommender:
+        """The model before the block, ready to be scored with.
+
+        Args:
+            asker: the plugin that needs it, for the message.
+
+        Raises:
+            ValueError: If the stage has none.
+        """
+        if self.previous is None:
+            raise ValueError(f"{asker} needs the model before the block, and there is none")
+        clear_cache(self.previous)
+        return self.previous.eval()
 
 
 class Batches(Protocol):

@@ -14,7 +14,6 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from recbole_ccd.data.sparse import csr_rows
-from recbole_ccd.model.scoring import clear_cache
 from recbole_ccd.plugin.base import PluginContext, TrainerPlugin
 from recbole_ccd.registry import one_or_more, registered
 from recbole_ccd.utils.errors import ModelError
@@ -41,13 +40,9 @@ class Regularizer(TrainerPlugin):
             ValueError: the stage has none.
         """
         super().bind(context)
-        if context.previous is None:
-            raise ValueError(f"{self.name} regularizes stages that have a previous model")
-        self.frozen, self.live = context.previous, context.model
+        self.frozen, self.live = context.frozen_previous(self.name), context.model
         # so that its draws are its own
         self.seed = derive_seed(context.seed, "retain")
-        clear_cache(self.frozen)
-        self.frozen.eval()
         self.earlier = self.block.before.train_matrix
 
     @staticmethod

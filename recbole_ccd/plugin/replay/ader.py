@@ -14,7 +14,7 @@ from recbole_ccd.loss.output_kl import output_kl, pairwise_kl
 from recbole_ccd.loss.replay import adaptive_weight
 from recbole_ccd.model.growth import inference_rows
 from recbole_ccd.model.history import padded, reading
-from recbole_ccd.model.scoring import clear_cache, has_factors, is_autoencoder, row_logits, score_pairs
+from recbole_ccd.model.scoring import has_factors, is_autoencoder, row_logits, score_pairs
 from recbole_ccd.plugin.base import PluginContext
 from recbole_ccd.plugin.replay.base import ReplayScheme
 from recbole_ccd.plugin.replay.reservoir import ReservoirReplay
@@ -64,11 +64,7 @@ class ADERReplay(ReplayScheme):
             ValueError: the stage has none.
         """
         super().bind(context)
-        if context.previous is None:
-            raise ValueError(f"{self.name} distils the model before the block, and there is none")
-        self._frozen = context.previous
-        clear_cache(self._frozen)
-        self._frozen.eval()
+        self._frozen = context.frozen_previous(self.name)
         pairs = self.block.pairs_of(ReservoirReplay.rows(self.block, self.config))
         self._pairs = tuple(torch.from_numpy(ids).to(self.model.device) for ids in pairs)
         self._generator = torch_generator(self.seed, "exemplars")
