@@ -25,6 +25,8 @@ class ContinualStrategy(DistillingStrategy):
 
     replays = True
     regularizes: ClassVar[str | None] = "student"
+    needs_inner_product: ClassVar[bool] = False
+    """Whether what the strategy adds is about vectors whose inner product is the student's score."""
 
     def check_models(self, stream: BlockStream) -> None:
         """Refuses models that cannot play their role, and users for whom no negative can be drawn.
@@ -39,19 +41,18 @@ class ContinualStrategy(DistillingStrategy):
             self.check_student(stream)
             self.check_negatives(stream, self.config)
 
-    def check_inner_product(self, other: str) -> None:
-        """Refuses a student that does not score by an inner product, where the terms are about one.
-
-        Args:
-            other: a strategy for such a student.
+    def check_student(self, stream: BlockStream) -> None:
+        """Refuses a student that cannot follow the stream, or not by what the strategy adds.
 
         Raises:
-            ModelError: If it is one.
+            ModelError: If the student has no embeddings or cannot be grown, or does not score by an inner
+                product where one is needed.
         """
-        if not has_factors(self.config.model_class):
+        super().check_student(stream)
+        if self.needs_inner_product and not has_factors(self.config.model_class):
             start = f"model: {self.config['model']} does not score by an inner product, which strategy"
             raise ModelError(
-                f"{start} {self.name} needs; take LightGCN, BPR, NGCF, SGL or ENMF, or strategy {other}"
+                f"{start} {self.name} needs; take LightGCN, BPR, NGCF, SGL or ENMF, or strategy lwc_kd"
             )
 
     @property
