@@ -27,8 +27,5 @@ def pruned(model: GeneralRecommender, rate: float) -> GeneralRecommender:
     for weight in copy.parameters():
         n = int(rate * weight.numel())
         if weight.dim() > 1 and n:
-            # an auto-encoder's first layer may be stored the other way round, which has no flat view
-            smallest = torch.zeros(weight.numel(), dtype=torch.bool, device=weight.device)
-            smallest[weight.abs().reshape(-1).topk(n, largest=False).indices] = True
-            weight.masked_fill_(smallest.view(weight.shape), 0.0)
+            weight.view(-1)[weight.abs().view(-1).topk(n, largest=False).indices] = 0.0
     return copy

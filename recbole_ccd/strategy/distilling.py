@@ -235,20 +235,16 @@ class DistillingStrategy(Strategy):
             rankings: the teacher's rankings of it.
         """
         courses = None if block.index else self._courses
-        return [TeacherDistillation(rankings, courses), *self._ways(block)]
-
-    def _ways(self, block: Block) -> list[TrainerPlugin]:
-        """What stage 1 is given beside the teacher's lists, by keys that ask the members themselves."""
-        ways: list[TrainerPlugin] = []
+        plugins: list[TrainerPlugin] = [TeacherDistillation(rankings, courses)]
         if self.config["distill_weighting"] is not None:
 
             def make() -> torch.Tensor:
                 return member_ranks(list(self._teaching.members), block.train_matrix)
 
-            ways.append(RelativeDifficulty(self._store.get(_POSITIVES, self.teacher, block, make)))
+            plugins.append(RelativeDifficulty(self._store.get(_POSITIVES, self.teacher, block, make)))
         if self.config["distill_gradient_alignment"] > 0:
-            ways.append(GradientAlignment(self._ranked.top_items, list(self._teaching.members)))
-        return ways
+            plugins.append(GradientAlignment(rankings.top_items, list(self._teaching.members)))
+        return plugins
 
     def _new_student(self, config: CCDConfig, block: Block) -> GeneralRecommender:
         old = self.student if self.config["student_start"] == "previous" else None

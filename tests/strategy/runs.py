@@ -56,6 +56,18 @@ def triples(blocks):
     }
 
 
+def odd_stream(folder):
+    """The settings of a stream whose blocks bring nobody new, strangers alone, and nothing to validate on."""
+    base, later = block_rows()[:2]
+    users = {user for user, _ in base}
+    nobody_new = [row for row in later if row[0] in users]
+    strangers = [(f"other-{user}", f"other-{item}") for user, item in later]
+    files = triples([base, nobody_new, strangers, later[::3]]) | {"b3.valid": []}
+    names = write_files(folder, "files", files)
+    data = {"dataset": "files", "data_path": folder, "metric_decimal_place": 15}
+    return {**data, "benchmark_filename": names}
+
+
 class Recording:
     """A strategy that records its models' weights after every block; a base class beside the strategy's."""
 

@@ -16,12 +16,10 @@ from tests.conftest import few
 from tests.strategy.runs import (
     SIZES,
     Recorded,
-    block_rows,
     follow,
+    odd_stream,
     same_weights,
     teachers,
-    triples,
-    write_files,
 )
 
 KEYS = {
@@ -138,13 +136,7 @@ def test_killed_after_a_stage_is_saved(tiny_folder, tmp_path, saved):
 @pytest.mark.parametrize("student", ["LightGCN", "BPR", "NeuMF"])
 @pytest.mark.parametrize("member", ["LightGCN", "MultiVAE", "RecVAE", "NeuMF"])
 def test_odd_blocks_and_models(make_config, tmp_path, student, member):
-    base, later = block_rows()[:2]
-    users = {user for user, _ in base}
-    nobody_new = [row for row in later if row[0] in users]
-    strangers = [(f"other-{user}", f"other-{item}") for user, item in later]
-    files = triples([base, nobody_new, strangers, later[::3]]) | {"b3.valid": []}
-    data = {"dataset": "files", "data_path": tmp_path, "metric_decimal_place": 15}
-    data["benchmark_filename"] = write_files(tmp_path, "files", files)
+    data = odd_stream(tmp_path)
     sizes = SIZES.get(student, {"embedding_size": 8})
     config = make_config(student, **data, **sizes, **teachers(member, "BPR"), **MUTUAL, mutual_members="all")
     rows = follow(config).result.summary("student", "recall@5")["R"]

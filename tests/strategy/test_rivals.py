@@ -3,7 +3,13 @@
 import pytest
 
 from tests.conftest import few
-from tests.strategy.runs import SIZES, STRATEGIES, block_rows, follow, teachers, triples, write_files
+from tests.strategy.runs import (
+    SIZES,
+    STRATEGIES,
+    follow,
+    odd_stream,
+    teachers,
+)
 
 RIVALS = {
     "ewc": {"strategy": "ewc"},
@@ -25,13 +31,7 @@ def rows_of(strategy, role="student"):
 
 @pytest.mark.parametrize("name", few(RIVALS, "pisa"))
 def test_blocks_without_new_users_without_old_ones_and_without_validation(make_config, tmp_path, name):
-    base, later = block_rows()[:2]
-    users = {user for user, _ in base}
-    nobody_new = [row for row in later if row[0] in users]
-    strangers = [(f"other-{user}", f"other-{item}") for user, item in later]
-    files = triples([base, nobody_new, strangers, later[::3]]) | {"b3.valid": []}
-    data = {"dataset": "files", "data_path": tmp_path, "metric_decimal_place": 15}
-    data["benchmark_filename"] = write_files(tmp_path, "files", files)
+    data = odd_stream(tmp_path)
     keys = RIVALS[name]
     strategy = follow(make_config(base="plain", **data, **keys), STRATEGIES[keys["strategy"]])
     assert rows_of(strategy) == [1, 2, 3, 4]
