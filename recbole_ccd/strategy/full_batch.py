@@ -16,7 +16,7 @@ from recbole_ccd.data.stream import BlockStream
 from recbole_ccd.model.context import KD_DAGFM, PHASES
 from recbole_ccd.model.growth import check_buildable, fitted, learns_by_steps
 from recbole_ccd.registry import register
-from recbole_ccd.strategy.distilling import DistillingStrategy
+from recbole_ccd.strategy.base import Strategy
 from recbole_ccd.strategy.stage import Stage
 from recbole_ccd.utils.errors import ModelError
 
@@ -30,7 +30,7 @@ ONE_PASS: dict[str, Any] = {"base_epochs": 1, "train_neg_sample_args": None}
 
 
 @register("full_batch")
-class FullBatch(DistillingStrategy):
+class FullBatch(Strategy):
     """A fresh model at every block, trained on the train rows of all blocks so far.
 
     It keeps all data and forgets nothing, at a cost that grows with the stream. Each training is a stage

@@ -22,13 +22,11 @@ class StageInTurns:
     """One of the stages that take turns.
 
     Attributes:
-        context: as of a stage alone; its ``learn`` is for the choice of a rate.
         task: which stage it is.
         prepare: makes the model and its trainer, with the plugins of a stage alone.
         built_on: the block that the model is built on.
     """
 
-    context: StageContext
     task: StageTask
     prepare: Prepare
     built_on: Block
@@ -37,8 +35,8 @@ class StageInTurns:
 class _Training:
     """A stage under way, with generators and a clock of its own, as if it were alone."""
 
-    def __init__(self, part: StageInTurns) -> None:
-        context, task = part.context, part.task
+    def __init__(self, context: StageContext, part: StageInTurns) -> None:
+        task = part.task
         seed_stage(context.seed, context.reproducibility, *task.name.purpose)
         start = perf_counter()
         # what it would be resumed from is that of all who take turns; so it begins anew
@@ -72,6 +70,7 @@ class _Training:
 
 
 def run_in_turns(
+    context: StageContext,
     parts: Sequence[StageInTurns],
     meet: Callable[[Sequence[StageTrainer]], None],
     waiting: Callable[[], None],
@@ -82,6 +81,7 @@ def run_in_turns(
     its own, so that without anything that makes them meet it comes out as it would alone, bit for bit.
 
     Args:
+        context: what the stages have in common, but for how they learn.
         parts: the stages, in the order of their turns.
         meet: gives the trainers, which have begun nothing yet, plugins that look at the others' models.
         waiting: called between turns; may raise to end it all.
@@ -89,8 +89,8 @@ def run_in_turns(
     Raises:
         LossError: If a loss became NaN or infinite.
     """
-    with deterministic(parts[0].context.reproducibility), MemoryWatch() as memory:
-        trainings = [_Training(part) for part in parts]
+    with deterministic(context.reproducibility), MemoryWatch() as memory:
+        trainings = [_Training(context, part) for part in parts]
         meet([training.trainer for training in trainings])
         while not all(training.is_done for training in trainings):
             for training in trainings:

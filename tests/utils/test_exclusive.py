@@ -56,7 +56,7 @@ def test_a_second_run_in_another_thread_is_refused(entry, keys, another_run, tmp
 
 def test_so_is_a_strategy_that_is_run_by_itself(make_config, tiny_stream, another_run):
     strategy = create_strategy(make_config(model="BPR", strategy="static", base="plain"))
-    for begin in (strategy.run, strategy.check, strategy.run_student, strategy.prepare_next):
+    for begin in (strategy.run, strategy.check, strategy.prepare_next):
         with pytest.raises(RunError, match="another run is under way"):
             begin(tiny_stream)
 
