@@ -7,7 +7,6 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from logging import getLogger
 from time import perf_counter
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from recbole.model.abstract_recommender import GeneralRecommender
@@ -239,13 +238,13 @@ class StageResult:
     """What has come out of a stage.
 
     Attributes:
-        record: what result.json has of it.
+        record: what result.json has of it, a dictionary.
         state: the model's weights.
         model: the model, unless it has been trained in another process.
         extra: what the stage has left beside the weights.
     """
 
-    record: dict[str, Any]
+    record: Any
     state: dict[str, Tensor]
     model: GeneralRecommender | None = None
     extra: dict[str, Tensor] = field(default_factory=dict)
@@ -257,25 +256,33 @@ class StageResult:
         )
         return {"record": self.record, "state": state, "model": None, "extra": extra}
 
+    @classmethod
+    def load(cls, checkpoints: CheckpointManager | None, key: str) -> StageResult | None:
+        """What an earlier process has left of a stage, or of a model of the base block.
 
-def with_extra(state: Mapping[str, Tensor], extra: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights and what a stage has left beside them as one dictionary, to be saved in one file.
+        Args:
+            checkpoints: where it is saved; None for nowhere.
+            key: its name there.
+        """
+        found = None if checkpoints is None else checkpoints.load_stage(key)
+        if found is None:
+            return None
+        state: dict[str, Tensor] = {}
+        extra: dict[str, Tensor] = {}
+        for name, value in found.state.items():
+            part = extra if name.startswith(_EXTRA) else state
+            part[name.removeprefix(_EXTRA)] = value
+        return cls(found.record, state, extra=extra)
 
-    Args:
-        state: the weights.
-        extra: what else there is.
-    """
-    return {**state, **{_EXTRA + name: value for name, value in extra.items()}}
+    def save(self, checkpoints: CheckpointManager | None, key: str, block: int) -> None:
+        """Saves it for a later process, in one file; arguments as of :meth:`load`.
 
-
-def without_extra(saved: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """The two parts of what :func:`with_extra` gave.
-
-    Args:
-        saved: the dictionary.
-    """
-    extra = {name.removeprefix(_EXTRA): value for name, value in saved.items() if name.startswith(_EXTRA)}
-    return {name: value for name, value in saved.items() if not name.startswith(_EXTRA)}, extra
+        Raises:
+            RunError: If it cannot be saved.
+        """
+        if checkpoints is not None:
+            extra = {_EXTRA + name: value for name, value in self.extra.items()}
+            checkpoints.save_stage(key, block, self.record, {**self.state, **extra})
 
 
 def run_stage(context: StageContext, task: StageTask) -> StageResult:
@@ -308,37 +315,24 @@ class BaseModels:
     They depend on the seed and on settings that strategies do not differ in; one object serves one seed.
 
     Attributes:
-        states: weights by the model's part, such as ``teacher-0``.
-        stages: what was recorded of the training of each.
-        extras: what else its stage has left.
+        results: what has come out of the training of each, by the model's part, such as ``teacher-0``; of
+            records there is a list.
         checkpoints: where they are saved for a later process; None for nowhere.
     """
 
-    states: dict[str, dict[str, Tensor]] = field(default_factory=dict)
-    stages: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    extras: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    results: dict[str, StageResult] = field(default_factory=dict)
     checkpoints: CheckpointManager | None = None
 
-    def find(self, part: str) -> bool:
-        """Whether a part is there, or has been left by an earlier process."""
-        if part not in self.states and self.checkpoints is not None:
-            found = self.checkpoints.load_stage(part)
-            if found is not None:
-                self.states[part], self.extras[part] = without_extra(found.state)
-                self.stages[part] = found.record
-        return part in self.states
+    def find(self, part: str) -> StageResult | None:
+        """A part that is there, or has been left by an earlier process; None if neither."""
+        if part not in self.results and (found := StageResult.load(self.checkpoints, part)) is not None:
+            self.results[part] = found
+        return self.results.get(part)
 
     def add(
-        self,
-        part: str,
-        model: GeneralRecommender,
-        stages: list[dict[str, Any]],
-        extra: Mapping[str, Tensor] = MappingProxyType({}),
+        self, part: str, model: GeneralRecommender, records: list[Any], extra: Mapping[str, Tensor]
     ) -> None:
         """Shares a model, what was recorded of its training, and what else its stage has left."""
-        self.extras[part] = dict(extra)
-        self.states[part] = {name: value.clone() for name, value in model.state_dict().items()}
-        self.stages[part] = stages
-        if self.checkpoints is not None:
-            state = with_extra(self.states[part], self.extras[part])
-            self.checkpoints.save_stage(part, 0, stages, state)
+        state = {name: value.clone() for name, value in model.state_dict().items()}
+        self.results[part] = StageResult(records, state, extra=dict(extra))
+        self.results[part].save(self.checkpoints, part, 0)

@@ -26,8 +26,6 @@ from recbole_ccd.strategy.stage import (
     StageResult,
     StageTask,
     run_stage,
-    with_extra,
-    without_extra,
 )
 from recbole_ccd.strategy.turns import StageInTurns, run_in_turns, trained
 from recbole_ccd.trainer import LossError, StageTrainer
@@ -201,7 +199,8 @@ class StageRunner:
                     if chosen.get(place):
                         result.record["chosen_rate"] = chosen[place]
                     if place not in saved:
-                        self._save(tasks[place], result)
+                        name = tasks[place].name
+                        result.save(tasks[place].checkpoints, name.key, name.block)
                     epochs, seconds = result.record["epochs"], result.record["seconds"]
                     label = set_color(tasks[place].name.label, "cyan")
                     self._logger.info(f"{label}: {epochs} epochs, {seconds:.1f}s")
@@ -248,16 +247,7 @@ class StageRunner:
 
     def _found(self, task: StageTask) -> StageResult | None:
         """What an earlier process has left of a stage."""
-        outcome = task.checkpoints.load_stage(task.name.key) if task.checkpoints is not None else None
-        if outcome is None:
-            return None
-        state, extra = without_extra(outcome.state)
-        return StageResult(outcome.record, state, extra=extra)
-
-    def _save(self, task: StageTask, result: StageResult) -> None:
-        if task.checkpoints is not None:
-            state = with_extra(result.state, result.extra)
-            task.checkpoints.save_stage(task.name.key, task.name.block, result.record, state)
+        return StageResult.load(task.checkpoints, task.name.key)
 
     def _model(self, task: StageTask, block: Block, result: StageResult) -> GeneralRecommender:
         """The model that has come out of a stage, here or elsewhere."""
@@ -280,19 +270,20 @@ class StageRunner:
             block: the base block.
             train: trains some of them, each in one stage.
         """
-        shared, models, extras = self.base_models, {}, {}
-        missing = [part for part in parts if shared is None or not shared.find(part)]
-        if shared is not None:
-            for part in (part for part in parts if part not in missing):
-                self.state.result.stages += shared.stages[part]
-                models[part] = rebuild(parts[part], block, shared.states[part])
-                extras[part] = shared.extras[part]
-        first = len(self.state.result.stages)
+        shared, records = self.base_models, self.state.result.stages
+        models, extras, missing = {}, {}, []
+        for part, config in parts.items():
+            found = None if shared is None else shared.find(part)
+            if found is None:
+                missing.append(part)
+                continue
+            records += found.record
+            models[part], extras[part] = rebuild(config, block, found.state), found.extra
         if missing:
             models |= zip(missing, train(missing), strict=True)
             extras |= zip(missing, self.extras, strict=True)
-        if shared is not None:
-            for part, record in zip(missing, self.state.result.stages[first:], strict=True):
+        for part, record in zip(missing, records[len(records) - len(missing) :], strict=True):
+            if shared is not None:
                 shared.add(part, models[part], [record], extras[part])
         self.extras = [extras[part] for part in parts]
         return [models[part] for part in parts]

@@ -6,7 +6,7 @@ import pytest
 
 from recbole_ccd import RunError, compare, create_strategy, resume, run_ccd, tune, update
 from recbole_ccd.model import growth
-from recbole_ccd.strategy import base
+from recbole_ccd.strategy import stage_runner
 from recbole_ccd.utils.seeding import exclusive
 from tests.conftest import SMALL, SMALL_CCD
 
@@ -81,7 +81,7 @@ def test_a_run_has_the_result_of_its_seed_whatever_is_begun_beside_it(keys, monk
             thread.join()
         return growth.build(*given)
 
-    monkeypatch.setattr(base, "fitted", build)
+    monkeypatch.setattr(stage_runner, "fitted", build)
     assert result(run_dir="first") == expected
     assert refused
 
