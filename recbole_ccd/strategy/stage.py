@@ -95,31 +95,17 @@ class Stage:
         extra: tensors that the stage leaves beside its model's weights, such as a member's course.
     """
 
-    def __init__(
-        self,
-        name: StageName,
-        config: CCDConfig,
-        block: Block,
-        checkpoints: CheckpointManager | None = None,
-        stop: InterruptHandler | None = None,
-        old: GeneralRecommender | None = None,
-        last_block: int | None = None,
-    ) -> None:
+    def __init__(self, context: StageContext, task: StageTask) -> None:
         """Made by :func:`run_stage`.
 
         Args:
-            name: which one.
-            config: the model's configuration.
-            block: the block learned.
-            checkpoints: where it is saved every ``checkpoint_every`` epochs; None for nowhere.
-            stop: who may want it to end early.
-            old: the model to be grown.
-            last_block: index of the last block of the stream, for progress bars.
+            context: what it has in common with others.
+            task: what it has for itself.
         """
-        self.block, self.old, self._last_block = block, old, last_block
-        self.name, self.config = name, scheduled(config.for_stage(name.stage), block)
-        self.seed = derive_seed(config["seed"], *name.purpose)
-        self._checkpoints, self._stop = checkpoints, stop
+        self.name, self.block, self.old = task.name, context.block, task.old
+        self.config = scheduled(task.config.for_stage(task.name.stage), context.block)
+        self.seed = derive_seed(task.config["seed"], *task.name.purpose)
+        self._checkpoints, self._stop, self._last_block = task.checkpoints, task.stop, context.last_block
         self.extra: dict[str, Tensor] = {}
         self._trainers: list[StageTrainer] = []
         self._before, self._start = 0.0, perf_counter()
@@ -187,6 +173,18 @@ class Stage:
         if self._stop is not None and self._stop.requested:
             self._stop.now()
 
+    def result(self, model: GeneralRecommender, seconds: float, rss_mb: float | None) -> StageResult:
+        """What has come out of it: a model, what is recorded of it, and what it has left beside that.
+
+        Args:
+            model: the model.
+            seconds: wall-clock time that it took.
+            rss_mb: the process's resident memory at most meanwhile.
+        """
+        name, epochs = self.name, self.epochs
+        record = stage_record(name.block, name.stage, name.member, epochs, seconds, self.history(), rss_mb)
+        return StageResult(record, model.state_dict(), model, self.extra)
+
 
 @dataclass(frozen=True)
 class StageContext:
@@ -196,15 +194,11 @@ class StageContext:
         block: the block learned, or the piece of it.
         learn: makes and trains a model in a stage. It knows nothing of who leads the run: it may be sent to
             another process, and all that it knows with it.
-        seed: the run's seed.
-        reproducibility: RecBole's key of that name.
         last_block: index of the last block of the stream; None where it is not known.
     """
 
     block: Block
     learn: Callable[[Stage], GeneralRecommender]
-    seed: int
-    reproducibility: bool
     last_block: int | None = None
 
 
@@ -295,17 +289,12 @@ def run_stage(context: StageContext, task: StageTask) -> StageResult:
     Raises:
         LossError: If the loss became NaN or infinite.
     """
-    name = task.name
-    seed_stage(context.seed, context.reproducibility, *name.purpose)
-    where = (task.checkpoints, task.stop, task.old, context.last_block)
-    stage = Stage(name, task.config, context.block, *where)
-    with deterministic(context.reproducibility), MemoryWatch() as memory:
+    config = task.config
+    seed_stage(config["seed"], config["reproducibility"], *task.name.purpose)
+    stage = Stage(context, task)
+    with deterministic(config["reproducibility"]), MemoryWatch() as memory:
         model = context.learn(stage)
-    seconds = stage.seconds
-    record = stage_record(
-        name.block, name.stage, name.member, stage.epochs, seconds, stage.history(), memory.mb
-    )
-    return StageResult(record, model.state_dict(), model, stage.extra)
+    return stage.result(model, stage.seconds, memory.mb)
 
 
 @dataclass

@@ -101,7 +101,8 @@ class StageRunner:
             LossError: If the loss became NaN or infinite; it names the last good checkpoint.
             RunError: If the outcome cannot be saved.
         """
-        context, state = self._context(block, learn), self.state
+        state = self.state
+        context = StageContext(block, learn, state.result.n_blocks - 1)
 
         def train(pending: Sequence[StageTask]) -> Generator[tuple[int, StageResult], None, None]:
             def at(number: int) -> None:
@@ -139,7 +140,8 @@ class StageRunner:
             The models; otherwise as :meth:`run`.
         """
         # each of them alone, to choose its rate
-        contexts = [self._context(block, trained(part.prepare)) for part in parts]
+        last_block = self.state.result.n_blocks - 1
+        contexts = [StageContext(block, trained(part.prepare), last_block) for part in parts]
 
         def train(pending: Sequence[StageTask]) -> Generator[tuple[int, StageResult], None, None]:
             self.state.doing = " and ".join(task.name.label for task in pending)
@@ -154,10 +156,6 @@ class StageRunner:
             found = [None] * len(parts)
         stages = [(c, part.task, part.built_on) for c, part in zip(contexts, parts, strict=True)]
         return self._made(stages, found, train, saved)
-
-    def _context(self, block: Block, learn: Callable[[Stage], GeneralRecommender]) -> StageContext:
-        config, last_block = self.state.config, self.state.result.n_blocks - 1
-        return StageContext(block, learn, config["seed"], config["reproducibility"], last_block)
 
     def _made(
         self,
@@ -176,16 +174,16 @@ class StageRunner:
         """
         tasks = [task for _, task, _ in parts]
         chosen: dict[int, dict[str, Any] | None] = {}
-        models, records, extras, left = {}, {}, {}, []
+        made, left = {}, []
 
-        def keep(place: int, result: StageResult) -> None:
-            models[place] = self._model(tasks[place], parts[place][2], result)
-            records[place], extras[place] = result.record, result.extra
+        def keep(place: int, result: StageResult, words: str) -> None:
+            task = tasks[place]
+            self._logger.info(f"{set_color(task.name.label, 'cyan')}: {words}")
+            made[place] = self._model(task, parts[place][2], result), result.record, result.extra
 
         for place, ((context, task, _), result) in enumerate(zip(parts, found, strict=True)):
             if result is not None:
-                keep(place, result)
-                self._logger.info(f"{set_color(task.name.label, 'cyan')}: finished before")
+                keep(place, result, "finished before")
                 self.state.stop_if_asked()
                 continue
             left.append(place)
@@ -195,24 +193,22 @@ class StageRunner:
         try:
             with closing(train([tasks[place] for place in left])) as results:
                 for number, result in results if left else ():
-                    place = left[number]
+                    place, record = left[number], result.record
                     if chosen.get(place):
-                        result.record["chosen_rate"] = chosen[place]
+                        record["chosen_rate"] = chosen[place]
                     if place not in saved:
                         name = tasks[place].name
                         result.save(tasks[place].checkpoints, name.key, name.block)
-                    epochs, seconds = result.record["epochs"], result.record["seconds"]
-                    label = set_color(tasks[place].name.label, "cyan")
-                    self._logger.info(f"{label}: {epochs} epochs, {seconds:.1f}s")
-                    keep(place, result)
+                    keep(place, result, f"{record['epochs']} epochs, {record['seconds']:.1f}s")
         except LossError as error:
             if self.state.checkpoints is None:
                 raise
             last = self.state.checkpoints.last_good()
             raise LossError(f"{error} and start anew (last good checkpoint: {last})") from None
-        self.extras = [extras[place] for place in range(len(parts))]
-        self.state.result.stages += [records[place] for place in range(len(parts))]
-        return [models[place] for place in range(len(parts))]
+        models, records, extras = zip(*(made[place] for place in range(len(parts))), strict=True)
+        self.extras = list(extras)
+        self.state.result.stages += records
+        return list(models)
 
     def _with_rate(
         self, context: StageContext, task: StageTask, chosen: Iterable[dict[str, Any] | None]

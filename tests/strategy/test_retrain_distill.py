@@ -60,7 +60,7 @@ def test_members_learn_everything_from_scratch_in_every_block(followed):
         stream, 2
     )
     config = followed.config
-    context = StageContext(whole, learn_plainly, config["seed"], config["reproducibility"])
+    context = StageContext(whole, learn_plainly)
     for m, (name, member) in enumerate(zip(MEMBERS, followed.teacher.members, strict=True)):
         # nothing of the blocks before goes into it but their rows
         task = StageTask(StageName("base", 2, name, m), config.for_member(m))
