@@ -28,7 +28,7 @@ from recbole_ccd.plugin.distillation import (
 )
 from recbole_ccd.plugin.distillation.course import CourseRecorder
 from recbole_ccd.plugin.regularization import check_regularizers
-from recbole_ccd.plugin.replay import ReplayScheme, chosen_scheme
+from recbole_ccd.plugin.replay import chosen_scheme
 from recbole_ccd.ranking.teacher_rankings import TeacherRankings
 from recbole_ccd.strategy.loop import BlockLoop
 from recbole_ccd.strategy.run_state import RunState
@@ -78,6 +78,8 @@ class Strategy(ABC):
     """Whether an update visits the past by the configured ``replay``."""
     has_proxies: ClassVar[bool] = False
     """Whether there are proxies that can be replayed from."""
+    learns_everything: ClassVar[bool] = False
+    """Whether a block is learned with the train rows of all blocks before it."""
     regularizes: ClassVar[str | None] = None
     """Whose updates are under the configured ``regularizer``: ``student``, ``teacher``, or nobody's."""
 
@@ -168,11 +170,11 @@ class Strategy(ABC):
 
     def workload(self, block: Block) -> int:
         """How many interactions are gone through to learn a block, for the time that is left."""
-        return len(block.train)
+        return len(block.train) + (sum(map(len, block.earlier_train_rows)) if self.learns_everything else 0)
 
     def pieces(self, block: Block) -> list[Block]:
         """The parts of a block that the student learns one after the other."""
-        return [block]
+        return [block.with_all_earlier() if self.learns_everything else block]
 
     def models(self) -> Mapping[str, GeneralRecommender]:
         """The models to keep in the run directory, by file name: all that :meth:`restore` needs.
@@ -189,6 +191,8 @@ class Strategy(ABC):
             block: the last block followed.
             states: weights of the :meth:`models` by their names.
         """
+        if self.learns_everything:
+            block = block.with_all_earlier()
         if "student" in states:
             self.student = rebuild(self.config, block, states["student"])
         if "teacher-0" in states:
@@ -337,11 +341,6 @@ class Strategy(ABC):
         (model,) = self.stages.run(block, learn, [task], built_on)
         return model
 
-    @property
-    def replay_scheme(self) -> type[ReplayScheme] | None:
-        """The configured replay scheme; None for none."""
-        return chosen_scheme(self.config)
-
     def extended(self, block: Block, config: CCDConfig) -> tuple[Block, Block]:
         """A block as its stages learn it under the replay scheme, and the block that models are built on.
 
@@ -353,7 +352,7 @@ class Strategy(ABC):
             The two; earlier rows that are replayed are not propagated over, but a model that learns from
             whole rows reads them.
         """
-        scheme = self.replay_scheme
+        scheme = chosen_scheme(self.config)
         extended = block if scheme is None else scheme.extend(block, self.config)
         return extended, extended if learns_from_rows(config) else block
 

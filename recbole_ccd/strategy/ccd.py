@@ -22,7 +22,7 @@ from recbole_ccd.plugin.distillation import (
     wants_item_lists,
 )
 from recbole_ccd.plugin.regularization import chosen_regularizers
-from recbole_ccd.plugin.replay import MutualReplay, ReplaySource
+from recbole_ccd.plugin.replay import MutualReplay, ReplaySource, chosen_scheme
 from recbole_ccd.plugin.replay.proxy_guided import top_candidates
 from recbole_ccd.ranking.teacher_rankings import TeacherRankings
 from recbole_ccd.ranking.topk import list_length
@@ -210,7 +210,7 @@ class CCD(Strategy):
     def _student_stage(self, block: Block, distilled: GeneralRecommender, known: Block) -> Prepare:
         """What makes stage 2's student, built on a block that is ``known``, and its trainer."""
         previous = self.previous_rankings(block) if self.config["student_update_distill"] else None
-        scheme, current = self.replay_scheme, self.config["replay_rank_student"] == "current"
+        scheme, current = chosen_scheme(self.config), self.config["replay_rank_student"] == "current"
 
         def prepare(stage: Stage) -> StageTrainer:
             student = self.grow(self.student, stage.config, known)
@@ -261,7 +261,7 @@ class CCD(Strategy):
         """
         sources = [*self._proxies("teacher", block), *students]
         previous = self.previous_rankings(block) if self.config["teacher_update_distill"] else None
-        scheme, excluded = self.replay_scheme, None
+        scheme, excluded = chosen_scheme(self.config), None
         if self.config["exclude_teacher_negatives"]:
             excluded = self.exclusion(block, self._ranked.excluded_items)
 

@@ -49,6 +49,8 @@ class FullBatch(Strategy):
     of users and items, and tables call them context baselines.
     """
 
+    learns_everything = True
+
     def check_models(self, stream: BlockStream) -> None:
         """Refuses models that cannot be trained here, and users for whom no negative can be drawn.
 
@@ -109,8 +111,7 @@ class FullBatch(Strategy):
     def restore(self, block: Block, states: Mapping[str, Mapping[str, Tensor]]) -> None:
         """The student, on all that it has learned; see :class:`Strategy`."""
         self._check_inputs(block)
-        (whole,) = self.pieces(block)
-        super().restore(whole, states)
+        super().restore(block, states)
 
     def fit_again(self, block: Block) -> GeneralRecommender | None:
         """The student of a block, fitted as it was then, where it has no weights to be saved."""
@@ -122,14 +123,6 @@ class FullBatch(Strategy):
         # it is recorded already
         self.result.stages = recorded
         return student
-
-    def pieces(self, block: Block) -> list[Block]:
-        """The block with the train rows of all blocks before it."""
-        return [block.with_all_earlier()]
-
-    def workload(self, block: Block) -> int:
-        """The train rows of the block and of all before it."""
-        return len(block.train) + sum(map(len, block.earlier_train_rows))
 
     def train_block(self, block: Block) -> None:
         """The base student on block 0, and a fresh model on every other block."""

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from torch import Tensor
-
 from recbole_ccd.data.block import Block
 from recbole_ccd.model.teacher import TeacherEnsemble
 from recbole_ccd.registry import register
@@ -23,16 +19,7 @@ class RetrainDistill(Strategy):
     what is gained in time, is measured against this.
     """
 
-    keeps_teacher = True
-
-    def restore(self, block: Block, states: Mapping[str, Mapping[str, Tensor]]) -> None:
-        """Student and teacher, on all that they have learned; see :class:`Strategy`."""
-        (whole,) = self.pieces(block)
-        super().restore(whole, states)
-
-    def pieces(self, block: Block) -> list[Block]:
-        """The block with the train rows of all blocks before it."""
-        return [block.with_all_earlier()]
+    keeps_teacher = learns_everything = True
 
     def train_block(self, block: Block) -> None:
         """Base training and distillation on all that there is by now."""
