@@ -189,7 +189,7 @@ def test_going_on_with_distillation_changes_the_update_and_nothing_before(run, p
 def test_it_does_not_matter_who_trained_the_base_student_that_goes_on_with_distillation(run, make_config):
     config, shared = make_config(**TAUGHT, **TWO_BLOCKS), BaseModels()
     follow(make_config(strategy="static", **TWO_BLOCKS), STRATEGIES["static"], base_models=shared)
-    assert set(shared.states) == {"teacher-0", "student-distilled"}
+    assert set(shared.results) == {"teacher-0", "student-distilled"}
     exclusive, after = run(**TAUGHT), follow(config, base_models=shared)
     assert matrices(exclusive) == matrices(after)
     assert all(same_weights(*states) for states in zip(exclusive.states, after.states, strict=True))
