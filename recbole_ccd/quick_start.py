@@ -127,7 +127,7 @@ def run_ccd(
     stream = create_stream(config)
     strategy = strategy_in(where, config)
     strategy.check(stream)
-    with strategy.workers, RunLock(RunDirectory.create(where).path):
+    with strategy.run_state.workers, RunLock(RunDirectory.create(where).path):
         return execute(strategy, stream, stop)
 
 
@@ -306,6 +306,6 @@ def _gone_on_with(
             strategy.check_new_block(stream)
         else:
             strategy.check(stream)
-        with strategy.workers:
+        with strategy.run_state.workers:
             RunDirectory.prepare(folder)
             return execute(strategy, stream, stop, FULL if manifest is None else cycle_of(manifest))

@@ -409,7 +409,7 @@ WRONG = {
     ),
     "lacking": (
         f"{BASE}@register('mine')\nclass Mine(Strategy): pass",
-        "registers 'mine', which lacks check_models, train_block; write",
+        "registers 'mine', which lacks train_block; write",
     ),
     "fixed": (
         f"{BASE}@register('mine')\n{MINE}    settings = {{'graph': 'block'}}",

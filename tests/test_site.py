@@ -77,7 +77,7 @@ def test_the_site_leads_nowhere_in_vain_and_loads_nothing_from_elsewhere(site):
 
 def test_sources_to_which_pages_lead_can_be_read_there(site):
     text = (site / "recbole_ccd" / "strategy" / "ccd.py.html").read_text(encoding="utf-8")
-    assert "DistillingStrategy" in text and 'class="highlight"' in text
+    assert "BridgeDistillation" in text and 'class="highlight"' in text
     assert "strategy/ccd.yaml.html" in (site / "properties.html").read_text(encoding="utf-8")
 
 

@@ -1,9 +1,14 @@
+import importlib
+import inspect
+import pkgutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+import recbole_ccd
 
 ROOT = Path(__file__).parent.parent
 
@@ -26,3 +31,17 @@ def test_mypy_has_nothing_to_say(tmp_path):
         [sys.executable, "-m", "mypy", f"--cache-dir={tmp_path}"], cwd=ROOT, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def depth(found):
+    """Classes of ours in the longest line from a class to its bases."""
+    return found.__module__.startswith("recbole_ccd") + max(map(depth, found.__bases__), default=0)
+
+
+def test_no_class_is_more_than_three_deep():
+    names = [entry.name for entry in pkgutil.walk_packages(recbole_ccd.__path__, "recbole_ccd.")]
+    modules = [importlib.import_module(name) for name in names if not name.endswith("__main__")]
+    classes = {found for module in modules for found in vars(module).values() if inspect.isclass(found)}
+    # errors are told apart by their bases, which is what `except` looks at
+    deep = [found for found in classes if depth(found) > 3 and not issubclass(found, Exception)]
+    assert len(classes) > 100 and not deep

@@ -224,7 +224,7 @@ def run_variant(strategy: Strategy, stream: BlockStream, stop: InterruptHandler 
         stream: the blocks.
         stop: who may want it to end early.
     """
-    folder = strategy.directory.path
+    folder = strategy.run_state.directory.path
     directory = RunDirectory.prepare(folder) if folder.exists() else RunDirectory.create(folder)
     with RunLock(directory.path):
         return execute(strategy, stream, stop)

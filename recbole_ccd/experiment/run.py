@@ -210,17 +210,17 @@ def execute(
         RunError: training went wrong, or the machine has no room or no memory left.
         Stopped: somebody wanted it to end; the directory to go on with is told.
     """
-    config, directory = strategy.config, strategy.directory
-    strategy.stop = stop
+    config, state = strategy.config, strategy.run_state
+    directory, state.stop = state.directory, stop
     with (
         resumable(directory.path),
-        translate_resource_errors(directory.path, lambda: strategy.doing),
+        translate_resource_errors(directory.path, lambda: state.doing),
         wandb_run(config, directory),
     ):
         # there is no manifest without a configuration, and no new one before the old one has been compared
         if not directory.config.is_file():
             directory.write_config(config.to_dict())
-        checkpoints = strategy.checkpoints = CheckpointManager.of_run(directory.path, config, stream)
+        checkpoints = state.checkpoints = CheckpointManager.of_run(directory.path, config, stream)
         try:
             directory.write_config(config.to_dict())
             with RunLog(directory.log, config["state"], config["show_epochs"]):
@@ -236,15 +236,15 @@ def _logged(
     strategy: Strategy, stream: BlockStream, stop: InterruptHandler | None, cycle: str
 ) -> StreamResult:
     config, logger = strategy.config, getLogger("recbole_ccd")
-    words = (config["model"], config["dataset"], config["strategy"], strategy.directory.path)
+    words = (config["model"], config["dataset"], config["strategy"], strategy.run_state.directory.path)
     logger.info("%s on %s, strategy %s, in %s", *words)
     for line in config.warnings():
         logger.warning("%s", line)
     logger.info("\n%s", stream_table(stream))
     with nullcontext() if stop is None else stop.gracefully():
-        result = strategy.run(stream) if cycle == FULL else strategy.run_student(stream)
+        result = strategy.run(stream, whole=cycle == FULL)
         # runs that are compared are seldom updated
-        if cycle == FULL and config["prepare_update"] and strategy.base_models is None:
+        if cycle == FULL and config["prepare_update"] and strategy.stages.base_models is None:
             strategy.prepare_next(stream)
     return result
 

@@ -256,7 +256,7 @@ def _update(
     stream = StoredStream(config, interactions, vocabulary, manifest.data)
     strategy = strategy_in(folder, config)
     strategy.check_new_block(stream)
-    with strategy.workers:
+    with strategy.run_state.workers:
         # from here on the folder changes
         RunDirectory.prepare(folder)
         with translate_resource_errors(folder, lambda: "taking in the new block"):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from recbole.data.interaction import Interaction
+from recbole.model.abstract_recommender import ContextRecommender
 from recbole.model.context_aware_recommender.dcnv2 import DCNV2 as RecBoleDCNV2
 from recbole.model.context_aware_recommender.deepfm import DeepFM as RecBoleDeepFM
 from recbole.model.context_aware_recommender.fm import FM as RecBoleFM
@@ -71,7 +72,7 @@ class ContextInputs(TodaysContextRecommender):
         return Interaction({**ids, **found})
 
 
-class ContextBaseline(ContextInputs):
+class ContextBaseline(ContextRecommender):
     """The front of the line: a model that scores pairs of user and item by its logit."""
 
     # it ranks items for users; RecBole's defaults of the other type are those of rows with ratings

@@ -22,18 +22,14 @@ from recbole_ccd.plugin.distillation import (
     wants_item_lists,
 )
 from recbole_ccd.plugin.regularization import chosen_regularizers
-from recbole_ccd.plugin.replay import MutualReplay, ReplaySource
+from recbole_ccd.plugin.replay import MutualReplay, ReplaySource, chosen_scheme
 from recbole_ccd.plugin.replay.proxy_guided import top_candidates
 from recbole_ccd.ranking.teacher_rankings import TeacherRankings
 from recbole_ccd.ranking.topk import list_length
 from recbole_ccd.registry import register
-from recbole_ccd.strategy.distilling import (
-    ALL_OF_STUDENT_SIDE,
-    GROWN_TEACHER,
-    STUDENT_SIDE,
-    DistillingStrategy,
-)
-from recbole_ccd.strategy.stage import Prepare, Stage, StageContext, StageTask
+from recbole_ccd.strategy.base import Strategy
+from recbole_ccd.strategy.stage import Prepare, Stage
+from recbole_ccd.strategy.teacher_lists import GROWN_TEACHER
 from recbole_ccd.strategy.turns import StageInTurns, trained
 from recbole_ccd.trainer import StageTrainer
 from recbole_ccd.utils.errors import ModelError
@@ -41,10 +37,12 @@ from recbole_ccd.utils.seeding import seed_stage
 
 ROLES = ("student", "teacher")
 _GENERATED = "student-generated"
+# slots of the store of lists
+STUDENT_SIDE, ALL_OF_STUDENT_SIDE = "student side", "all of the student side"
 
 
 @register("ccd")
-class CCD(DistillingStrategy):
+class CCD(Strategy):
     """A large teacher and a compact student that evolve together.
 
     Base block: train the teacher, distil the student. Then, for each block: distil a new student from
@@ -73,7 +71,7 @@ class CCD(DistillingStrategy):
 
         Raises:
             ModelError: If there is to be a bridge, and the first member does not score by an inner product or
-                the student does not learn from pairs; or as of :class:`DistillingStrategy`.
+                the student does not learn from pairs; or as of :class:`Strategy`.
         """
         super().check_models(stream)
         if not self.config["mutual_bridge"]:
@@ -151,7 +149,7 @@ class CCD(DistillingStrategy):
 
     def prepare_next_block(self, block: Block) -> None:
         """The teacher's lists, and stage 1 where that has not been gone through."""
-        self.save_rankings(block)
+        self.teacher_lists.save(self._teaching, block)
         if block.index and not self.generates_ahead:
             self.generate_student(block)
         self.discard_rankings()
@@ -212,7 +210,7 @@ class CCD(DistillingStrategy):
     def _student_stage(self, block: Block, distilled: GeneralRecommender, known: Block) -> Prepare:
         """What makes stage 2's student, built on a block that is ``known``, and its trainer."""
         previous = self.previous_rankings(block) if self.config["student_update_distill"] else None
-        scheme, current = self.replay_scheme, self.config["replay_rank_student"] == "current"
+        scheme, current = chosen_scheme(self.config), self.config["replay_rank_student"] == "current"
 
         def prepare(stage: Stage) -> StageTrainer:
             student = self.grow(self.student, stage.config, known)
@@ -231,7 +229,7 @@ class CCD(DistillingStrategy):
         """Stage 3: every member learns the block, the past of all, and what the student side knows."""
         extended, _ = self.extended(block, self.config)
         learn = trained(self._member_stage(block, [self._updated_student(block)]))
-        members = self.stages(extended, learn, self.member_tasks(block), built_on=block)
+        members = self.stages.run(extended, learn, self.member_tasks(block), built_on=block)
         return self.ensemble(members, block)
 
     def update_mutually(self, block: Block) -> tuple[GeneralRecommender, TeacherEnsemble]:
@@ -247,20 +245,13 @@ class CCD(DistillingStrategy):
         """
         (extended, known), tasks = self.extended(block, self.config), self.member_tasks(block)
         n = len(tasks) if self.config["mutual_members"] == "all" else 1
-        seed, reproducibility = self.config["seed"], self.config["reproducibility"]
-
-        def part(task: StageTask, prepare: Prepare, built_on: Block) -> StageInTurns:
-            last = self.result.n_blocks - 1
-            context = StageContext(extended, trained(prepare), seed, reproducibility, last)
-            return StageInTurns(context, task, prepare, built_on)
-
-        student = self._student_stage(block, self.student, known)
-        member = self._member_stage(block, [])
-        parts = [part(self.task("student_update", block, self.config), student, known)]
-        parts += [part(task, member, block) for task in tasks[:n]]
-        self.student, *members = self.stages_in_turns(parts, meet_mutually)
+        student, member = self._student_stage(block, self.student, known), self._member_stage(block, [])
+        task = self.stages.task("student_update", block, self.config)
+        parts = [StageInTurns(task, student, known)]
+        parts += [StageInTurns(task, member, block) for task in tasks[:n]]
+        self.student, *members = self.stages.run_in_turns(extended, parts, meet_mutually)
         learn = trained(self._member_stage(block, [self._updated_student(block)]))
-        members += self.stages(extended, learn, tasks[n:], built_on=block) if tasks[n:] else []
+        members += self.stages.run(extended, learn, tasks[n:], built_on=block) if tasks[n:] else []
         return self.student, self.ensemble(members, block)
 
     def _member_stage(self, block: Block, students: Sequence[ReplaySource]) -> Prepare:
@@ -270,7 +261,7 @@ class CCD(DistillingStrategy):
         """
         sources = [*self._proxies("teacher", block), *students]
         previous = self.previous_rankings(block) if self.config["teacher_update_distill"] else None
-        scheme, excluded = self.replay_scheme, None
+        scheme, excluded = chosen_scheme(self.config), None
         if self.config["exclude_teacher_negatives"]:
             excluded = self.exclusion(block, self._ranked.excluded_items)
 
@@ -300,7 +291,9 @@ class CCD(DistillingStrategy):
         """
         if self.config["update_distill_teacher"] == "previous":
             return self._ranked
-        return self._store.get(GROWN_TEACHER, self.teacher, block, lambda: self._rankings_of_grown(block))
+        return self.teacher_lists.store.get(
+            GROWN_TEACHER, self.teacher, block, lambda: self._rankings_of_grown(block)
+        )
 
     def _rankings_of_grown(self, block: Block) -> TeacherRankings:
         # before the stages, whose own seeds it must not move
@@ -308,14 +301,14 @@ class CCD(DistillingStrategy):
         pairs = zip(self._teaching.members, self.members, strict=True)
         grown = self.ensemble([self.grow(old, config, block) for old, config in pairs], block)
         item_lists = wants_item_lists(self.config) and self.config["update_distill_users"] == "all"
-        top_items, top_users = self.top_lists(grown, block, item_lists)
+        top_items, top_users = self.teacher_lists.make(grown, block, item_lists)
         excluded, listed = (top_items[:, : self.config[f"{key}_top_k"]] for key in ("exclusion", "distill"))
         return TeacherRankings(
             listed,
             top_users,
             pairs_matrix([excluded], block.n_users, block.n_items),
             excluded,
-            **(self.beside_lists(grown, block, listed) if self.reads_more else {}),
+            **self.teacher_lists.make_beside(grown, block, listed),
         )
 
     def excluded_lists(self, block: Block) -> list[torch.Tensor]:
@@ -366,7 +359,8 @@ class CCD(DistillingStrategy):
             seen = None if of_all else block.recent_train_matrix
             return top_candidates(model, seen, k).to(torch.int32)
 
-        return self._store.get(ALL_OF_STUDENT_SIDE if of_all else STUDENT_SIDE, model, block, make)
+        slot = ALL_OF_STUDENT_SIDE if of_all else STUDENT_SIDE
+        return self.teacher_lists.store.get(slot, model, block, make)
 
 
 def meet_mutually(trainers: Sequence[StageTrainer]) -> None:

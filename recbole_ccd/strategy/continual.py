@@ -10,12 +10,13 @@ from recbole_ccd.data.block import Block
 from recbole_ccd.data.stream import BlockStream
 from recbole_ccd.model.scoring import has_factors
 from recbole_ccd.plugin.regularization import chosen_regularizers
-from recbole_ccd.strategy.distilling import DistillingStrategy
+from recbole_ccd.plugin.replay import chosen_scheme
+from recbole_ccd.strategy.base import Strategy
 from recbole_ccd.strategy.stage import Stage
 from recbole_ccd.utils.errors import ModelError
 
 
-class ContinualStrategy(DistillingStrategy):
+class ContinualStrategy(Strategy):
     """A student that follows the stream by itself: grown and updated on each block.
 
     The student of the base block is the one that CCD starts from (``base: distilled``) or a plainly
@@ -92,7 +93,19 @@ class ContinualStrategy(DistillingStrategy):
             student: the grown student.
             old: the student of the block before.
         """
-        trainer = stage.trainer(student, previous=old)
-        if self.replay_scheme is not None:
-            trainer.add(self.replay_scheme("student"))
-        trainer.add(*chosen_regularizers(stage.config, student)).run(self.config["show_progress"])
+        learn_update(stage, student, old, "student")
+
+
+def learn_update(stage: Stage, model: GeneralRecommender, old: GeneralRecommender, role: str) -> None:
+    """A grown model learns the stage's block under the configured regularizers, and what is replayed.
+
+    Args:
+        stage: the open stage.
+        model: the grown model.
+        old: the one of the block before.
+        role: ``student`` or ``teacher``.
+    """
+    trainer, scheme = stage.trainer(model, previous=old), chosen_scheme(stage.config)
+    if scheme is not None:
+        trainer.add(scheme(role))
+    trainer.add(*chosen_regularizers(stage.config, model)).run(stage.config["show_progress"])

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from recbole_ccd.data.block import Block
 from recbole_ccd.registry import register
-from recbole_ccd.strategy.distilling import DistillingStrategy
+from recbole_ccd.strategy.base import Strategy
 
 
 @register("distill")
-class Distill(DistillingStrategy):
+class Distill(Strategy):
     """Stage 1 on the base block; afterwards teacher and student only grow.
 
     New users and items start from their neighbours, as in CCD, and stay there.

@@ -16,7 +16,7 @@ from recbole_ccd.data.stream import BlockStream
 from recbole_ccd.model.context import KD_DAGFM, PHASES
 from recbole_ccd.model.growth import check_buildable, fitted, learns_by_steps
 from recbole_ccd.registry import register
-from recbole_ccd.strategy.distilling import DistillingStrategy
+from recbole_ccd.strategy.base import Strategy
 from recbole_ccd.strategy.stage import Stage
 from recbole_ccd.utils.errors import ModelError
 
@@ -30,7 +30,7 @@ ONE_PASS: dict[str, Any] = {"base_epochs": 1, "train_neg_sample_args": None}
 
 
 @register("full_batch")
-class FullBatch(DistillingStrategy):
+class FullBatch(Strategy):
     """A fresh model at every block, trained on the train rows of all blocks so far.
 
     It keeps all data and forgets nothing, at a cost that grows with the stream. Each training is a stage
@@ -48,6 +48,8 @@ class FullBatch(DistillingStrategy):
     The context-aware FM, DeepFM, DCNV2 and KD_DAGFM can be trained here alone. They read ids and features
     of users and items, and tables call them context baselines.
     """
+
+    learns_everything = True
 
     def check_models(self, stream: BlockStream) -> None:
         """Refuses models that cannot be trained here, and users for whom no negative can be drawn.
@@ -109,8 +111,7 @@ class FullBatch(DistillingStrategy):
     def restore(self, block: Block, states: Mapping[str, Mapping[str, Tensor]]) -> None:
         """The student, on all that it has learned; see :class:`Strategy`."""
         self._check_inputs(block)
-        (whole,) = self.pieces(block)
-        super().restore(whole, states)
+        super().restore(block, states)
 
     def fit_again(self, block: Block) -> GeneralRecommender | None:
         """The student of a block, fitted as it was then, where it has no weights to be saved."""
@@ -122,14 +123,6 @@ class FullBatch(DistillingStrategy):
         # it is recorded already
         self.result.stages = recorded
         return student
-
-    def pieces(self, block: Block) -> list[Block]:
-        """The block with the train rows of all blocks before it."""
-        return [block.with_all_earlier()]
-
-    def workload(self, block: Block) -> int:
-        """The train rows of the block and of all before it."""
-        return len(block.train) + sum(map(len, block.earlier_train_rows))
 
     def train_block(self, block: Block) -> None:
         """The base student on block 0, and a fresh model on every other block."""

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from torch import Tensor
-
 from recbole_ccd.data.block import Block
 from recbole_ccd.model.teacher import TeacherEnsemble
 from recbole_ccd.registry import register
-from recbole_ccd.strategy.base import learn_plainly
-from recbole_ccd.strategy.distilling import DistillingStrategy
+from recbole_ccd.strategy.base import Strategy
+from recbole_ccd.strategy.stage_runner import learn_plainly
 
 
 @register("retrain_distill")
-class RetrainDistill(DistillingStrategy):
+class RetrainDistill(Strategy):
     """At every block a fresh teacher learns the train rows of all blocks so far, and a student is distilled.
 
     Each member is trained from scratch in a stage ``base``, with the ``base_*`` settings and the configured
@@ -23,16 +19,7 @@ class RetrainDistill(DistillingStrategy):
     what is gained in time, is measured against this.
     """
 
-    keeps_teacher = True
-
-    def restore(self, block: Block, states: Mapping[str, Mapping[str, Tensor]]) -> None:
-        """Student and teacher, on all that they have learned; see :class:`Strategy`."""
-        (whole,) = self.pieces(block)
-        super().restore(whole, states)
-
-    def pieces(self, block: Block) -> list[Block]:
-        """The block with the train rows of all blocks before it."""
-        return [block.with_all_earlier()]
+    keeps_teacher = learns_everything = True
 
     def train_block(self, block: Block) -> None:
         """Base training and distillation on all that there is by now."""
@@ -50,5 +37,5 @@ class RetrainDistill(DistillingStrategy):
         Args:
             whole: the block with all rows before it.
         """
-        tasks = [self.task("base", whole, config, m) for m, config in enumerate(self.members)]
-        return self.ensemble(self.stages(whole, learn_plainly, tasks), whole)
+        tasks = [self.stages.task("base", whole, config, m) for m, config in enumerate(self.members)]
+        return self.ensemble(self.stages.run(whole, learn_plainly, tasks), whole)

@@ -85,7 +85,7 @@ class SML(ContinualStrategy):
             self._learn_transfer(block)
         self._start = self._tables(self._grown(block), block)
         seconds = perf_counter() - clock
-        self._stop_if_asked()
+        self.run_state.stop_if_asked()
         super().train_block(block)
         clock = perf_counter()
         self._fine_tuned = {name: value.clone() for name, value in self._student.state_dict().items()}
@@ -117,7 +117,7 @@ class SML(ContinualStrategy):
     def _grown(self, block: Block) -> GeneralRecommender:
         """The student that fine-tuning is going to begin with, which draws what is drawn there."""
         extended, known = self.extended(block, self.config)
-        task = self.task(_STAGE, extended, self.config)
+        task = self.stages.task(_STAGE, extended, self.config)
         seed_stage(self.config["seed"], self.config["reproducibility"], *task.name.purpose)
         return self.grow(self._student, scheduled(self.config.for_stage(_STAGE), extended), known)
 
@@ -146,7 +146,7 @@ class SML(ContinualStrategy):
         seen = block.among_known()
         if seen is None:
             return
-        self.doing = f"block {block.index}, transfer"
+        self.run_state.doing = f"block {block.index}, transfer"
         purpose, clock = ("transfer", block.index), perf_counter()
         seed_stage(self.config["seed"], self.config["reproducibility"], *purpose)
         config = scheduled(self.config.for_stage(_STAGE), seen)

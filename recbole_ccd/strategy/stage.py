@@ -7,7 +7,6 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from logging import getLogger
 from time import perf_counter
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from recbole.model.abstract_recommender import GeneralRecommender
@@ -96,31 +95,17 @@ class Stage:
         extra: tensors that the stage leaves beside its model's weights, such as a member's course.
     """
 
-    def __init__(
-        self,
-        name: StageName,
-        config: CCDConfig,
-        block: Block,
-        checkpoints: CheckpointManager | None = None,
-        stop: InterruptHandler | None = None,
-        old: GeneralRecommender | None = None,
-        last_block: int | None = None,
-    ) -> None:
+    def __init__(self, context: StageContext, task: StageTask) -> None:
         """Made by :func:`run_stage`.
 
         Args:
-            name: which one.
-            config: the model's configuration.
-            block: the block learned.
-            checkpoints: where it is saved every ``checkpoint_every`` epochs; None for nowhere.
-            stop: who may want it to end early.
-            old: the model to be grown.
-            last_block: index of the last block of the stream, for progress bars.
+            context: what it has in common with others.
+            task: what it has for itself.
         """
-        self.block, self.old, self._last_block = block, old, last_block
-        self.name, self.config = name, scheduled(config.for_stage(name.stage), block)
-        self.seed = derive_seed(config["seed"], *name.purpose)
-        self._checkpoints, self._stop = checkpoints, stop
+        self.name, self.block, self.old = task.name, context.block, task.old
+        self.config = scheduled(task.config.for_stage(task.name.stage), context.block)
+        self.seed = derive_seed(task.config["seed"], *task.name.purpose)
+        self._checkpoints, self._stop, self._last_block = task.checkpoints, task.stop, context.last_block
         self.extra: dict[str, Tensor] = {}
         self._trainers: list[StageTrainer] = []
         self._before, self._start = 0.0, perf_counter()
@@ -188,6 +173,18 @@ class Stage:
         if self._stop is not None and self._stop.requested:
             self._stop.now()
 
+    def result(self, model: GeneralRecommender, seconds: float, rss_mb: float | None) -> StageResult:
+        """What has come out of it: a model, what is recorded of it, and what it has left beside that.
+
+        Args:
+            model: the model.
+            seconds: wall-clock time that it took.
+            rss_mb: the process's resident memory at most meanwhile.
+        """
+        name, epochs = self.name, self.epochs
+        record = stage_record(name.block, name.stage, name.member, epochs, seconds, self.history(), rss_mb)
+        return StageResult(record, model.state_dict(), model, self.extra)
+
 
 @dataclass(frozen=True)
 class StageContext:
@@ -197,15 +194,11 @@ class StageContext:
         block: the block learned, or the piece of it.
         learn: makes and trains a model in a stage. It knows nothing of who leads the run: it may be sent to
             another process, and all that it knows with it.
-        seed: the run's seed.
-        reproducibility: RecBole's key of that name.
         last_block: index of the last block of the stream; None where it is not known.
     """
 
     block: Block
     learn: Callable[[Stage], GeneralRecommender]
-    seed: int
-    reproducibility: bool
     last_block: int | None = None
 
 
@@ -239,13 +232,13 @@ class StageResult:
     """What has come out of a stage.
 
     Attributes:
-        record: what result.json has of it.
+        record: what result.json has of it, a dictionary.
         state: the model's weights.
         model: the model, unless it has been trained in another process.
         extra: what the stage has left beside the weights.
     """
 
-    record: dict[str, Any]
+    record: Any
     state: dict[str, Tensor]
     model: GeneralRecommender | None = None
     extra: dict[str, Tensor] = field(default_factory=dict)
@@ -257,25 +250,33 @@ class StageResult:
         )
         return {"record": self.record, "state": state, "model": None, "extra": extra}
 
+    @classmethod
+    def load(cls, checkpoints: CheckpointManager | None, key: str) -> StageResult | None:
+        """What an earlier process has left of a stage, or of a model of the base block.
 
-def with_extra(state: Mapping[str, Tensor], extra: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights and what a stage has left beside them as one dictionary, to be saved in one file.
+        Args:
+            checkpoints: where it is saved; None for nowhere.
+            key: its name there.
+        """
+        found = None if checkpoints is None else checkpoints.load_stage(key)
+        if found is None:
+            return None
+        state: dict[str, Tensor] = {}
+        extra: dict[str, Tensor] = {}
+        for name, value in found.state.items():
+            part = extra if name.startswith(_EXTRA) else state
+            part[name.removeprefix(_EXTRA)] = value
+        return cls(found.record, state, extra=extra)
 
-    Args:
-        state: the weights.
-        extra: what else there is.
-    """
-    return {**state, **{_EXTRA + name: value for name, value in extra.items()}}
+    def save(self, checkpoints: CheckpointManager | None, key: str, block: int) -> None:
+        """Saves it for a later process, in one file; arguments as of :meth:`load`.
 
-
-def without_extra(saved: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """The two parts of what :func:`with_extra` gave.
-
-    Args:
-        saved: the dictionary.
-    """
-    extra = {name.removeprefix(_EXTRA): value for name, value in saved.items() if name.startswith(_EXTRA)}
-    return {name: value for name, value in saved.items() if not name.startswith(_EXTRA)}, extra
+        Raises:
+            RunError: If it cannot be saved.
+        """
+        if checkpoints is not None:
+            extra = {_EXTRA + name: value for name, value in self.extra.items()}
+            checkpoints.save_stage(key, block, self.record, {**self.state, **extra})
 
 
 def run_stage(context: StageContext, task: StageTask) -> StageResult:
@@ -288,17 +289,12 @@ def run_stage(context: StageContext, task: StageTask) -> StageResult:
     Raises:
         LossError: If the loss became NaN or infinite.
     """
-    name = task.name
-    seed_stage(context.seed, context.reproducibility, *name.purpose)
-    where = (task.checkpoints, task.stop, task.old, context.last_block)
-    stage = Stage(name, task.config, context.block, *where)
-    with deterministic(context.reproducibility), MemoryWatch() as memory:
+    config = task.config
+    seed_stage(config["seed"], config["reproducibility"], *task.name.purpose)
+    stage = Stage(context, task)
+    with deterministic(config["reproducibility"]), MemoryWatch() as memory:
         model = context.learn(stage)
-    seconds = stage.seconds
-    record = stage_record(
-        name.block, name.stage, name.member, stage.epochs, seconds, stage.history(), memory.mb
-    )
-    return StageResult(record, model.state_dict(), model, stage.extra)
+    return stage.result(model, stage.seconds, memory.mb)
 
 
 @dataclass
@@ -308,37 +304,24 @@ class BaseModels:
     They depend on the seed and on settings that strategies do not differ in; one object serves one seed.
 
     Attributes:
-        states: weights by the model's part, such as ``teacher-0``.
-        stages: what was recorded of the training of each.
-        extras: what else its stage has left.
+        results: what has come out of the training of each, by the model's part, such as ``teacher-0``; of
+            records there is a list.
         checkpoints: where they are saved for a later process; None for nowhere.
     """
 
-    states: dict[str, dict[str, Tensor]] = field(default_factory=dict)
-    stages: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    extras: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    results: dict[str, StageResult] = field(default_factory=dict)
     checkpoints: CheckpointManager | None = None
 
-    def find(self, part: str) -> bool:
-        """Whether a part is there, or has been left by an earlier process."""
-        if part not in self.states and self.checkpoints is not None:
-            found = self.checkpoints.load_stage(part)
-            if found is not None:
-                self.states[part], self.extras[part] = without_extra(found.state)
-                self.stages[part] = found.record
-        return part in self.states
+    def find(self, part: str) -> StageResult | None:
+        """A part that is there, or has been left by an earlier process; None if neither."""
+        if part not in self.results and (found := StageResult.load(self.checkpoints, part)) is not None:
+            self.results[part] = found
+        return self.results.get(part)
 
     def add(
-        self,
-        part: str,
-        model: GeneralRecommender,
-        stages: list[dict[str, Any]],
-        extra: Mapping[str, Tensor] = MappingProxyType({}),
+        self, part: str, model: GeneralRecommender, records: list[Any], extra: Mapping[str, Tensor]
     ) -> None:
         """Shares a model, what was recorded of its training, and what else its stage has left."""
-        self.extras[part] = dict(extra)
-        self.states[part] = {name: value.clone() for name, value in model.state_dict().items()}
-        self.stages[part] = stages
-        if self.checkpoints is not None:
-            state = with_extra(self.states[part], self.extras[part])
-            self.checkpoints.save_stage(part, 0, stages, state)
+        state = {name: value.clone() for name, value in model.state_dict().items()}
+        self.results[part] = StageResult(records, state, extra=dict(extra))
+        self.results[part].save(self.checkpoints, part, 0)

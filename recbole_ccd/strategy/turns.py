@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 
 from recbole.model.abstract_recommender import GeneralRecommender
 
 from recbole_ccd.data.block import Block
-from recbole_ccd.evaluation.stage_record import stage_record
 from recbole_ccd.strategy.stage import Prepare, Stage, StageContext, StageResult, StageTask
 from recbole_ccd.trainer import StageTrainer
 from recbole_ccd.utils.memory import MemoryWatch
@@ -22,13 +21,11 @@ class StageInTurns:
     """One of the stages that take turns.
 
     Attributes:
-        context: as of a stage alone; its ``learn`` is for the choice of a rate.
         task: which stage it is.
         prepare: makes the model and its trainer, with the plugins of a stage alone.
         built_on: the block that the model is built on.
     """
 
-    context: StageContext
     task: StageTask
     prepare: Prepare
     built_on: Block
@@ -37,12 +34,12 @@ class StageInTurns:
 class _Training:
     """A stage under way, with generators and a clock of its own, as if it were alone."""
 
-    def __init__(self, part: StageInTurns) -> None:
-        context, task = part.context, part.task
-        seed_stage(context.seed, context.reproducibility, *task.name.purpose)
+    def __init__(self, context: StageContext, part: StageInTurns) -> None:
+        task, config = part.task, part.task.config
+        seed_stage(config["seed"], config["reproducibility"], *task.name.purpose)
         start = perf_counter()
         # what it would be resumed from is that of all who take turns; so it begins anew
-        self._stage = Stage(task.name, task.config, context.block, None, None, task.old, context.last_block)
+        self._stage = Stage(context, replace(task, checkpoints=None, stop=None))
         self.trainer: StageTrainer = part.prepare(self._stage)
         self._epochs = self.trainer.turns(self._stage.config["show_progress"])
         self._generators, self._seconds = generator_states(), perf_counter() - start
@@ -64,14 +61,11 @@ class _Training:
                 self.is_done = next(self._epochs, self) is self
 
     def result(self, rss_mb: float | None) -> StageResult:
-        name, stage, model = self._stage.name, self._stage, self.trainer.model
-        record = stage_record(
-            name.block, name.stage, name.member, stage.epochs, self._seconds, stage.history(), rss_mb
-        )
-        return StageResult(record, model.state_dict(), model)
+        return self._stage.result(self.trainer.model, self._seconds, rss_mb)
 
 
 def run_in_turns(
+    context: StageContext,
     parts: Sequence[StageInTurns],
     meet: Callable[[Sequence[StageTrainer]], None],
     waiting: Callable[[], None],
@@ -82,6 +76,7 @@ def run_in_turns(
     its own, so that without anything that makes them meet it comes out as it would alone, bit for bit.
 
     Args:
+        context: what the stages have in common, but for how they learn.
         parts: the stages, in the order of their turns.
         meet: gives the trainers, which have begun nothing yet, plugins that look at the others' models.
         waiting: called between turns; may raise to end it all.
@@ -89,8 +84,8 @@ def run_in_turns(
     Raises:
         LossError: If a loss became NaN or infinite.
     """
-    with deterministic(parts[0].context.reproducibility), MemoryWatch() as memory:
-        trainings = [_Training(part) for part in parts]
+    with deterministic(parts[0].task.config["reproducibility"]), MemoryWatch() as memory:
+        trainings = [_Training(context, part) for part in parts]
         meet([training.trainer for training in trainings])
         while not all(training.is_done for training in trainings):
             for training in trainings:

@@ -107,9 +107,9 @@ def test_runs_of_a_seed_share_stream_and_base_models(keys, monkeypatch):
         return streams[-1]
 
     class Seen(STRATEGIES["static"]):
-        def run(self, stream):
-            shared.append((self.config["seed"], stream, self.base_models))
-            return super().run(stream)
+        def run(self, stream, whole):
+            shared.append((self.config["seed"], stream, self.stages.base_models))
+            return super().run(stream, whole)
 
     monkeypatch.setattr(quick_start, "create_stream", create_stream)
     put_in_place_of(monkeypatch, "static", Seen)

@@ -24,7 +24,7 @@ def checked(monkeypatch):
 
     class Counting(STRATEGIES["static"]):
         def check_models(self, stream):
-            directory = self.run_directory
+            directory = self.run_state.run_directory
             seen.append((stream.config["seed"], directory is not None and directory.path.exists()))
             super().check_models(stream)
 

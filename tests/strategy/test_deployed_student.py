@@ -10,11 +10,17 @@ from tests.strategy.runs import Recorded, follow, same_weights, teachers
 class Generating(Recorded):
     """CCD that records what stage 1 made of each block, and of which blocks its teacher was asked."""
 
-    def top_lists(self, teacher, block, item_lists, seen_first=False):
-        # a teacher that was grown for its rankings is another one
-        if teacher is self.teacher:
-            self.asked = [*getattr(self, "asked", []), block.index]
-        return super().top_lists(teacher, block, item_lists, seen_first)
+    def prepare(self):
+        super().prepare()
+        self.asked, make = [], self.teacher_lists.make
+
+        def noting(teacher, block, *wanted):
+            # a teacher that was grown for its rankings is another one
+            if teacher is self.teacher:
+                self.asked.append(block.index)
+            return make(teacher, block, *wanted)
+
+        self.teacher_lists.make = noting
 
     def generate_student(self, block):
         student = super().generate_student(block)

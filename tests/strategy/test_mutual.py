@@ -75,12 +75,18 @@ def test_student_and_members_change_each_other(make_config, tiny_stream):
     class Noting(Recorded):
         """CCD that records the trainers that have met."""
 
-        def stages_in_turns(self, parts, meet):
-            def note(trainers):
-                meet(trainers)
-                self.met = [*getattr(self, "met", []), trainers]
+        def prepare(self):
+            super().prepare()
+            self.met, run_in_turns = [], self.stages.run_in_turns
 
-            return super().stages_in_turns(parts, note)
+            def noting(block, parts, meet):
+                def note(trainers):
+                    meet(trainers)
+                    self.met.append(trainers)
+
+                return run_in_turns(block, parts, note)
+
+            self.stages.run_in_turns = noting
 
     keys = {
         **KEYS,

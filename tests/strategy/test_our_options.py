@@ -9,8 +9,8 @@ from recbole_ccd.model.growth import build
 from recbole_ccd.plugin.distillation.kl import SoftTargetKL
 from recbole_ccd.plugin.replay import ProxyGuidedReplay
 from recbole_ccd.quick_start import create_strategy, create_stream
-from recbole_ccd.strategy import BaseModels, distilling
-from recbole_ccd.strategy.ccd import CCD
+from recbole_ccd.strategy import BaseModels, teacher_lists
+from recbole_ccd.strategy.ccd import CCD, STUDENT_SIDE
 from recbole_ccd.trainer import StageTrainer
 from tests.conftest import few
 from tests.model.small_models import all_scores, scatter
@@ -189,7 +189,7 @@ def test_going_on_with_distillation_changes_the_update_and_nothing_before(run, p
 def test_it_does_not_matter_who_trained_the_base_student_that_goes_on_with_distillation(run, make_config):
     config, shared = make_config(**TAUGHT, **TWO_BLOCKS), BaseModels()
     follow(make_config(strategy="static", **TWO_BLOCKS), STRATEGIES["static"], base_models=shared)
-    assert set(shared.states) == {"teacher-0", "student-distilled"}
+    assert set(shared.results) == {"teacher-0", "student-distilled"}
     exclusive, after = run(**TAUGHT), follow(config, base_models=shared)
     assert matrices(exclusive) == matrices(after)
     assert all(same_weights(*states) for states in zip(exclusive.states, after.states, strict=True))
@@ -246,7 +246,7 @@ def test_ranks_of_members_are_told_to_a_loss_that_reads_them(run, make_config, m
     # of an only member they are the places
     places = torch.arange(1, listed.shape[1] + 1).expand_as(ranks)
     assert torch.equal(ranks[listed], places[listed].int()) == (lists == "unseen")
-    assert set(asked._store._slots) <= {distilling.STUDENT_SIDE}
+    assert set(asked.teacher_lists.store._slots) <= {STUDENT_SIDE}
     if lists == "unseen":
         assert all(same_weights(*states) for states in zip(asked.states, spared.states, strict=True))
 
@@ -254,7 +254,7 @@ def test_ranks_of_members_are_told_to_a_loss_that_reads_them(run, make_config, m
 def test_what_no_loss_reads_changes_nothing(run, make_config, monkeypatch):
     keys = {**TAUGHT, "distill_item_weight": 0.0}
     spared = run(**keys)
-    monkeypatch.setattr(distilling, "wants_item_lists", lambda config: True)
+    monkeypatch.setattr(teacher_lists, "wants_item_lists", lambda config: True)
     asked = follow(make_config(**TWO_BLOCKS, **keys))
     assert all(same_weights(*states) for states in zip(spared.states, asked.states, strict=True))
 
@@ -265,7 +265,7 @@ def test_nothing_is_kept_that_has_served(run, make_config, name):
     strategy = run() if name == "ccd" else follow(make_config(**keys), STRATEGIES[name])
     assert strategy.rankings is None
     # base models are kept for other runs alone
-    assert strategy.base_models is None
+    assert strategy.stages.base_models is None
 
 
 def test_the_base_students_settings_are_not_those_of_later_ones(run):

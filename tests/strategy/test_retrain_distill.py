@@ -11,10 +11,10 @@ from recbole_ccd.data.splitting import TRAIN
 from recbole_ccd.model.scoring import score_rows
 from recbole_ccd.model.teacher import TeacherEnsemble
 from recbole_ccd.quick_start import create_stream
-from recbole_ccd.strategy.base import learn_plainly
-from recbole_ccd.strategy.distilling import DistillingStrategy
+from recbole_ccd.strategy.base import Strategy
 from recbole_ccd.strategy.retrain_distill import RetrainDistill
 from recbole_ccd.strategy.stage import StageContext, StageName, StageTask, run_stage
+from recbole_ccd.strategy.stage_runner import learn_plainly
 from recbole_ccd.utils.errors import DataError
 from tests.conftest import SMALL, SMALL_CCD
 from tests.strategy.runs import follow, matrices, recorded, same_weights, teachers, write_files
@@ -60,7 +60,7 @@ def test_members_learn_everything_from_scratch_in_every_block(followed):
         stream, 2
     )
     config = followed.config
-    context = StageContext(whole, learn_plainly, config["seed"], config["reproducibility"])
+    context = StageContext(whole, learn_plainly)
     for m, (name, member) in enumerate(zip(MEMBERS, followed.teacher.members, strict=True)):
         # nothing of the blocks before goes into it but their rows
         task = StageTask(StageName("base", 2, name, m), config.for_member(m))
@@ -81,8 +81,7 @@ def test_the_student_is_distilled_from_it(followed):
         expected = scores[user].topk(k).values
         assert scores[user][rankings.top_items[user].long()].equal(expected)
     config = followed.config
-    other = DistillingStrategy.generate_student
-    assert type(followed).generate_student is other
+    assert type(followed).generate_student is Strategy.generate_student
     stage = followed.result.stages[-1]
     assert stage["stage"] == "student_generation" and stage["epochs"] == config["epochs"]
 

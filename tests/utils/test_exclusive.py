@@ -6,7 +6,7 @@ import pytest
 
 from recbole_ccd import RunError, compare, create_strategy, resume, run_ccd, tune, update
 from recbole_ccd.model import growth
-from recbole_ccd.strategy import base
+from recbole_ccd.strategy import stage_runner
 from recbole_ccd.utils.seeding import exclusive
 from tests.conftest import SMALL, SMALL_CCD
 
@@ -56,7 +56,7 @@ def test_a_second_run_in_another_thread_is_refused(entry, keys, another_run, tmp
 
 def test_so_is_a_strategy_that_is_run_by_itself(make_config, tiny_stream, another_run):
     strategy = create_strategy(make_config(model="BPR", strategy="static", base="plain"))
-    for begin in (strategy.run, strategy.check, strategy.run_student, strategy.prepare_next):
+    for begin in (strategy.run, strategy.check, strategy.prepare_next):
         with pytest.raises(RunError, match="another run is under way"):
             begin(tiny_stream)
 
@@ -81,7 +81,7 @@ def test_a_run_has_the_result_of_its_seed_whatever_is_begun_beside_it(keys, monk
             thread.join()
         return growth.build(*given)
 
-    monkeypatch.setattr(base, "fitted", build)
+    monkeypatch.setattr(stage_runner, "fitted", build)
     assert result(run_dir="first") == expected
     assert refused
 

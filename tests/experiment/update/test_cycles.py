@@ -7,7 +7,7 @@ import pytest
 
 from recbole_ccd import load_student, resume, update
 from recbole_ccd.report.writing import write_report
-from recbole_ccd.strategy.ccd import CCD
+from recbole_ccd.strategy.teacher_lists import TeacherLists
 from recbole_ccd.trainer import StageTrainer
 from recbole_ccd.utils.errors import ConfigError, DataError
 from tests.checkpoint.cases import Killed, document_of, killed_after
@@ -77,13 +77,13 @@ def test_a_generated_student_takes_the_place_of_the_updated_one(copy_of, run_on,
 
 
 def test_the_teacher_of_the_block_before_is_not_asked_again(copy_of, new_block, monkeypatch):
-    asked, top_lists, folder = [], CCD.top_lists, copy_of(2)
+    asked, make, folder = [], TeacherLists.make, copy_of(2)
 
     def watched(self, teacher, block, item_lists):
         asked.append(block.index)
-        return top_lists(self, teacher, block, item_lists)
+        return make(self, teacher, block, item_lists)
 
-    monkeypatch.setattr(CCD, "top_lists", watched)
+    monkeypatch.setattr(TeacherLists, "make", watched)
     update(folder, new_block(2)[0], cycle="student")
     # grown to the new block, to be distilled on
     assert asked == [2]

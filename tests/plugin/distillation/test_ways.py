@@ -100,10 +100,10 @@ def test_a_member_is_shared_with_its_course(make_config, tiny_stream):
     _, model = small_model(make_config, "BPR", tiny_stream[0])
     kept, course = InMemory(), torch.arange(12).view(1, 3, 4)
     BaseModels(checkpoints=kept).add("teacher-0", model, [{"block": 0}], {"course": course})
-    found = BaseModels(checkpoints=kept)
-    assert found.find("teacher-0") and torch.equal(found.extras["teacher-0"]["course"], course)
-    assert same_weights({"": found.states["teacher-0"]}, {"": model.state_dict()})
-    assert not found.find("teacher-1")
+    found = BaseModels(checkpoints=kept).find("teacher-0")
+    assert found.record == [{"block": 0}] and torch.equal(found.extra["course"], course)
+    assert same_weights({"": found.state}, {"": model.state_dict()})
+    assert BaseModels(checkpoints=kept).find("teacher-1") is None
 
 
 @pytest.mark.slow

@@ -30,7 +30,7 @@ CASES = {
 def run_of(config, run_dir, workers=None, stop=None):
     """A strategy that has run in a directory."""
     strategy = strategy_in(RunDirectory.create(run_dir).path, config)
-    strategy.workers = workers or strategy.workers
+    strategy.run_state.workers = workers or strategy.run_state.workers
     execute(strategy, create_stream(config), stop)
     return strategy
 
@@ -91,12 +91,12 @@ def test_what_has_arrived_is_not_trained_again(sequential, make_config, tmp_path
 def test_a_loss_that_is_no_number_is_told_as_ever(make_config, tmp_path):
     config = make_config(**THREE, teacher_update_learning_rate=1e30)
     strategy = strategy_in(RunDirectory.create(tmp_path / "run").path, config)
-    strategy.workers = Elsewhere()
+    strategy.run_state.workers = Elsewhere()
     with pytest.raises(LossError) as told:
         execute(strategy, create_stream(config))
-    assert strategy.doing == "block 1 teacher_update member 2 (BPR)"
+    assert strategy.run_state.doing == "block 1 teacher_update member 2 (BPR)"
     start, end = str(told.value).split("; ")
-    assert start.startswith(f"{strategy.doing}: the training loss became ")
+    assert start.startswith(f"{strategy.run_state.doing}: the training loss became ")
     assert end.startswith("lower teacher_update_learning_rate and start anew (last good checkpoint: ")
 
 
