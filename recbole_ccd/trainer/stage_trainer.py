@@ -28,6 +28,7 @@ from recbole_ccd.model.history import use_history
 from recbole_ccd.model.scoring import clear_cache, is_autoencoder, score_rows
 from recbole_ccd.plugin.base import PluginContext, TrainerPlugin
 from recbole_ccd.trainer.history import TrainingHistory
+from recbole_ccd.trainer.lazy_adam import LAZY, lazy_adam, sparse_gradients
 from recbole_ccd.trainer.progress import StageProgress
 from recbole_ccd.trainer.training_state import RESUMABLE, load_training_state, training_state
 from recbole_ccd.utils.errors import TrainingError
@@ -121,6 +122,8 @@ class StageTrainer(ContainedTrainer):
         self._by_turns = False
 
     def _build_optimizer(self, **kwargs: Any) -> Optimizer:
+        if self.learner.lower() == LAZY:
+            return lazy_adam(self.model, self.learning_rate, self.weight_decay)
         optimizer = super()._build_optimizer(**kwargs)
         if type(optimizer) is Adam:
             # one pass over weights and moments instead of a dozen; the same update
@@ -321,7 +324,8 @@ class StageTrainer(ContainedTrainer):
         """RecBole's ``fit``, after which the model holds the best weights; nothing is written to disk."""
         self._begin_fit()
         try:
-            result = super().fit(*args, **kwargs)
+            with sparse_gradients(self.model, self.learner.lower() == LAZY):
+                result = super().fit(*args, **kwargs)
         finally:
             self.tensorboard.close()
         self._end_fit()

@@ -30,6 +30,7 @@ from recbole_ccd.report.html.verdict import comparison_verdict, probability
 from recbole_ccd.report.html.words import (
     QUANTITIES,
     compared,
+    drawn,
     duration,
     number,
     ordered_metrics,
@@ -124,7 +125,7 @@ class _Compared:
         runs = f"{n} strategies, {seeds} seeds each" if seeds > 1 else f"{n} strategies, one seed"
         return (
             f"{runs}, {comparison.n_blocks} blocks. Measured on the {comparison.eval_part} part of each "
-            f"block; early stopping looked at {comparison.primary_metric}."
+            f"block; early stopping looked at {comparison.primary_metric}.{drawn(comparison.eval_users)}"
         )
 
     def _facts(self) -> list[tuple[str, str]]:

@@ -1,0 +1,209 @@
+"""RecBole's MultiVAE and MultiDAE, which read users' rows sparse."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from recbole.data.dataset import Dataset
+from recbole.data.interaction import Interaction
+from recbole.model.general_recommender import MultiDAE as RecBoleMultiDAE
+from recbole.model.general_recommender import MultiVAE as RecBoleMultiVAE
+from torch import Tensor, nn
+from torch.nn.functional import dropout, embedding_bag
+
+from recbole_ccd.registry import register
+
+if TYPE_CHECKING:
+    from recbole_ccd.config import CCDConfig
+
+# of torch.nn.functional.normalize
+_LEAST_NORM = 1e-12
+
+
+class SparseRows(NamedTuple):
+    """Rows of some users, user after user; items are distinct within a row.
+
+    Attributes:
+        items: ids, shape ``(nnz,)``.
+        weights: of the interactions, 1 for real ones, shape ``(nnz,)``.
+        places: the row of each entry, shape ``(nnz,)``.
+        offsets: where each row begins, shape ``(B,)``.
+    """
+
+    items: Tensor
+    weights: Tensor
+    places: Tensor
+    offsets: Tensor
+
+    def sums(self, values: Tensor) -> Tensor:
+        """The sum of the entries of each row.
+
+        Args:
+            values: of the entries, shape ``(nnz,)``.
+
+        Returns:
+            Shape ``(B,)``.
+        """
+        return values.new_zeros(len(self.offsets)).index_add(0, self.places, values)
+
+
+def sparse_rows(items: Tensor, weights: Tensor) -> SparseRows:
+    """Rows without their padding.
+
+    Args:
+        items: ids, shape ``(B, width)``.
+        weights: of the same shape, 0 where there is nothing.
+    """
+    there = weights != 0
+    lengths = there.sum(dim=1)
+    return SparseRows(items[there], weights[there], there.nonzero()[:, 0], lengths.cumsum(0) - lengths)
+
+
+def item_rows_in_memory(layer: nn.Linear) -> None:
+    """Lays the weights of each input next to each other; shape and values stay.
+
+    An item's weights are a column of the first layer's matrix, and a bag reads them as a row.
+
+    Args:
+        layer: a layer whose inputs are items.
+    """
+    layer.weight = nn.Parameter(layer.weight.detach().t().contiguous().t())
+
+
+def first_layer(layer: nn.Linear, rows: SparseRows, dropout_prob: float, training: bool) -> Tensor:
+    """A layer's output for normalised rows under dropout, by a bag of the rows' items.
+
+    It equals ``layer(dropout(normalize(dense rows)))`` to rounding. Dropout draws a number for each
+    interaction, in the place of one for each item: what is 0 stays 0 whatever is drawn, so that the
+    distribution is the same.
+
+    Args:
+        layer: of ``n_items`` inputs.
+        rows: of B users.
+        dropout_prob: the probability that an interaction is left out.
+        training: whether any is.
+
+    Returns:
+        Shape ``(B, layer.out_features)``; of a user without interactions the layer's bias.
+    """
+    norms = rows.sums(rows.weights.square()).sqrt().clamp(min=_LEAST_NORM)
+    weights = dropout(rows.weights / norms[rows.places], dropout_prob, training=training)
+    found = embedding_bag(rows.items, layer.weight.t(), rows.offsets, mode="sum", per_sample_weights=weights)
+    return found + layer.bias
+
+
+def softmax_loss(logits: Tensor, rows: SparseRows) -> Tensor:
+    """``-(log_softmax(logits) * dense rows).sum(1).mean()``, without a second matrix of that size.
+
+    The softmax is over all items, so that the output layer is a full one.
+
+    Args:
+        logits: shape ``(B, n_items)``.
+        rows: what is to be found.
+    """
+    wanted = rows.weights * logits[rows.places, rows.items]
+    return (rows.sums(rows.weights) * logits.logsumexp(dim=1)).mean() - wanted.sum() / len(logits)
+
+
+class _ReadsSparseRows:
+    """What both models read, and how they score from it; ``get_rating_matrix`` stays RecBole's."""
+
+    history_item_id: Any
+    history_item_value: Any
+    USER_ID: str
+    ITEM_ID: str
+
+    def rows_of(self, user: Tensor) -> SparseRows:
+        """The rows of some users.
+
+        Args:
+            user: ids, shape ``(B,)``.
+        """
+        return sparse_rows(self.history_item_id[user], self.history_item_value[user])
+
+    def forward(self, rating_matrix: SparseRows) -> Any:
+        """Scores of all items, alone or first of several tensors."""
+        raise NotImplementedError
+
+    def _all_scores(self, interaction: Interaction) -> Tensor:
+        found = self.forward(self.rows_of(interaction[self.USER_ID]))
+        return found[0] if isinstance(found, tuple) else found
+
+    def predict(self, interaction: Interaction) -> Tensor:
+        """Scores of pairs, shape ``(B,)``."""
+        scores, items = self._all_scores(interaction), interaction[self.ITEM_ID]
+        return scores.gather(1, items.unsqueeze(1)).squeeze(1)
+
+    def full_sort_predict(self, interaction: Interaction) -> Tensor:
+        """Scores of all items for some users, shape ``(B * n_items,)``."""
+        return self._all_scores(interaction).view(-1)
+
+
+@register("MultiVAE")
+class MultiVAE(_ReadsSparseRows, RecBoleMultiVAE):
+    """MultiVAE (Liang et al., WWW 2018) with RecBole's parameters and loss, read from sparse rows.
+
+    RecBole's class makes dense rows of a batch, of users × items, drops out and multiplies all of that.
+    """
+
+    def __init__(self, config: CCDConfig, dataset: Dataset) -> None:
+        """Builds the model.
+
+        Args:
+            config: the model's configuration.
+            dataset: what it is built on.
+        """
+        super().__init__(config, dataset)
+        item_rows_in_memory(self.encoder[0])
+
+    def forward(self, rating_matrix: SparseRows) -> tuple[Tensor, Tensor, Tensor]:
+        """Scores of all items, and mean and logarithm of the variance of the hidden vectors.
+
+        Args:
+            rating_matrix: rows of B users.
+        """
+        hidden = first_layer(self.encoder[0], rating_matrix, self.drop_out, self.training)
+        mu, logvar = self.encoder[1:](hidden).tensor_split([self.lat_dim // 2], dim=1)
+        return self.decoder(self.reparameterize(mu, logvar)), mu, logvar
+
+    def calculate_loss(self, interaction: Interaction) -> Tensor:
+        """RecBole's loss: the multinomial likelihood and the annealed KL divergence."""
+        rows = self.rows_of(interaction[self.USER_ID])
+        self.update += 1
+        anneal = self.anneal_cap
+        if self.total_anneal_steps > 0:
+            anneal = min(self.anneal_cap, self.update / self.total_anneal_steps)
+        logits, mu, logvar = self.forward(rows)
+        divergence = -0.5 * (1 + logvar - mu.square() - logvar.exp()).sum(dim=1).mean()
+        return softmax_loss(logits, rows) + anneal * divergence
+
+
+@register("MultiDAE")
+class MultiDAE(_ReadsSparseRows, RecBoleMultiDAE):
+    """MultiDAE (Liang et al., WWW 2018) with RecBole's parameters and loss, read from sparse rows."""
+
+    def __init__(self, config: CCDConfig, dataset: Dataset) -> None:
+        """Builds the model.
+
+        Args:
+            config: the model's configuration.
+            dataset: what it is built on.
+        """
+        super().__init__(config, dataset)
+        # before it stands a dropout of probability 0
+        item_rows_in_memory(self.encoder.mlp_layers[1])
+
+    def forward(self, rating_matrix: SparseRows) -> Tensor:
+        """Scores of all items.
+
+        Args:
+            rating_matrix: rows of B users.
+        """
+        layers = self.encoder.mlp_layers
+        hidden = first_layer(layers[1], rating_matrix, self.drop_out, self.training)
+        return self.decoder(layers[2:](hidden))
+
+    def calculate_loss(self, interaction: Interaction) -> Tensor:
+        """RecBole's loss, the multinomial likelihood."""
+        rows = self.rows_of(interaction[self.USER_ID])
+        return softmax_loss(self.forward(rows), rows)

@@ -1,0 +1,83 @@
+"""Sparse rows give what RecBole's dense ones give."""
+
+import pytest
+import torch
+from recbole.data.interaction import Interaction
+from recbole.model import general_recommender
+from torch.nn.functional import linear, normalize
+
+from recbole_ccd.model.autoencoders import MultiDAE, MultiVAE, first_layer, sparse_rows
+from recbole_ccd.model.growth import build
+from recbole_ccd.model.history import use_history
+from tests.model.small_models import small_model
+
+
+def both(make_config, name, block, **keys):
+    """Our model and RecBole's, with the same weights, which read the same rows."""
+    config = make_config(name, mlp_hidden_size=[16], latent_dimension=8, **keys)
+    ours = build(config, block)
+    theirs = getattr(general_recommender, name)(config, block.train)
+    theirs.load_state_dict(ours.state_dict())
+    rows = block.train_matrix.copy()
+    rows.data[::3] = 0.5
+    for model in (ours, theirs):
+        use_history(model, rows)
+    return ours, theirs
+
+
+@pytest.mark.parametrize("name", ["MultiVAE", "MultiDAE"])
+def test_loss_gradients_and_scores_are_recboles(make_config, tiny_stream, name):
+    ours, theirs = both(make_config, name, tiny_stream[1], dropout_prob=0.0)
+    assert isinstance(ours, MultiVAE | MultiDAE)
+    batch = Interaction({"user_id": torch.arange(0, 40)})
+    losses = []
+    for model in (ours.train(), theirs.train()):
+        torch.manual_seed(3)
+        losses.append(model.calculate_loss(batch))
+        losses[-1].backward()
+    assert torch.allclose(*losses, rtol=1e-6)
+    for (key, mine), other in zip(ours.named_parameters(), theirs.parameters(), strict=True):
+        assert mine.shape == other.shape
+        assert torch.allclose(mine.grad, other.grad, rtol=1e-4, atol=1e-7), key
+    with torch.no_grad():
+        scores = [model.eval().full_sort_predict(batch) for model in (ours, theirs)]
+    assert torch.allclose(*scores, rtol=1e-5, atol=1e-6)
+    pairs = Interaction({"user_id": torch.arange(1, 9), "item_id": torch.arange(8, 0, -1)})
+    with torch.no_grad():
+        assert torch.allclose(ours.predict(pairs), theirs.predict(pairs), rtol=1e-5, atol=1e-6)
+
+
+def test_dropout_has_the_distribution_of_recboles():
+    torch.manual_seed(1)
+    layer = torch.nn.Linear(6, 4)
+    items, weights = torch.tensor([[1, 3, 5], [2, 0, 0]]), torch.tensor([[1.0, 0.5, 1.0], [1.0, 0.0, 0.0]])
+    dense = torch.zeros(2, 6)
+    dense[0, [1, 3, 5]], dense[1, 2] = torch.tensor([1.0, 0.5, 1.0]), 1.0
+    rows = sparse_rows(items, weights)
+    assert torch.allclose(first_layer(layer, rows, 0.3, False), layer(normalize(dense)), atol=1e-6)
+    drawn = torch.stack([first_layer(layer, rows, 0.3, True) for _ in range(2000)])
+    # each is one of the sums of what is left, as often as entries are left
+    kept = normalize(dense)[0, [1, 3, 5]] / 0.7
+    left = torch.cartesian_prod(*[torch.tensor([0.0, 1.0])] * 3)
+    sums = linear(left * kept, layer.weight[:, [1, 3, 5]], layer.bias)
+    which = torch.cdist(drawn[:, 0], sums).min(dim=1)
+    assert which.values.max() < 1e-3
+    chance = 0.7 ** left.sum(1) * 0.3 ** (3 - left.sum(1))
+    share = torch.bincount(which.indices, minlength=8) / 2000
+    assert (share - chance).abs().max() < 0.04
+
+
+def test_users_without_rows_get_the_bias():
+    layer = torch.nn.Linear(6, 4)
+    rows = sparse_rows(torch.zeros(2, 3, dtype=torch.long), torch.zeros(2, 3))
+    assert torch.equal(first_layer(layer, rows, 0.5, True), layer.bias.expand(2, 4))
+
+
+def test_weights_of_an_item_lie_together(make_config, tiny_stream):
+    _, model = small_model(make_config, "MultiVAE", tiny_stream[0])
+    weight = model.encoder[0].weight
+    assert weight.t().is_contiguous() and weight.shape[1] == tiny_stream[0].n_items
+    optimizer = torch.optim.Adam(model.parameters(), fused=True)
+    model.calculate_loss(Interaction({"user_id": torch.arange(1, 9)})).backward()
+    optimizer.step()
+    assert model.encoder[0].weight.t().is_contiguous()
