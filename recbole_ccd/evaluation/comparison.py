@@ -96,15 +96,15 @@ class Comparison:
         found = [run.summary(role, metric) | run.next_summary(role, metric) for run in runs]
         return _by_block(quantity, found)
 
-    def _errors(self, role: str, metric: str, label: str, quantity: str) -> list[list[float | None]]:
-        """The standard errors of :meth:`values`."""
+    def errors(self, role: str, metric: str, label: str, quantity: str) -> list[list[float | None]]:
+        """The standard errors of :meth:`values`; None everywhere where all users were measured."""
         runs = self._results[label].values()
         found = [run.summary_error(role, metric) | run.next_error(role, metric) for run in runs]
         return _by_block(quantity, found)
 
     def spreads(self, role: str, metric: str, label: str, quantity: str) -> list[Spread]:
         """Mean and deviation of :meth:`values` over seeds, one entry per block or a single one."""
-        pair = (values(role, metric, label, quantity) for values in (self.values, self._errors))
+        pair = (values(role, metric, label, quantity) for values in (self.values, self.errors))
         return [spread_of(*of_block) for of_block in zip(*pair, strict=True)]
 
     def ranking(self, role: str, metric: str, quantity: str) -> list[tuple[list[str], list[str]]]:

@@ -1,7 +1,8 @@
-"""RecBole's MultiVAE and MultiDAE, which read users' rows sparse."""
+"""RecBole's MultiVAE and MultiDAE, which read users' rows sparse where the catalogue is wide."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from recbole.data.dataset import Dataset
@@ -15,6 +16,9 @@ from recbole_ccd.registry import register
 
 if TYPE_CHECKING:
     from recbole_ccd.config import CCDConfig
+
+WIDE = 4096
+"""Items, the padding entry included, from which on rows are read sparse."""
 
 # of torch.nn.functional.normalize
 _LEAST_NORM = 1e-12
@@ -106,27 +110,36 @@ def softmax_loss(logits: Tensor, rows: SparseRows) -> Tensor:
 
 
 class _ReadsSparseRows:
-    """What both models read, and how they score from it; ``get_rating_matrix`` stays RecBole's."""
+    """What both models read, and how they score from it; ``get_rating_matrix`` stays RecBole's.
+
+    Below :data:`WIDE` items they are RecBole's to the bit: a matrix product of few columns costs less than
+    looking up what is in them.
+    """
 
     history_item_id: Any
     history_item_value: Any
+    get_rating_matrix: Callable[[Tensor], Tensor]
+    forward: Callable[..., Any]
+    n_items: int
     USER_ID: str
     ITEM_ID: str
 
-    def rows_of(self, user: Tensor) -> SparseRows:
-        """The rows of some users.
+    @property
+    def is_wide(self) -> bool:
+        """Whether the model reads its rows sparse."""
+        return self.n_items >= WIDE
+
+    def sparse_rows_of(self, user: Tensor) -> SparseRows:
+        """The rows of some users, sparse.
 
         Args:
             user: ids, shape ``(B,)``.
         """
         return sparse_rows(self.history_item_id[user], self.history_item_value[user])
 
-    def forward(self, rating_matrix: SparseRows) -> Any:
-        """Scores of all items, alone or first of several tensors."""
-        raise NotImplementedError
-
     def _all_scores(self, interaction: Interaction) -> Tensor:
-        found = self.forward(self.rows_of(interaction[self.USER_ID]))
+        read = self.sparse_rows_of if self.is_wide else self.get_rating_matrix
+        found = self.forward(read(interaction[self.USER_ID]))
         return found[0] if isinstance(found, tuple) else found
 
     def predict(self, interaction: Interaction) -> Tensor:
@@ -141,7 +154,7 @@ class _ReadsSparseRows:
 
 @register("MultiVAE")
 class MultiVAE(_ReadsSparseRows, RecBoleMultiVAE):
-    """MultiVAE (Liang et al., WWW 2018) with RecBole's parameters and loss, read from sparse rows.
+    """MultiVAE (Liang et al., WWW 2018), RecBole's in parameters and loss; it may read sparse rows.
 
     RecBole's class makes dense rows of a batch, of users × items, drops out and multiplies all of that.
     """
@@ -154,21 +167,26 @@ class MultiVAE(_ReadsSparseRows, RecBoleMultiVAE):
             dataset: what it is built on.
         """
         super().__init__(config, dataset)
-        item_rows_in_memory(self.encoder[0])
+        if self.is_wide:
+            item_rows_in_memory(self.encoder[0])
 
-    def forward(self, rating_matrix: SparseRows) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, rating_matrix: Tensor | SparseRows) -> tuple[Tensor, Tensor, Tensor]:
         """Scores of all items, and mean and logarithm of the variance of the hidden vectors.
 
         Args:
-            rating_matrix: rows of B users.
+            rating_matrix: rows of B users, sparse, or dense of shape ``(B, n_items)``.
         """
+        if isinstance(rating_matrix, Tensor):
+            return super().forward(rating_matrix)
         hidden = first_layer(self.encoder[0], rating_matrix, self.drop_out, self.training)
         mu, logvar = self.encoder[1:](hidden).tensor_split([self.lat_dim // 2], dim=1)
         return self.decoder(self.reparameterize(mu, logvar)), mu, logvar
 
     def calculate_loss(self, interaction: Interaction) -> Tensor:
         """RecBole's loss: the multinomial likelihood and the annealed KL divergence."""
-        rows = self.rows_of(interaction[self.USER_ID])
+        if not self.is_wide:
+            return super().calculate_loss(interaction)
+        rows = self.sparse_rows_of(interaction[self.USER_ID])
         self.update += 1
         anneal = self.anneal_cap
         if self.total_anneal_steps > 0:
@@ -180,7 +198,7 @@ class MultiVAE(_ReadsSparseRows, RecBoleMultiVAE):
 
 @register("MultiDAE")
 class MultiDAE(_ReadsSparseRows, RecBoleMultiDAE):
-    """MultiDAE (Liang et al., WWW 2018) with RecBole's parameters and loss, read from sparse rows."""
+    """MultiDAE (Liang et al., WWW 2018), RecBole's in parameters and loss; it may read sparse rows."""
 
     def __init__(self, config: CCDConfig, dataset: Dataset) -> None:
         """Builds the model.
@@ -190,20 +208,25 @@ class MultiDAE(_ReadsSparseRows, RecBoleMultiDAE):
             dataset: what it is built on.
         """
         super().__init__(config, dataset)
-        # before it stands a dropout of probability 0
-        item_rows_in_memory(self.encoder.mlp_layers[1])
+        if self.is_wide:
+            # before it stands a dropout of probability 0
+            item_rows_in_memory(self.encoder.mlp_layers[1])
 
-    def forward(self, rating_matrix: SparseRows) -> Tensor:
+    def forward(self, rating_matrix: Tensor | SparseRows) -> Tensor:
         """Scores of all items.
 
         Args:
-            rating_matrix: rows of B users.
+            rating_matrix: rows of B users, sparse, or dense of shape ``(B, n_items)``.
         """
+        if isinstance(rating_matrix, Tensor):
+            return super().forward(rating_matrix)
         layers = self.encoder.mlp_layers
         hidden = first_layer(layers[1], rating_matrix, self.drop_out, self.training)
         return self.decoder(layers[2:](hidden))
 
     def calculate_loss(self, interaction: Interaction) -> Tensor:
         """RecBole's loss, the multinomial likelihood."""
-        rows = self.rows_of(interaction[self.USER_ID])
+        if not self.is_wide:
+            return super().calculate_loss(interaction)
+        rows = self.sparse_rows_of(interaction[self.USER_ID])
         return softmax_loss(self.forward(rows), rows)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from logging import getLogger
 from typing import TYPE_CHECKING, Any
@@ -258,7 +258,7 @@ class StageTrainer(ContainedTrainer):
             for epoch in range(self.start_epoch, last):
                 # what RecBole's loop knows of the epochs before is in attributes
                 self.start_epoch, self.epochs = epoch, epoch + 1
-                with self._finite():
+                with self._finite(), self._sparse():
                     super().fit(*loaders, show_progress=show_progress)
                 if self.cur_step > self.stopping_step:
                     break
@@ -324,12 +324,15 @@ class StageTrainer(ContainedTrainer):
         """RecBole's ``fit``, after which the model holds the best weights; nothing is written to disk."""
         self._begin_fit()
         try:
-            with sparse_gradients(self.model, self.learner.lower() == LAZY):
+            with self._sparse():
                 result = super().fit(*args, **kwargs)
         finally:
             self.tensorboard.close()
         self._end_fit()
         return result
+
+    def _sparse(self) -> AbstractContextManager[None]:
+        return sparse_gradients(self.model, self.learner.lower() == LAZY)
 
     def _begin_fit(self) -> None:
         self.epochs_run = self.start_epoch

@@ -1,5 +1,6 @@
 """A sample of users: who is drawn, and the standard error of what is measured on them."""
 
+import csv
 import json
 import math
 
@@ -7,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from recbole_ccd import CCDConfig, Comparison, StreamResult, run_ccd
+from recbole_ccd import CCDConfig, Comparison, StreamResult, run_ccd, tune
 from recbole_ccd.evaluation import FullSortEvaluator
 from recbole_ccd.evaluation.sampling import next_errors, summary_errors
 from recbole_ccd.evaluation.stored import StoredComparison
+from recbole_ccd.experiment.search.tables import search_markdown, search_table
 from recbole_ccd.report import block_table, comparison_table, final_table
 from recbole_ccd.report.html import comparison_report, run_report
 from recbole_ccd.utils.errors import ConfigError
@@ -112,6 +114,30 @@ def test_a_comparison_of_samples(run):
     assert StoredComparison(document).spreads("student", "recall@5", "fine_tune", "H")[-1].error == error
     for text in (comparison_table(comparison), comparison_report(document)):
         assert "sample: 20 users drawn" in " ".join(text.split()) and f"± {error:.4f}" in text
+
+
+def test_a_search_on_a_sample(tiny_folder, tmp_path):
+    # what is searched cannot be set
+    keys = {key: value for key, value in SMALL.items() if not key.endswith("learning_rate")}
+    keys |= {"model": "BPR", "dataset": "tiny", "strategy": "fine_tune", "base": "plain"}
+    keys |= {"block_ratios": [0.6, 0.4], "data_path": str(tiny_folder)}
+    (tmp_path / "my.hyper").write_text("learning_rate choice [0.001, 0.05]\n")
+    space, folder = str(tmp_path / "my.hyper"), tmp_path / "searched"
+    found = tune(space, config_dict={**keys, "seed": [1, 2], "eval_users": 20, "run_dir": str(folder)})
+    document = json.loads((folder / "trials.json").read_text())
+    assert document["eval_users"] == 20
+    for number, trial in enumerate(document["trials"]):
+        own = json.loads((folder / f"trial-00{number}" / "comparison.json").read_text())
+        (label,) = own["metrics"]["recall@5"]["student"]["labels"].values()
+        assert trial["H"]["error"] == label["H"]["error"][-1] > 0
+    best = found.best.spread("H")
+    shown = f"{best.mean:.4f} ± {best.error:.4f}"
+    for text in (search_table(found), search_markdown(found)):
+        assert shown in text and "sample: 20 users drawn" in " ".join(text.split())
+    assert f"± {best.error:.4f}" in (folder / "best.yaml").read_text()
+    header, *rows = csv.reader((folder / "trials.csv").read_text().splitlines())
+    assert header[-3:] == [f"{name} standard error" for name in ("H", "LA", "RA")]
+    assert float(rows[0][-3]) == document["trials"][0]["H"]["error"]
 
 
 @pytest.mark.parametrize(

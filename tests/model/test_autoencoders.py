@@ -6,10 +6,18 @@ from recbole.data.interaction import Interaction
 from recbole.model import general_recommender
 from torch.nn.functional import linear, normalize
 
+from recbole_ccd.model import autoencoders
 from recbole_ccd.model.autoencoders import MultiDAE, MultiVAE, first_layer, sparse_rows
-from recbole_ccd.model.growth import build
+from recbole_ccd.model.growth import build, copy_prefix
 from recbole_ccd.model.history import use_history
-from tests.model.small_models import small_model
+from recbole_ccd.model.pruning import pruned
+from tests.model.small_models import small_model, state_of
+
+
+@pytest.fixture
+def wide(monkeypatch):
+    """Lets every catalogue count as a wide one."""
+    monkeypatch.setattr(autoencoders, "WIDE", 0)
 
 
 def both(make_config, name, block, **keys):
@@ -26,7 +34,38 @@ def both(make_config, name, block, **keys):
 
 
 @pytest.mark.parametrize("name", ["MultiVAE", "MultiDAE"])
-def test_loss_gradients_and_scores_are_recboles(make_config, tiny_stream, name):
+def test_a_narrow_catalogue_has_recboles_bits(make_config, tiny_stream, name):
+    ours, theirs = both(make_config, name, tiny_stream[1], dropout_prob=0.5)
+    batch = Interaction({"user_id": torch.arange(0, 40), "item_id": torch.arange(40, 0, -1)})
+    found = []
+    for model in (ours.train(), theirs.train()):
+        torch.manual_seed(3)
+        loss = model.calculate_loss(batch)
+        loss.backward()
+        gradients = [value.grad for value in model.parameters()]
+        with torch.no_grad():
+            scores = [model.eval().full_sort_predict(batch), model.predict(batch)]
+        found.append([loss, *gradients, *scores])
+    assert not ours.is_wide
+    assert all(torch.equal(*pair) for pair in zip(*found, strict=True))
+    assert all(value.is_contiguous() for value in ours.parameters())
+
+
+@pytest.mark.parametrize("name", ["MultiVAE", "MultiDAE"])
+def test_dense_rows_will_do_as_well(make_config, tiny_stream, name, wide):
+    ours, theirs = both(make_config, name, tiny_stream[1])
+    users = torch.arange(1, 30)
+    with torch.no_grad():
+        found = [model.eval()(model.get_rating_matrix(users)) for model in (ours, theirs)]
+        sparse = ours(ours.sparse_rows_of(users))
+    mine, other, third = (one if isinstance(one, tuple) else (one,) for one in (*found, sparse))
+    for one, two, three in zip(mine, other, third, strict=True):
+        torch.testing.assert_close(one, two)
+        torch.testing.assert_close(three, two)
+
+
+@pytest.mark.parametrize("name", ["MultiVAE", "MultiDAE"])
+def test_loss_gradients_and_scores_are_recboles(make_config, tiny_stream, name, wide):
     ours, theirs = both(make_config, name, tiny_stream[1], dropout_prob=0.0)
     assert isinstance(ours, MultiVAE | MultiDAE)
     batch = Interaction({"user_id": torch.arange(0, 40)})
@@ -73,7 +112,28 @@ def test_users_without_rows_get_the_bias():
     assert torch.equal(first_layer(layer, rows, 0.5, True), layer.bias.expand(2, 4))
 
 
-def test_weights_of_an_item_lie_together(make_config, tiny_stream):
+def test_a_wide_model_is_pruned_as_a_narrow_one(make_config, tiny_stream, monkeypatch):
+    copies = []
+    for least in (0, 10**9):
+        monkeypatch.setattr(autoencoders, "WIDE", least)
+        _, model = small_model(make_config, "MultiVAE", tiny_stream[0])
+        copies.append(state_of(pruned(model, 0.25)))
+    assert all(torch.equal(copies[0][key], copies[1][key]) for key in copies[1])
+
+
+def test_a_model_becomes_wide_as_it_grows(make_config, tiny_stream, monkeypatch):
+    before, now = tiny_stream[0], tiny_stream[1]
+    monkeypatch.setattr(autoencoders, "WIDE", now.n_items)
+    assert before.n_items < now.n_items
+    config, small = small_model(make_config, "MultiVAE", before)
+    grown = build(config, now)
+    copy_prefix(grown.state_dict(), small.state_dict())
+    assert grown.is_wide and not small.is_wide
+    weight, old = grown.encoder[0].weight, small.encoder[0].weight
+    assert weight.t().is_contiguous() and torch.equal(weight[:, : before.n_items], old)
+
+
+def test_weights_of_an_item_lie_together(make_config, tiny_stream, wide):
     _, model = small_model(make_config, "MultiVAE", tiny_stream[0])
     weight = model.encoder[0].weight
     assert weight.t().is_contiguous() and weight.shape[1] == tiny_stream[0].n_items

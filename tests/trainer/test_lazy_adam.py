@@ -1,5 +1,6 @@
 """Each row has an Adam of its own, which steps with the batches that it is in."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -7,6 +8,7 @@ from torch.optim import Adam
 
 from recbole_ccd import run_ccd
 from recbole_ccd.model.growth import build
+from recbole_ccd.trainer import lazy_adam as lazy_adam_module
 from recbole_ccd.trainer.lazy_adam import LazyAdam, check_lazy
 from recbole_ccd.trainer.stage_trainer import make_trainer
 from recbole_ccd.utils.errors import ModelError
@@ -56,6 +58,45 @@ def test_a_stage_learns_by_it(make_config, tiny_stream, name):
     again = make_trainer(config, build(config, tiny_stream[0])).optimizer
     again.load_state_dict(state)
     assert torch.equal(again.state_dict()["state"][0]["steps"], state["state"][0]["steps"])
+
+
+def test_by_turns_it_is_the_same(make_config, tiny_stream, monkeypatch):
+    seen, touched, weights = [], lazy_adam_module._touched, []
+
+    def note(grad):
+        seen.append(grad.is_sparse)
+        return touched(grad)
+
+    monkeypatch.setattr(lazy_adam_module, "_touched", note)
+    config = make_config("BPR", learner="lazy_adam", epochs=2).for_stage("base")
+    for by_turns in (False, True):
+        torch.manual_seed(1)
+        model = build(config, tiny_stream[0])
+        trainer = make_trainer(config, model).bind(tiny_stream[0], "base", 1)
+        if by_turns:
+            for _ in trainer.turns(False):
+                assert not any(part.sparse for part in model.modules() if isinstance(part, nn.Embedding))
+        else:
+            trainer.run(False)
+        weights.append(model.state_dict())
+    assert seen and all(seen)
+    assert all(torch.equal(value, weights[1][key]) for key, value in weights[0].items())
+
+
+@pytest.mark.parametrize("name", ["lwc_kd", "graphsail", "pisa", "ewc"])
+def test_beside_regularizers(tiny_folder, tmp_path, name):
+    keys = {**SMALL, **SMALL_CCD, "teacher_models": ["BPR"], "teacher_args": {"embedding_size": 8}}
+    keys |= {"data_path": str(tiny_folder), "block_ratios": [0.6, 0.4], "run_dir": str(tmp_path / "run")}
+    keys |= {"learner": "lazy_adam", "regularizer": name}
+    result = run_ccd("BPR", "tiny", config_dict=keys)
+    assert all(np.isfinite(stage["loss"]).all() for stage in result.stages)
+
+
+def test_beside_mutual_learning(tiny_folder, tmp_path):
+    keys = {**SMALL, **SMALL_CCD, "teacher_models": ["BPR"], "teacher_args": {"embedding_size": 8}}
+    keys |= {"data_path": str(tiny_folder), "block_ratios": [0.6, 0.4], "run_dir": str(tmp_path / "run")}
+    result = run_ccd("BPR", "tiny", config_dict={**keys, "learner": "lazy_adam", "mutual_learning": True})
+    assert result.n_rows("student") == 2
 
 
 def test_a_whole_run(tiny_folder, tmp_path):

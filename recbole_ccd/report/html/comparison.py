@@ -9,6 +9,7 @@ from typing import Any
 from markupsafe import Markup
 
 from recbole_ccd.evaluation.comparison import METHOD
+from recbole_ccd.evaluation.sampling import with_error
 from recbole_ccd.evaluation.seeds import Gain
 from recbole_ccd.evaluation.stored import StoredComparison
 from recbole_ccd.report.comparison import (
@@ -137,8 +138,9 @@ class _Compared:
         for role in comparison.roles:
             best, _ = comparison.ranking(role, metric, "H")[-1]
             if best:
-                value = comparison.spreads(role, metric, best[0], "H")[-1].mean
-                facts.append((f"Best H-mean of {metric}, {role}", f"{', '.join(best)} {number(value)}"))
+                found = comparison.spreads(role, metric, best[0], "H")[-1]
+                shown = number(found.mean) if found.error is None else with_error(found.mean, found.error)
+                facts.append((f"Best H-mean of {metric}, {role}", f"{', '.join(best)} {shown}"))
             for label, gains in comparison.gains(role, metric).items():
                 if gain := gains[-1]:
                     facts.append(

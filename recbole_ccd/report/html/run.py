@@ -137,7 +137,9 @@ class _Measured:
         facts = []
         for role in result.roles:
             value = result.summary(role, metric)[quantity][-1]
-            facts.append((f"{QUANTITIES[quantity]} of {metric}, {role}", number(value)))
+            error = result.summary_error(role, metric)[quantity][-1]
+            shown = number(value) if error is None else with_error(value, error)
+            facts.append((f"{QUANTITIES[quantity]} of {metric}, {role}", shown))
         sizes = result.sizes
         facts += [(f"Parameters, {role}", f"{sizes[role]['parameters']:,}") for role in sizes]
         if {"student", "teacher"} <= sizes.keys() and sizes["student"]["parameters"]:
