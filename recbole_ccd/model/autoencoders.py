@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import torch
 from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 from recbole.model.general_recommender import MultiDAE as RecBoleMultiDAE
 from recbole.model.general_recommender import MultiVAE as RecBoleMultiVAE
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn.functional import dropout, embedding_bag
 
 from recbole_ccd.registry import register
@@ -96,17 +98,46 @@ def first_layer(layer: nn.Linear, rows: SparseRows, dropout_prob: float, trainin
     return found + layer.bias
 
 
+class _SoftmaxLoss(torch.autograd.Function):
+    """The loss of :func:`softmax_loss`, of whose batch × items passes half are left.
+
+    Autograd would take exponentials twice and keep two more matrices of that size.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, logits: Tensor, items: Tensor, weights: Tensor, places: Tensor, totals: Tensor
+    ) -> Tensor:
+        chances = logits.softmax(dim=1)
+        # of the likeliest item, whose chance is no denormal
+        log_sums = logits.amax(dim=1) - chances.amax(dim=1).log()
+        ctx.save_for_backward(chances, items, weights, places, totals)
+        return ((totals * log_sums).sum() - (weights * logits[places, items]).sum()) / len(logits)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        chances, items, weights, places, totals = ctx.saved_tensors
+        scale = grad / len(chances)
+        found = chances * (totals * scale).unsqueeze(1)
+        found.view(-1).index_add_(0, places * found.shape[1] + items, weights * -scale)
+        return found, None, None, None, None
+
+
 def softmax_loss(logits: Tensor, rows: SparseRows) -> Tensor:
-    """``-(log_softmax(logits) * dense rows).sum(1).mean()``, without a second matrix of that size.
+    """``-(log_softmax(logits) * dense rows).sum(1).mean()``, differentiable once.
 
     The softmax is over all items, so that the output layer is a full one.
 
     Args:
         logits: shape ``(B, n_items)``.
-        rows: what is to be found.
+        rows: what is to be found; its weights are constants.
+
+    Returns:
+        A scalar.
     """
-    wanted = rows.weights * logits[rows.places, rows.items]
-    return (rows.sums(rows.weights) * logits.logsumexp(dim=1)).mean() - wanted.sum() / len(logits)
+    totals = rows.sums(rows.weights)
+    return _SoftmaxLoss.apply(logits, rows.items, rows.weights, rows.places, totals)
 
 
 class _ReadsSparseRows:

@@ -7,7 +7,7 @@ from recbole.model import general_recommender
 from torch.nn.functional import linear, normalize
 
 from recbole_ccd.model import autoencoders
-from recbole_ccd.model.autoencoders import MultiDAE, MultiVAE, first_layer, sparse_rows
+from recbole_ccd.model.autoencoders import MultiDAE, MultiVAE, first_layer, softmax_loss, sparse_rows
 from recbole_ccd.model.growth import build, copy_prefix
 from recbole_ccd.model.history import use_history
 from recbole_ccd.model.pruning import pruned
@@ -104,6 +104,22 @@ def test_dropout_has_the_distribution_of_recboles():
     chance = 0.7 ** left.sum(1) * 0.3 ** (3 - left.sum(1))
     share = torch.bincount(which.indices, minlength=8) / 2000
     assert (share - chance).abs().max() < 0.04
+
+
+@pytest.mark.parametrize("scale", [1.0, 300.0])
+def test_softmax_loss_is_that_of_dense_rows(scale):
+    generator = torch.Generator().manual_seed(4)
+    logits = (torch.randn(3, 7, generator=generator, dtype=torch.double) * scale).requires_grad_()
+    items, weights = torch.tensor([[1, 3, 6], [2, 0, 0], [0, 0, 0]]), torch.zeros(3, 3, dtype=torch.double)
+    weights[0], weights[1, 0] = torch.tensor([1.0, 0.5, 1.0]), 0.1
+    rows, dense = sparse_rows(items, weights), torch.zeros(3, 7, dtype=torch.double)
+    dense[0, items[0]], dense[1, 2] = weights[0], 0.1
+    expected = -(logits.log_softmax(dim=1) * dense).sum(dim=1).mean()
+    found = softmax_loss(logits, rows)
+    torch.testing.assert_close(found, expected)
+    # of a third of it, as a weighted term
+    gradients = [torch.autograd.grad(one / 3, logits)[0] for one in (found, expected)]
+    torch.testing.assert_close(*gradients)
 
 
 def test_users_without_rows_get_the_bias():
