@@ -143,8 +143,8 @@ def softmax_loss(logits: Tensor, rows: SparseRows) -> Tensor:
 class _ReadsSparseRows:
     """What both models read, and how they score from it; ``get_rating_matrix`` stays RecBole's.
 
-    Below :data:`WIDE` items they are RecBole's to the bit: a matrix product of few columns costs less than
-    looking up what is in them.
+    Below :data:`WIDE` items they are RecBole's to the bit: sparse rows would make an epoch of ml-100k, of a
+    tenth of a second, a quarter shorter, which is not worth other results.
     """
 
     history_item_id: Any
