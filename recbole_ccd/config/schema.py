@@ -359,6 +359,7 @@ _KEYS: dict[str, Key] = {
     "alias_of_relation_id": Key(None, STREAM, idle=_ENTITIES),
     # evaluation
     "eval_part": Key(choice("test", "valid"), MEASURE, _EVALUATION),
+    "eval_users": Key(optional(_SIZE), MEASURE, _EVALUATION),
     "metrics": Key(one_or_list(_NAME), MEASURE, _EVALUATION),
     "topk": Key(one_or_list(_SIZE), MEASURE, _EVALUATION),
     "valid_metric": Key(_NAME, MEASURE, (*STAGES, *_EVALUATION)),
@@ -377,7 +378,9 @@ _KEYS: dict[str, Key] = {
     "eval_step": Key(automatic(_SIZE), BASE, STAGES),
     "eval_start": Key(optional(_SIZE), BASE, STAGES),
     "stopping_step": Key(_COUNT, BASE, STAGES),
-    "learner": Key(choice("adam", "adamw", "sgd", "adagrad", "rmsprop", any_case=True), BASE, STAGES),
+    "learner": Key(
+        choice("adam", "adamw", "sgd", "adagrad", "rmsprop", "lazy_adam", any_case=True), BASE, STAGES
+    ),
     "clip_grad_norm": Key(optional(conditions.CLIPPED), BASE, STAGES),
     "clip_grad_norm.max_norm": Key(_POSITIVE, BASE, STAGES),
     "clip_grad_norm.norm_type": Key(_POSITIVE, BASE, STAGES),

@@ -8,7 +8,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from recbole.evaluator import metric_types
-from recbole.evaluator.register import metric_information
+from recbole.evaluator.base_metric import TopkMetric
+from recbole.evaluator.register import metric_information, metrics_dict
 from recbole.utils import EvaluatorType
 
 from recbole_ccd.config.conditions import Check, check_value, choice, like, list_of, optional
@@ -170,6 +171,14 @@ def _check_metrics(settings: Mapping[str, Any], source_of: Callable[[str], str])
             problem = "needs more than the rankings of a block" if known else "is no metric"
             start = f"metrics: '{one_line(metric)}' ({source_of('metrics')}) {problem}"
             raise ConfigError(f"{start}; choose among: {', '.join(supported)}")
+    if settings.get("eval_users") is not None:
+        for metric in [metrics] if isinstance(metrics, str) else metrics:
+            if not issubclass(metrics_dict[metric.lower()], TopkMetric):
+                given = f"eval_users is {settings['eval_users']} ({source_of('eval_users')})"
+                start = f"{given}, and metrics has '{one_line(metric)}' ({source_of('metrics')})"
+                raise ConfigError(
+                    f"{start}, which is no mean over users and has no standard error; leave one of them out"
+                )
     names = metric_names(metrics, settings["topk"])
     if settings["valid_metric"].lower() not in names:
         start = f"valid_metric is {one_line(repr(settings['valid_metric']))} ({source_of('valid_metric')})"

@@ -19,6 +19,7 @@ from recbole_ccd.data.negative_sampler import NegativeSampler
 from recbole_ccd.data.sparse import binary_matrix, contains
 from recbole_ccd.data.splitting import TEST, TRAIN, VALID
 from recbole_ccd.utils.errors import DataError
+from recbole_ccd.utils.seeding import numpy_generator
 
 if TYPE_CHECKING:
     from recbole_ccd.config import CCDConfig
@@ -264,7 +265,7 @@ class Block:
         users, items = (feat[field].numpy()[rows] for field in (self.test.uid_field, self.test.iid_field))
         rows = rows[(users >= users_from) & (items >= items_from)]
         history = self._history(masked, config, known_at) if history is None else history
-        return self._eval_loader(config, rows, history, known_at)
+        return self._measuring_loader(config, rows, history, known_at)
 
     def next_loader(self, config: CCDConfig) -> BlockEvalDataLoader | None:
         """Full-sort loader of this block for a model of the block before, which has not learned it.
@@ -287,7 +288,7 @@ class Block:
         rows = rows[~contains(history, *self._source.pairs_of(rows))]
         users, items = self._source.pairs_of(rows)
         _, first = np.unique(users * before.n_items + items, return_index=True)
-        return self._eval_loader(config, rows[np.sort(first)], history, before)
+        return self._measuring_loader(config, rows[np.sort(first)], history, before)
 
     def unserved(self, config: CCDConfig) -> dict[str, float]:
         """What this block brings that no model of the block before can serve.
@@ -327,6 +328,24 @@ class Block:
         self, config: CCDConfig, rows: np.ndarray, history: csr_matrix, known_at: Block | None = None
     ) -> BlockEvalDataLoader | None:
         return BlockEvalDataLoader(config, self._view(rows, known_at), history) if len(rows) else None
+
+    def _measuring_loader(
+        self, config: CCDConfig, rows: np.ndarray, history: csr_matrix, known_at: Block | None = None
+    ) -> BlockEvalDataLoader | None:
+        """Of these rows, those of ``eval_users`` users; of all where the key is not set.
+
+        Users stand in one random order for the whole block, and the first ones that have rows are taken: so
+        whoever is drawn does not depend on strategy, role, or moment, and parts share their users.
+        """
+        wanted = config["eval_users"]
+        if wanted is None or not len(rows):
+            return self._eval_loader(config, rows, history, known_at)
+        users, _ = self._source.pairs_of(rows)
+        distinct = np.unique(users)
+        place = numpy_generator(config["seed"], "evaluation users", self.index).permutation(self.n_users)
+        drawn = distinct[np.argsort(place[distinct])[:wanted]]
+        sample = self._view(rows[np.isin(users, drawn)], known_at)
+        return BlockEvalDataLoader(config, sample, history, len(distinct))
 
     @property
     def earlier_train_rows(self) -> list[np.ndarray]:

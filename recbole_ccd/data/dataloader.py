@@ -109,7 +109,13 @@ class BlockEvalDataLoader(FullSortEvalDataLoader):
     been seen and is not a recommendation.
     """
 
-    def __init__(self, config: CCDConfig, dataset: IncrementalDataset, history: csr_matrix) -> None:
+    def __init__(
+        self,
+        config: CCDConfig,
+        dataset: IncrementalDataset,
+        history: csr_matrix,
+        population: int | None = None,
+    ) -> None:
         """Collects the users of ``dataset`` and their positives.
 
         Loaders that mask the same items should be given one matrix: users are then ranked once for all.
@@ -118,7 +124,9 @@ class BlockEvalDataLoader(FullSortEvalDataLoader):
             config: the run's configuration; ``eval_batch_size`` counts scores.
             dataset: the rows to recommend, as a view that knows the items to rank.
             history: users × items to mask, of any prefix.
+            population: of how many users those of ``dataset`` are a sample; None where they are all.
         """
+        self.population = population
         # RecBole's constructor walks over all interactions in Python and keeps a set per user
         self.logger = getLogger()
         self.uid_field, self.iid_field = dataset.uid_field, dataset.iid_field

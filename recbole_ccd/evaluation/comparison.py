@@ -51,11 +51,12 @@ class Comparison:
         primary_metric: the metric of early stopping.
         n_blocks: K + 1, the blocks of the stream, base block included.
         eval_part: the part of each block that R was measured on, ``test`` or ``valid``.
+        eval_users: how many users of each block it was measured on; None for all.
 
     Raises:
         RunError: If there is nothing to compare, a label lacks a seed, or the runs do not fit together: not
             the same data, model, blocks, metrics, ``graph``, ``mask_history``, ``valid_blocks`` or
-            ``eval_part``. Settings of learning may differ between labels.
+            ``eval_part`` or ``eval_users``. Settings of learning may differ between labels.
     """
 
     def __init__(self, results: Mapping[str, Iterable[StreamResult]]) -> None:
@@ -69,7 +70,7 @@ class Comparison:
         self.n_blocks, self.primary_metric = result.n_blocks, result.primary_metric
         self.metric_names = sorted(result.metric_names, key=lambda name: name != self.primary_metric)
         self.include_base, self.include_current = result.include_base, result.include_current
-        self.eval_part = result.eval_part
+        self.eval_part, self.eval_users = result.eval_part, result.eval_users
         self.strategies = {label: self._result(label).head["strategy"] for label in self.labels}
         self.roles = [role for role in ROLES if self.labels_of(role)]
 
@@ -91,16 +92,20 @@ class Comparison:
             One list per block, of ``next`` from block 1 on, or a single one for what is one number; each has
             an entry per seed, in their order.
         """
-        found = [
-            (run.summary(role, metric) | run.next_summary(role, metric))[quantity]
-            for run in self._results[label].values()
-        ]
-        series = [value if quantity in PER_BLOCK else [value] for value in found]
-        return [list(of_block) for of_block in zip(*series, strict=True)]
+        runs = self._results[label].values()
+        found = [run.summary(role, metric) | run.next_summary(role, metric) for run in runs]
+        return _by_block(quantity, found)
+
+    def errors(self, role: str, metric: str, label: str, quantity: str) -> list[list[float | None]]:
+        """The standard errors of :meth:`values`; None everywhere where all users were measured."""
+        runs = self._results[label].values()
+        found = [run.summary_error(role, metric) | run.next_error(role, metric) for run in runs]
+        return _by_block(quantity, found)
 
     def spreads(self, role: str, metric: str, label: str, quantity: str) -> list[Spread]:
         """Mean and deviation of :meth:`values` over seeds, one entry per block or a single one."""
-        return [spread_of(values) for values in self.values(role, metric, label, quantity)]
+        pair = (values(role, metric, label, quantity) for values in (self.values, self.errors))
+        return [spread_of(*of_block) for of_block in zip(*pair, strict=True)]
 
     def ranking(self, role: str, metric: str, quantity: str) -> list[tuple[list[str], list[str]]]:
         """The best and the second best labels by mean, among all that have the role.
@@ -220,7 +225,8 @@ class Comparison:
                "teacher": {...the labels that have one...}}, "ndcg@20": ...}}
 
         The last entry of a list per block is the value after the last block. What does not exist is null: H
-        and RA of block 0, ``std`` and ``p`` with one seed. See :class:`Spread` and :class:`Gain`.
+        and RA of block 0, ``std`` and ``p`` with one seed. Where users were drawn, ``eval_users`` says how
+        many, and ``error`` stands beside each ``mean`` and ``std``. See :class:`Spread` and :class:`Gain`.
         """
         common, own = shared_settings(
             {label: [run.settings for run in runs.values()] for label, runs in self._results.items()}
@@ -233,6 +239,7 @@ class Comparison:
             "primary_metric": self.primary_metric,
             "labels": list(self.labels),
             "eval_part": self.eval_part,
+            **({} if self.eval_users is None else {"eval_users": self.eval_users}),
             "la_include_base": self.include_base,
             "ra_include_current": self.include_current,
             "unserved": self.unserved,
@@ -260,7 +267,7 @@ class Comparison:
             labels[label] = {
                 quantity: {
                     name: _unwrapped(quantity, [getattr(spread, name) for spread in found])
-                    for name in ("mean", "std")
+                    for name in ("mean", "std", *(() if self.eval_users is None else ("error",)))
                 }
                 for quantity, found in spreads.items()
             }
@@ -282,6 +289,11 @@ class Comparison:
 
     def _result(self, label: str) -> StreamResult:
         return self._results[label][self.seeds[0]]
+
+
+def _by_block(quantity: str, summaries: Sequence[Mapping[str, Any]]) -> list[list[float | None]]:
+    series = [one[quantity] if quantity in PER_BLOCK else [one[quantity]] for one in summaries]
+    return [list(of_block) for of_block in zip(*series, strict=True)]
 
 
 def _unwrapped(quantity: str, entries: list[Any]) -> Any:
@@ -346,5 +358,6 @@ def _facts(run: StreamResult) -> dict[str, Any]:
         "la_include_base": run.include_base,
         "ra_include_current": run.include_current,
         "eval_part": run.eval_part,
+        "eval_users": run.eval_users,
         **{key: run.settings[key] for key in keys_of(Scope.STREAM) if key in run.settings},
     }

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from recbole_ccd.compat import CandidateCollector, repaired_evaluator
 from recbole_ccd.data.dataloader import BlockEvalDataLoader
+from recbole_ccd.evaluation.sampling import Measurement, standard_errors
 from recbole_ccd.model.scoring import score_rows
 from recbole_ccd.ranking.topk import highest_as_topk
 from recbole_ccd.utils.errors import RunError, TrainingError
@@ -54,7 +55,7 @@ class FullSortEvaluator:
         progress: str | None = None,
         label: str | None = None,
         train_data: Any = None,
-    ) -> dict[str, float]:
+    ) -> Measurement:
         """Evaluate a model on the test (or validation) part of a block.
 
         The padding item and the loader's history are masked. The model is left in eval mode, its weights
@@ -70,7 +71,8 @@ class FullSortEvaluator:
                 items by popularity (AveragePopularity, TailPercentage).
 
         Returns:
-            One plain float per metric name, such as ``{"recall@20": 0.1234}``, rounded as RecBole rounds.
+            One plain float per metric name, such as ``{"recall@20": 0.1234}``, rounded as RecBole rounds,
+            with standard errors where the loader holds a sample of its users.
 
         Raises:
             RunError: If scores contain NaN, if the loader is empty, if a test item is unknown to the model,
@@ -78,7 +80,7 @@ class FullSortEvaluator:
         """
         name = label or progress or "evaluation"
         model.eval()
-        measured = _Measured(self._config, name)
+        measured = _Measured(self._config, name, getattr(loader, "population", None))
         with torch.no_grad():
             for interaction, history, positive_u, positive_i in _with_bar(loader, progress):
                 scores = self._scores(model, interaction[self._config["USER_ID_FIELD"]])
@@ -93,7 +95,7 @@ class FullSortEvaluator:
         label: str,
         show_progress: bool = False,
         train_data: Any = None,
-    ) -> dict[str, dict[str, float]]:
+    ) -> dict[str, Measurement]:
         """Evaluate a model on several parts of a stream at once.
 
         The same as :meth:`evaluate` on each, but users who are in several parts are scored once, and ranked
@@ -113,7 +115,10 @@ class FullSortEvaluator:
             RunError: As of :meth:`evaluate`; the message names the part.
         """
         model.eval()
-        measured = {name: _Measured(self._config, f"{label} on {name}") for name in parts}
+        measured = {
+            name: _Measured(self._config, f"{label} on {name}", part.population)
+            for name, part in parts.items()
+        }
         users = torch.unique(torch.cat([loader.uid_list for loader in parts.values()]))
         batches = users.split(min(loader.step for loader in parts.values()))
         groups = _by_history(parts)
@@ -178,8 +183,8 @@ class _Ranked(NamedTuple):
 class _Measured:
     """What has been collected of one loader's batches."""
 
-    def __init__(self, config: Any, name: str) -> None:
-        self._name, self._collector = name, Collector(config)
+    def __init__(self, config: Any, name: str, population: int | None) -> None:
+        self._name, self._collector, self._population = name, Collector(config), population
         if self._collector.register.need("rec.meanrank"):
             self._collector = CandidateCollector(config)
         self._parts: list[dict[str, Tensor]] = []
@@ -228,15 +233,18 @@ class _Measured:
         struct = self._collector.get_data_struct()
         return {key: struct[key] for key in ("rec.topk", "rec.items", "rec.meanrank") if key in struct}
 
-    def metrics(self, evaluator: Evaluator, train_data: Any) -> dict[str, float]:
-        """RecBole's metrics of all that was collected."""
+    def metrics(self, evaluator: Evaluator, train_data: Any) -> Measurement:
+        """RecBole's metrics of all that was collected, with standard errors where it is of a sample."""
         if not self._parts:
             raise RunError(
                 f"{self._name}: there is nothing to evaluate; give the block a test part (eval_args)"
             )
         struct = _join(self._parts)
         _add_counts(struct, self._collector, self._n_items, train_data, self._name)
-        return {metric: float(value) for metric, value in evaluator.evaluate(struct).items()}
+        found = {metric: float(value) for metric, value in evaluator.evaluate(struct).items()}
+        if self._population is None:
+            return Measurement(found)
+        return Measurement(found, standard_errors(evaluator, struct, self._population))
 
 
 def _by_history(parts: Mapping[str, BlockEvalDataLoader]) -> list[dict[str, BlockEvalDataLoader]]:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from torch import nn
 
 from recbole_ccd.config.catalogue import CONTEXT_BASELINE, CONTEXT_MODELS
+from recbole_ccd.evaluation.sampling import Error, Measurement, next_errors, summary_errors
 from recbole_ccd.evaluation.summary import check_triangle, summarise, summarise_next
 from recbole_ccd.model.size import size_of
 from recbole_ccd.utils.errors import RunError
@@ -57,7 +58,7 @@ class StreamResult:
         config: gives ``dataset``, ``model``, ``strategy`` and ``seed``, the metrics' names, and itself as a
             dict, in which ``la_include_base`` (default True: the base block counts in LA and RA),
             ``ra_include_current`` (default False: RA leaves the current block out) and ``eval_part`` (default
-            ``test``: what R was measured on) are looked up.
+            ``test``: what R was measured on) and ``eval_users`` (default None: on all users) are looked up.
         n_blocks: K + 1, the blocks of the stream, base block included.
         known: ``{"users": n, "items": n}`` per block: how many are known after it, without the padding entry.
 
@@ -82,10 +83,11 @@ class StreamResult:
         self.include_base: bool = self._config.get("la_include_base", True)
         self.include_current: bool = self._config.get("ra_include_current", False)
         self.eval_part: str = self._config.get("eval_part", "test")
-        self._rows: dict[str, list[list[dict[str, float]]]] = {}
-        self._new: dict[str, dict[str, dict[int, dict[str, float]]]] = {"users": {}, "items": {}}
+        self.eval_users: int | None = self._config.get("eval_users")
+        self._rows: dict[str, list[list[Measurement]]] = {}
+        self._new: dict[str, dict[str, dict[int, Measurement]]] = {"users": {}, "items": {}}
         # by the last block that had been learned
-        self._next: dict[str, dict[int, dict[str, float]]] = {}
+        self._next: dict[str, dict[int, Measurement]] = {}
         self._unserved: dict[int, dict[str, float]] = {}
 
     def extend(self, known: Sequence[Mapping[str, int]]) -> None:
@@ -220,6 +222,29 @@ class StreamResult:
         """These with their mean and FWT (see ``summary.summarise_next``)."""
         return summarise_next(self.next_values(role, metric), self.next_values(RANDOM, metric))
 
+    def summary_error(self, role: str, metric: str) -> dict[str, Any]:
+        """The standard errors of :meth:`summary`, in its form; None everywhere where all users were measured.
+
+        Raises:
+            KeyError: As there.
+        """
+        matrix = [[entry[metric] for entry in row] for row in self._rows[role]]
+        errors = [[entry.errors.get(metric) for entry in row] for row in self._rows[role]]
+        return summary_errors(matrix, errors, self.include_base, self.include_current)
+
+    def new_entity_errors(self, kind: str, role: str, metric: str) -> list[Error]:
+        """The standard errors of :meth:`new_entities`."""
+        per_block = self._new[kind].get(role, {})
+        return [per_block[k].errors.get(metric) if k in per_block else None for k in range(self.n_rows(role))]
+
+    def next_error(self, role: str, metric: str) -> dict[str, Any]:
+        """The standard errors of :meth:`next_summary`, in its form."""
+        ours, random = (
+            [found[k].errors.get(metric) if k in found else None for k in range(self.n_blocks - 1)]
+            for found in (self._next.get(one, {}) for one in (role, RANDOM))
+        )
+        return next_errors(ours, random, [value is not None for value in self.next_values(role, metric)])
+
     @property
     def unserved(self) -> list[dict[str, float] | None]:
         """Shares of ``users``, ``items``, ``interactions`` of block k + 1 that could not be served, k < K."""
@@ -241,6 +266,7 @@ class StreamResult:
             "sizes": {role: dict(size) for role, size in self.sizes.items()},
             "stages": [dict(stage) for stage in self.stages],
             "config": self._config,
+            **({} if self.eval_users is None else {"standard_error": self._error_document()}),
         }
 
     @classmethod
@@ -264,7 +290,8 @@ class StreamResult:
                 result._read_role(document, role)
             # an earlier version has measured none
             if "next" in document:
-                result._read_next(document["next"])
+                errors = document.get("standard_error", {}).get("next", {})
+                result._read_next(document["next"], errors)
             result.sizes = {role: dict(size) for role, size in document["sizes"].items()}
             result.stages = [dict(stage) for stage in document["stages"]]
         except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
@@ -281,22 +308,33 @@ class StreamResult:
         if len({len(matrix) for matrix in matrices.values()}) > 1:
             raise ValueError(f"{role}: R has more rows under one metric than under another")
         for k in range(len(matrices[self.primary_metric])):
-            self.add_row(role, k, [{m: R[k][j] for m, R in matrices.items()} for j in range(k + 1)])
-            new = [self._read_new(document[kind], role, k) for kind in ("new_users", "new_items")]
+            errors = document.get("standard_error", {}).get("metrics", {})
+            row = [
+                Measurement(
+                    {m: R[k][j] for m, R in matrices.items()},
+                    {m: errors[m][role]["R"][k][j] for m in errors},
+                )
+                for j in range(k + 1)
+            ]
+            self.add_row(role, k, row)
+            new = [self._read_new(document, kind, role, k) for kind in ("new_users", "new_items")]
             self.add_new_entities(role, k, *new)
 
-    def _read_new(self, new: Mapping[str, Any], role: str, block: int) -> dict[str, float] | None:
-        values = {m: new[m][role][block] for m in self.metric_names}
-        return None if None in values.values() else values
+    def _read_new(self, document: Mapping[str, Any], kind: str, role: str, block: int) -> Measurement | None:
+        values = {m: document[kind][m][role][block] for m in self.metric_names}
+        errors = document.get("standard_error", {}).get(kind, {})
+        found = {m: errors[m][role][block] for m in errors}
+        return None if None in values.values() else Measurement(values, found)
 
-    def _read_next(self, document: Mapping[str, Any]) -> None:
+    def _read_next(self, document: Mapping[str, Any], errors: Mapping[str, Any]) -> None:
         metrics = document["metrics"]
         for role in (*ROLES, RANDOM):
             found = {m: metrics[m][role]["next"] for m in self.metric_names if role in metrics[m]}
             columns = zip(*found.values(), strict=True)
             for block, values in enumerate(columns):
                 if None not in values:
-                    self.add_next(role, block, dict(zip(found, values, strict=True)))
+                    of_block = {m: errors[m][role]["next"][block] for m in errors}
+                    self.add_next(role, block, Measurement(zip(found, values, strict=True), of_block))
         for block, shares in enumerate(document["unserved"]):
             if shares is not None:
                 self.add_unserved(block, shares)
@@ -314,17 +352,33 @@ class StreamResult:
             "unserved": [shares and dict(shares) for shares in self.unserved],
         }
 
+    def _error_document(self) -> dict[str, Any]:
+        """All standard errors, each in the place that its value has in the document."""
+        names, learning = self.metric_names, [role for role in (*ROLES, RANDOM) if self._next.get(role)]
+        return {
+            "users": self.eval_users,
+            "metrics": {m: {role: self.summary_error(role, m) for role in self.roles} for m in names},
+            **{
+                f"new_{kind}": {
+                    m: {role: self.new_entity_errors(kind, role, m) for role in self.roles} for m in names
+                }
+                for kind in ("users", "items")
+            },
+            "next": {m: {role: self.next_error(role, m) for role in learning} for m in names},
+        }
+
     def _new_document(self, kind: str) -> dict[str, Any]:
         return {m: {role: self.new_entities(kind, role, m) for role in self.roles} for m in self.metric_names}
 
-    def _values(self, metrics: Metrics) -> dict[str, float]:
+    def _values(self, metrics: Metrics) -> Measurement:
         missing = [name for name in self.metric_names if name not in metrics]
         if missing:
             raise ValueError(f"metrics are missing: {', '.join(missing)}")
         values = {name: float(metrics[name]) for name in self.metric_names}
         if not all(map(math.isfinite, values.values())):
             raise ValueError(f"metrics are not finite: {values}")
-        return values
+        errors = metrics.errors if isinstance(metrics, Measurement) else {}
+        return Measurement(values, {name: errors[name] for name in values if name in errors})
 
 
 class _StoredConfig:

@@ -17,10 +17,12 @@ class Spread:
     Attributes:
         mean: its mean; None where it does not exist.
         std: its sample standard deviation (n - 1); None with fewer than two seeds.
+        error: standard error of the mean that comes of a sample of users; None where all were measured.
     """
 
     mean: float | None
     std: float | None
+    error: float | None = None
 
 
 @dataclass(frozen=True)
@@ -41,12 +43,18 @@ class Gain:
     p: float | None
 
 
-def spread_of(values: Sequence[float | None]) -> Spread:
-    """Mean and sample standard deviation of a value over seeds; both None if one of the values is."""
-    known = _all_known(values)
+def spread_of(values: Sequence[float | None], errors: Sequence[float | None] = (None,)) -> Spread:
+    """Mean and sample standard deviation of a value over seeds; both None if one of the values is.
+
+    Args:
+        values: one per seed.
+        errors: their standard errors, where each seed has drawn users of its own.
+    """
+    known, own = _all_known(values), _all_known(errors)
     if known is None:
         return Spread(None, None)
-    return Spread(fmean(known), stdev(known) if len(known) > 1 else None)
+    error = None if own is None else math.hypot(*own) / len(own)
+    return Spread(fmean(known), stdev(known) if len(known) > 1 else None, error)
 
 
 def two_best(means: Mapping[str, float | None], lowest: bool) -> tuple[list[str], list[str]]:

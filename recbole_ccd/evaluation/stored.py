@@ -30,7 +30,8 @@ class StoredComparison:
             and options of LA and RA are taken for the defaults.
 
     Attributes:
-        labels, seeds, head, strategies, roles, metric_names, primary_metric, n_blocks, eval_part: as there.
+        labels, seeds, head, strategies, roles, metric_names, primary_metric, n_blocks, eval_part,
+            eval_users: as there.
         config: what all runs have set alike, which may be nothing.
         unserved: as there; empty where an earlier version has measured none.
         own_config: what each label has set otherwise than another.
@@ -58,6 +59,7 @@ class StoredComparison:
         self.include_base: bool = document.get("la_include_base", True)
         self.include_current: bool = document.get("ra_include_current", False)
         self.eval_part: str = document.get("eval_part", "test")
+        self.eval_users: int | None = document.get("eval_users")
         self.config: Mapping[str, Any] = document.get("config", {})
         self.unserved: list[dict[str, float] | None] = document.get("unserved", [])
         try:
@@ -79,10 +81,8 @@ class StoredComparison:
         if found is None:
             # an earlier version has not measured it
             return [Spread(None, None)] * (1 if quantity in AT_END else self.n_blocks - 1)
-        pairs = [(found["mean"], found["std"])]
-        if quantity not in AT_END:
-            pairs = list(zip(found["mean"], found["std"], strict=True))
-        return [Spread(*pair) for pair in pairs]
+        parts = [found[name] for name in ("mean", "std", "error") if name in found]
+        return [Spread(*one) for one in ([parts] if quantity in AT_END else zip(*parts, strict=True))]
 
     def ranking(self, role: str, metric: str, quantity: str) -> list[tuple[list[str], list[str]]]:
         """The best and the second best labels, one pair per entry of :meth:`spreads`."""

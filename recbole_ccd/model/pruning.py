@@ -27,5 +27,8 @@ def pruned(model: GeneralRecommender, rate: float) -> GeneralRecommender:
     for weight in copy.parameters():
         n = int(rate * weight.numel())
         if weight.dim() > 1 and n:
-            weight.view(-1)[weight.abs().view(-1).topk(n, largest=False).indices] = 0.0
+            # of an auto-encoder's first layer an item's weights may lie together, so that no view is flat
+            gone = torch.zeros(weight.numel(), dtype=torch.bool, device=weight.device)
+            gone[weight.abs().flatten().topk(n, largest=False).indices] = True
+            weight.masked_fill_(gone.view(weight.shape), 0.0)
     return copy

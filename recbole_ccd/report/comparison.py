@@ -12,6 +12,7 @@ from tabulate import tabulate
 from recbole_ccd.config.catalogue import shown_strategy
 from recbole_ccd.evaluation.comparison import COMPETITORS, METHOD, RETRAINING
 from recbole_ccd.evaluation.result import UNSERVED
+from recbole_ccd.evaluation.sampling import sampled_line
 from recbole_ccd.evaluation.seeds import Gain, Spread
 from recbole_ccd.evaluation.stored import AnyComparison
 from recbole_ccd.evaluation.summary import definitions
@@ -97,8 +98,9 @@ def comparison_csv(comparison: AnyComparison) -> str:
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     spreads = [f"{quantity} {part}" for quantity in _CSV_QUANTITIES for part in ("mean", "std")]
+    errors = [] if comparison.eval_users is None else [f"{quantity} error" for quantity in _CSV_QUANTITIES]
     gains = ["best competitor", "gain", "relative gain", "p"]
-    writer.writerow(["metric", "role", "label", "strategy", "seeds", "block", *spreads, *gains])
+    writer.writerow(["metric", "role", "label", "strategy", "seeds", "block", *spreads, *gains, *errors])
     writer.writerows(_csv_rows(comparison))
     return file.getvalue()
 
@@ -116,7 +118,9 @@ def _csv_rows(comparison: AnyComparison) -> Iterator[list[Any]]:
                     numbers = [number for spread in of_block for number in (spread.mean, spread.std)]
                     gain = gains[label][k] if label in gains else None
                     own = [gain.competitor, gain.gain, gain.relative, gain.p] if gain else [None] * 4
-                    yield [metric, role, label, comparison.strategies[label], n_seeds, k, *numbers, *own]
+                    start = [metric, role, label, comparison.strategies[label], n_seeds, k]
+                    errors = [] if comparison.eval_users is None else [spread.error for spread in of_block]
+                    yield [*start, *numbers, *own, *errors]
 
 
 def comparison_title(comparison: AnyComparison) -> str:
@@ -262,7 +266,7 @@ def _quality_table(comparison: AnyComparison, table: Table[T]) -> T:
     metric, reference, rows = comparison.primary_metric, retraining(comparison), []
     for label in comparison.labels:
         ends = [
-            _number(comparison.spreads(role, metric, label, quantity)[-1].mean)
+            _with_error(comparison.spreads(role, metric, label, quantity)[-1])
             if label in comparison.labels_of(role)
             else "-"
             for role in comparison.roles
@@ -349,7 +353,9 @@ def legend_lines(comparison: AnyComparison) -> list[str]:
         "s B0, MB B0, …: seconds of training, and resident memory of the process at most while it trained, "
         "in block 0, …; mean over seeds. What was compared before in the same process may still hold memory"
     )
-    return [*shown, std, *_gain_legend(comparison), size, times, costs, *_retraining_legend(comparison)]
+    drawn = sampled_line(comparison.eval_users)
+    ends = [size, times, costs, *_retraining_legend(comparison), *([drawn] if drawn else [])]
+    return [*shown, std, *_gain_legend(comparison), *ends]
 
 
 def _retraining_legend(comparison: AnyComparison) -> list[str]:
@@ -377,7 +383,12 @@ def _marked(
     label: str, spread: Spread, ranking: tuple[list[str], list[str]], marks: Marks, form: str = ".4f"
 ) -> str:
     place = next((place for place, labels in enumerate(ranking) if label in labels), 2)
-    return marks[place].format(_number(spread.mean, form))
+    return marks[place].format(_with_error(spread, form))
+
+
+def _with_error(spread: Spread, form: str = ".4f") -> str:
+    shown = _number(spread.mean, form)
+    return shown if spread.mean is None or spread.error is None else f"{shown} ± {spread.error:.4f}"
 
 
 def _number(value: float | None, form: str = ".4f") -> str:

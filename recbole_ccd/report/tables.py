@@ -10,6 +10,7 @@ from tabulate import tabulate
 from recbole_ccd.config.catalogue import shown_strategy
 from recbole_ccd.data.block import Block
 from recbole_ccd.evaluation.result import RANDOM, ROLES, UNSERVED, StreamResult
+from recbole_ccd.evaluation.sampling import sampled_line, with_error
 from recbole_ccd.evaluation.summary import definitions
 from recbole_ccd.report.width import filled, fitted, terminal_width
 
@@ -70,7 +71,9 @@ def block_table(result: StreamResult, block: int, width: int | None = None) -> s
     header = ["", *tests, "LA", "RA", "H", "new users", "new items"]
     width = width or terminal_width()
     table = _table([_block_row(result, role, block) for role in roles], header, width)
-    return f"{filled(title, width)}\n{table}\n{filled(_block_legend(result, block), width)}"
+    told = [title, _block_legend(result, block), sampled_line(result.eval_users)]
+    head, *foot = (filled(part, width) for part in told if part)
+    return "\n".join([head, table, *foot])
 
 
 def next_line(result: StreamResult, block: int) -> str:
@@ -80,11 +83,17 @@ def next_line(result: StreamResult, block: int) -> str:
         result: a result with what was measured of it.
         block: the last block that they have learned.
     """
-    found = {role: result.next_values(role, result.primary_metric)[block] for role in (*ROLES, RANDOM)}
-    shown = ", ".join(f"{role} {value:.4f}" for role, value in found.items() if value is not None)
+    metric = result.primary_metric
+    found = {role: result.next_values(role, metric)[block] for role in (*ROLES, RANDOM)}
+    errors = {role: result.next_error(role, metric)["next"][block] for role in found}
+    shown = ", ".join(
+        f"{role} {value:.4f}" if errors[role] is None else f"{role} {with_error(value, errors[role])}"
+        for role, value in found.items()
+        if value is not None
+    )
     shares = result.unserved[block] or {}
     unknown = ", ".join(f"{share:.1%} of its {kind}" for kind, share in shares.items())
-    measured = f"{result.primary_metric}: {shown or 'nothing to measure'}"
+    measured = f"{metric}: {shown or 'nothing to measure'}"
     return f"block {block + 1} before it is learned, {measured}; not served: {unknown}"
 
 
@@ -116,6 +125,7 @@ def final_table(result: StreamResult, width: int | None = None) -> str:
         _size_table(result, width),
         filled(_chosen_rates(result), width),
         filled(_legend(result), width),
+        filled(sampled_line(result.eval_users), width),
     ]
     return "\n\n".join(part for part in parts if part)
 
@@ -135,9 +145,13 @@ def _chosen_rates(result: StreamResult) -> str:
 def _block_row(result: StreamResult, role: str, block: int) -> list[Any]:
     metric = result.primary_metric
     summary = result.summary(role, metric)
-    averages = [summary[key][block] for key in ("LA", "RA", "H")]
-    new = [result.new_entities(kind, role, metric)[block] for kind in ("users", "items")]
-    return [role, *summary["R"][block], *averages, *new]
+    error = result.summary_error(role, metric)
+    cells = [with_error(*pair) for pair in zip(summary["R"][block], error["R"][block], strict=True)]
+    cells += [with_error(summary[key][block], error[key][block]) for key in ("LA", "RA", "H")]
+    for kind in ("users", "items"):
+        new = result.new_entities(kind, role, metric), result.new_entity_errors(kind, role, metric)
+        cells.append(with_error(new[0][block], new[1][block]))
+    return [role, *cells]
 
 
 def _block_legend(result: StreamResult, block: int) -> str:
@@ -161,7 +175,12 @@ def _stream_table(result: StreamResult, width: int) -> str:
     for role in result.roles:
         summary = result.summary(role, metric)
         header += [f"{name} {_SHORT[role]}" for name in ("R[k][k]", "LA", "RA", "H")]
-        columns += [[row[-1] for row in summary["R"]], summary["LA"], summary["RA"], summary["H"]]
+        error = result.summary_error(role, metric)
+        values, errors = (
+            [[row[-1] for row in one["R"]], *(one[name] for name in ("LA", "RA", "H"))]
+            for one in (summary, error)
+        )
+        columns += [list(map(with_error, *pair)) for pair in zip(values, errors, strict=True)]
     n_rows = max(result.n_rows(role) for role in result.roles)
     rows = [[column[k] if k < len(column) else None for column in columns] for k in range(n_rows)]
     return _table(rows, header, width)
@@ -176,8 +195,11 @@ def _metric_table(result: StreamResult, width: int) -> str:
         row: list[Any] = [metric]
         for role in result.roles:
             summary = result.summary(role, metric)
-            row += [summary["H"][-1], summary["BWT"], summary["forgetting"]]
-            row.append(result.next_summary(role, metric)["next_mean"])
+            error = result.summary_error(role, metric)
+            row.append(with_error(summary["H"][-1], error["H"][-1]))
+            row += [with_error(summary[name], error[name]) for name in ("BWT", "forgetting")]
+            ahead, beside = result.next_summary(role, metric), result.next_error(role, metric)
+            row.append(with_error(ahead["next_mean"], beside["next_mean"]))
         rows.append(row)
     return _table(rows, header, width)
 
@@ -205,13 +227,20 @@ def next_rows(result: StreamResult, metric: str) -> list[list[Any]]:
         the block's users, items and interactions that could not be served; then the mean, and FWT. No row
         where nothing has been measured.
     """
-    columns = [result.next_values(role, metric) for role in (*result.roles, RANDOM)]
+    columns = [
+        list(map(with_error, result.next_values(role, metric), result.next_error(role, metric)["next"]))
+        for role in (*result.roles, RANDOM)
+    ]
     rows: list[list[Any]] = [
         [k + 1, *(column[k] for column in columns), *(shares[kind] for kind in UNSERVED)]
         for k, shares in enumerate(result.unserved)
         if shares is not None
     ]
-    found = [result.next_summary(role, metric) for role in result.roles]
+    found = [
+        {name: with_error(summary[name], error[name]) for name in ("next_mean", "FWT")}
+        for role in result.roles
+        for summary, error in [(result.next_summary(role, metric), result.next_error(role, metric))]
+    ]
     nothing = [None] * (1 + len(UNSERVED))
     ends = (("mean", "next_mean"), ("FWT", "FWT"))
     return rows and rows + [[name, *(one[quantity] for one in found), *nothing] for name, quantity in ends]

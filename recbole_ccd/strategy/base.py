@@ -35,6 +35,7 @@ from recbole_ccd.strategy.run_state import RunState
 from recbole_ccd.strategy.stage import BaseModels, Stage, StageTask
 from recbole_ccd.strategy.stage_runner import StageRunner, learn_plainly
 from recbole_ccd.strategy.teacher_lists import TeacherLists
+from recbole_ccd.trainer.lazy_adam import check_lazy
 from recbole_ccd.utils.errors import ConfigError, ModelError
 from recbole_ccd.utils.guard import guarded
 from recbole_ccd.utils.parallel import workers_of
@@ -259,6 +260,7 @@ class Strategy(ABC):
         # members of one model have the same settings
         for config in {config["model"]: config for config in self.members}.values():
             check_growable(config, "teacher")
+            check_lazy(config, "teacher")
             check_buildable(config, stream[0])
         self.check_negatives(stream, self.config, *self.members)
 
@@ -278,6 +280,7 @@ class Strategy(ABC):
             ModelError: If the student has no user and item embeddings, or cannot be built or grown.
         """
         check_growable(self.config, "student")
+        check_lazy(self.config, "student")
         student = check_buildable(self.config, stream[0])
         if not embedding_tables(student, stream[0].n_users, stream[0].n_items):
             raise ModelError(

@@ -11,6 +11,7 @@ from recbole.model.abstract_recommender import GeneralRecommender
 from torch import Tensor, nn
 
 from recbole_ccd.evaluation.full_sort import FullSortEvaluator
+from recbole_ccd.evaluation.sampling import Measurement
 from recbole_ccd.model.scoring import factors
 from recbole_ccd.model.teacher import ordering_rows
 from recbole_ccd.utils.seeding import numpy_generator, seed_stage
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 def measure(
     config: CCDConfig, model: GeneralRecommender, role: str, stream: BlockStream, now: Block
-) -> dict[str, dict[str, float]]:
+) -> dict[str, Measurement]:
     """Metrics of a model on the measured part of every block so far, and of new users and new items.
 
     Args:
@@ -55,7 +56,7 @@ def measure(
 
 def measure_next(
     config: CCDConfig, model: GeneralRecommender, role: str, block: Block, loader: BlockEvalDataLoader
-) -> dict[str, float]:
+) -> Measurement:
     """Metrics of a model on a block that it has not learned.
 
     Args:
@@ -72,7 +73,7 @@ def measure_next(
     )[name]
 
 
-def measure_random(config: CCDConfig, block: Block, loader: BlockEvalDataLoader) -> dict[str, float]:
+def measure_random(config: CCDConfig, block: Block, loader: BlockEvalDataLoader) -> Measurement:
     """The same of a random order of all items, which is what a model knows that has learned nothing.
 
     Args:

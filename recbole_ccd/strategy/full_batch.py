@@ -18,6 +18,7 @@ from recbole_ccd.model.growth import check_buildable, fitted, learns_by_steps
 from recbole_ccd.registry import register
 from recbole_ccd.strategy.base import Strategy
 from recbole_ccd.strategy.stage import Stage
+from recbole_ccd.trainer.lazy_adam import check_lazy
 from recbole_ccd.utils.errors import ModelError
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ class FullBatch(Strategy):
         if self.config["base"] == "distilled":
             super().check_models(stream)
         else:
+            check_lazy(self.config, "student")
             check_buildable(self.config, stream[0])
             self.check_negatives(stream, self.config)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from logging import getLogger
 from typing import TYPE_CHECKING, Any
@@ -28,6 +28,7 @@ from recbole_ccd.model.history import use_history
 from recbole_ccd.model.scoring import clear_cache, is_autoencoder, score_rows
 from recbole_ccd.plugin.base import PluginContext, TrainerPlugin
 from recbole_ccd.trainer.history import TrainingHistory
+from recbole_ccd.trainer.lazy_adam import LAZY, lazy_adam, sparse_gradients
 from recbole_ccd.trainer.progress import StageProgress
 from recbole_ccd.trainer.training_state import RESUMABLE, load_training_state, training_state
 from recbole_ccd.utils.errors import TrainingError
@@ -121,6 +122,8 @@ class StageTrainer(ContainedTrainer):
         self._by_turns = False
 
     def _build_optimizer(self, **kwargs: Any) -> Optimizer:
+        if self.learner.lower() == LAZY:
+            return lazy_adam(self.model, self.learning_rate, self.weight_decay)
         optimizer = super()._build_optimizer(**kwargs)
         if type(optimizer) is Adam:
             # one pass over weights and moments instead of a dozen; the same update
@@ -255,7 +258,7 @@ class StageTrainer(ContainedTrainer):
             for epoch in range(self.start_epoch, last):
                 # what RecBole's loop knows of the epochs before is in attributes
                 self.start_epoch, self.epochs = epoch, epoch + 1
-                with self._finite():
+                with self._finite(), self._sparse():
                     super().fit(*loaders, show_progress=show_progress)
                 if self.cur_step > self.stopping_step:
                     break
@@ -321,11 +324,15 @@ class StageTrainer(ContainedTrainer):
         """RecBole's ``fit``, after which the model holds the best weights; nothing is written to disk."""
         self._begin_fit()
         try:
-            result = super().fit(*args, **kwargs)
+            with self._sparse():
+                result = super().fit(*args, **kwargs)
         finally:
             self.tensorboard.close()
         self._end_fit()
         return result
+
+    def _sparse(self) -> AbstractContextManager[None]:
+        return sparse_gradients(self.model, self.learner.lower() == LAZY)
 
     def _begin_fit(self) -> None:
         self.epochs_run = self.start_epoch

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
 
 from recbole_ccd.evaluation.comparison import Comparison
+from recbole_ccd.evaluation.sampling import with_error
 from recbole_ccd.evaluation.seeds import Spread, spread_of
 from recbole_ccd.experiment.search.space import Values, nested
 
@@ -29,6 +30,7 @@ class TrialOutcome:
         measured: by ``H``, ``LA`` and ``RA`` the value of each seed: of the student, in the primary metric,
             after the last block, on the valid parts. Empty where the trial has failed or not been made.
         error: why it failed.
+        standard_errors: of ``measured``, where users were drawn; empty where all were measured.
     """
 
     number: int
@@ -36,13 +38,17 @@ class TrialOutcome:
     values: Values
     measured: Mapping[str, Sequence[float | None]]
     error: str | None = None
+    standard_errors: Mapping[str, Sequence[float | None]] = field(default_factory=dict)
 
     @classmethod
     def of_runs(cls, number: int, folder: str, values: Values, runs: Comparison) -> TrialOutcome:
         """The outcome of a trial whose runs, one per seed, are finished."""
         (label,), metric = runs.labels, runs.primary_metric
         measured = {name: runs.values("student", metric, label, name)[-1] for name in QUANTITIES}
-        return cls(number, folder, values, measured)
+        if runs.eval_users is None:
+            return cls(number, folder, values, measured)
+        errors = {name: runs.errors("student", metric, label, name)[-1] for name in QUANTITIES}
+        return cls(number, folder, values, measured, standard_errors=errors)
 
     @property
     def status(self) -> str:
@@ -57,13 +63,17 @@ class TrialOutcome:
         return None if self.error is None else self.error.partition(";")[0]
 
     def spread(self, quantity: str) -> Spread:
-        """Mean and deviation over seeds of ``H``, ``LA`` or ``RA``."""
-        return spread_of(self.measured[quantity]) if self.measured else Spread(None, None)
+        """Mean, deviation and standard error over seeds of ``H``, ``LA`` or ``RA``."""
+        if not self.measured:
+            return Spread(None, None)
+        return spread_of(self.measured[quantity], self.standard_errors.get(quantity, (None,)))
 
     def to_dict(self) -> dict[str, Any]:
         """Its entry in trials.json."""
+        parts = ("mean", "std", *(["error"] if self.standard_errors else []))
         found = {
-            name: {**asdict(self.spread(name)), "seeds": list(self.measured[name])} for name in self.measured
+            name: {part: getattr(self.spread(name), part) for part in parts} | {"seeds": list(values)}
+            for name, values in self.measured.items()
         }
         return {
             "trial": self.number,
@@ -80,7 +90,8 @@ class SearchResult:
     """All trials of a search, and which is best.
 
     Attributes:
-        head: ``dataset``, ``model``, ``strategy``, ``seeds`` and ``primary_metric``.
+        head: ``dataset``, ``model``, ``strategy``, ``seeds`` and ``primary_metric``, and ``eval_users`` where
+            users were drawn.
         algorithm: ``exhaustive`` or ``random``.
         space: name, kind and values of each key that is searched, in the order of the file.
         trials: in order; those that have not been made are waiting.
@@ -112,7 +123,9 @@ class SearchResult:
         best = self.best
         if best is None:
             return ""
-        found = f"H of {self.head['primary_metric']} is {best.spread(OBJECTIVE).mean:.6f} on the valid parts"
+        H = best.spread(OBJECTIVE)
+        shown = with_error(H.mean, H.error, ".6f") if H.error is not None else f"{H.mean:.6f}"
+        found = f"H of {self.head['primary_metric']} is {shown} on the valid parts"
         # keys in the order of the file; those of a dictionary have none
         lines = [yaml.safe_dump({key: v}, allow_unicode=True) for key, v in nested(best.values).items()]
         return f"# trial {best.number}, the best of {len(self.trials)}: {found}\n{''.join(lines)}"
@@ -130,7 +143,8 @@ class SearchResult:
                          "status": "finished|failed|waiting", "error": null or why it failed,
                          "H": {"mean": x, "std": x or null, "seeds": [of each seed]}, "LA": ..., "RA": ...}]}
 
-        H, LA and RA are of the student after the last block, and null where a trial is not finished.
+        H, LA and RA are of the student after the last block, and null where a trial is not finished. Where
+        users were drawn, ``eval_users`` says how many, and ``error`` stands beside each ``mean`` and ``std``.
         """
         best = self.best
         return {

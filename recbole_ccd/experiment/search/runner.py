@@ -21,7 +21,7 @@ from recbole_ccd.experiment.comparison import MakeStream, begin_comparison, run_
 from recbole_ccd.experiment.run import finished_result, strategy_in, strategy_of
 from recbole_ccd.experiment.search.outcome import OBJECTIVE, SearchResult, TrialOutcome
 from recbole_ccd.experiment.search.plan import Trial, bases_are_shared, measures_h
-from recbole_ccd.experiment.search.tables import search_csv, search_markdown, search_table
+from recbole_ccd.experiment.search.tables import search_csv, search_markdown, search_table, shown_mean
 from recbole_ccd.report.log import RunLog
 from recbole_ccd.strategy import BaseModels
 from recbole_ccd.utils.errors import CCDError, DataError, RunError, TrainingError
@@ -72,6 +72,8 @@ class Search:
         config, settings = runs[0].config, self.manifest.settings
         head = {key: config[key] for key in ("dataset", "model", "strategy")}
         head |= {"seeds": [run.config["seed"] for run in runs], "primary_metric": config.primary_metric}
+        if config["eval_users"] is not None:
+            head["eval_users"] = config["eval_users"]
         outcomes = [
             self.outcomes.get(trial.number) or TrialOutcome(trial.number, trial.folder, trial.values, {})
             for trial in self.trials
@@ -214,8 +216,8 @@ class Search:
                 f"{self.outcomes[0].problem}; all of them in {self.top / TRIALS}); search elsewhere"
             )
         best = self.trials[result.best.number]
-        H = result.best.spread(OBJECTIVE).mean
-        self._note(f"the best is {best}, with H {H:.4f}")
+        H = result.best.spread(OBJECTIVE)
+        self._note(f"the best is {best}, with H {shown_mean(H)}")
         self._note(f"its settings: --config_files={self.top / BEST}")
         self._note(f"search: {self.top / TRIALS}, trials.csv, trials.md and {BEST}")
 

@@ -12,6 +12,8 @@ from typing import Any
 from tabulate import tabulate
 
 from recbole_ccd.config.catalogue import shown_strategy
+from recbole_ccd.evaluation.sampling import sampled_line, with_error
+from recbole_ccd.evaluation.seeds import Spread
 from recbole_ccd.experiment.search.outcome import QUANTITIES, SearchResult, TrialOutcome
 from recbole_ccd.experiment.search.plan import shown
 from recbole_ccd.report.width import filled, fitted, terminal_width
@@ -32,7 +34,9 @@ def search_table(result: SearchResult, width: int | None = None) -> str:
     """
     columns = width or terminal_width()
     table = fitted(*_cells(result), columns, partial(_table, style="simple"))
-    return "\n".join([filled(_title(result), columns), table, *_failures(result)])
+    sample = filled(sampled_line(result.head.get("eval_users")), columns)
+    parts = [filled(_title(result), columns), table, sample, *_failures(result)]
+    return "\n".join(part for part in parts if part)
 
 
 def search_markdown(result: SearchResult) -> str:
@@ -41,6 +45,8 @@ def search_markdown(result: SearchResult) -> str:
     failures = "\n".join(f"- {line}" for line in _failures(result))
     parts = [f"# {_title(result)}", _table(*_cells(result), style="pipe"), *([failures] if failures else [])]
     parts += [f"## What is searched ({result.algorithm})", space, f"{_LEGEND}."]
+    sample = sampled_line(result.head.get("eval_users"))
+    parts += [f"{sample}."] if sample else []
     return "\n\n".join(parts) + "\n"
 
 
@@ -49,13 +55,17 @@ def search_csv(result: SearchResult) -> str:
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     spreads = [f"{quantity} {part}" for quantity in QUANTITIES for part in ("mean", "std")]
-    writer.writerow(["trial", "folder", *result.names, "status", "best", *spreads, "error"])
+    is_sample = result.head.get("eval_users") is not None
+    errors = [f"{quantity} standard error" for quantity in QUANTITIES] if is_sample else []
+    writer.writerow(["trial", "folder", *result.names, "status", "best", *spreads, "error", *errors])
     for trial in result.trials:
         values = [_cell(trial.values[name]) for name in result.names]
         found = [trial.spread(quantity) for quantity in QUANTITIES]
         numbers = [number for spread in found for number in (spread.mean, spread.std)]
         best = int(trial is result.best)
-        writer.writerow([trial.number, trial.folder, *values, trial.status, best, *numbers, trial.error])
+        sampled = [spread.error for spread in found] if is_sample else []
+        row = [trial.number, trial.folder, *values, trial.status, best, *numbers, trial.error, *sampled]
+        writer.writerow(row)
     return file.getvalue()
 
 
@@ -88,13 +98,18 @@ def _row(result: SearchResult, trial: TrialOutcome, several: bool) -> list[str]:
     mark = "best" if trial is result.best else "failed" if trial.error is not None else ""
     deviation = [_number(H.std)] if several else []
     values = [shown(trial.values[name]) for name in result.names]
-    return [str(trial.number), *values, _number(H.mean), *deviation, _number(LA.mean), _number(RA.mean), mark]
+    return [str(trial.number), *values, shown_mean(H), *deviation, shown_mean(LA), shown_mean(RA), mark]
 
 
 def _failures(result: SearchResult) -> list[str]:
     return [
         f"trial {trial.number} failed: {trial.problem}" for trial in result.trials if trial.error is not None
     ]
+
+
+def shown_mean(spread: Spread) -> str:
+    """A mean as the table shows it, with its standard error where users were drawn."""
+    return _number(spread.mean) if spread.error is None else str(with_error(spread.mean, spread.error))
 
 
 def _number(value: float | None) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from markupsafe import Markup
 
 from recbole_ccd.evaluation.comparison import METHOD
+from recbole_ccd.evaluation.sampling import with_error
 from recbole_ccd.evaluation.seeds import Gain
 from recbole_ccd.evaluation.stored import StoredComparison
 from recbole_ccd.report.comparison import (
@@ -30,6 +31,7 @@ from recbole_ccd.report.html.verdict import comparison_verdict, probability
 from recbole_ccd.report.html.words import (
     QUANTITIES,
     compared,
+    drawn,
     duration,
     number,
     ordered_metrics,
@@ -124,7 +126,7 @@ class _Compared:
         runs = f"{n} strategies, {seeds} seeds each" if seeds > 1 else f"{n} strategies, one seed"
         return (
             f"{runs}, {comparison.n_blocks} blocks. Measured on the {comparison.eval_part} part of each "
-            f"block; early stopping looked at {comparison.primary_metric}."
+            f"block; early stopping looked at {comparison.primary_metric}.{drawn(comparison.eval_users)}"
         )
 
     def _facts(self) -> list[tuple[str, str]]:
@@ -136,8 +138,9 @@ class _Compared:
         for role in comparison.roles:
             best, _ = comparison.ranking(role, metric, "H")[-1]
             if best:
-                value = comparison.spreads(role, metric, best[0], "H")[-1].mean
-                facts.append((f"Best H-mean of {metric}, {role}", f"{', '.join(best)} {number(value)}"))
+                found = comparison.spreads(role, metric, best[0], "H")[-1]
+                shown = number(found.mean) if found.error is None else with_error(found.mean, found.error)
+                facts.append((f"Best H-mean of {metric}, {role}", f"{', '.join(best)} {shown}"))
             for label, gains in comparison.gains(role, metric).items():
                 if gain := gains[-1]:
                     facts.append(

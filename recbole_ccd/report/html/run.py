@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from recbole_ccd.config.catalogue import shown_strategy
 from recbole_ccd.evaluation.result import StreamResult
+from recbole_ccd.evaluation.sampling import with_error
 from recbole_ccd.evaluation.summary import definitions
 from recbole_ccd.report.html import style
 from recbole_ccd.report.html.downloads import data_address, json_address, result_csv
@@ -31,6 +32,7 @@ from recbole_ccd.report.html.words import (
     STAGES,
     compared,
     course,
+    drawn,
     duration,
     number,
     ordered_metrics,
@@ -126,6 +128,7 @@ class _Measured:
         return (
             f"{progress}, {known['users']:,} users and {known['items']:,} items known. Measured on the "
             f"{result.eval_part} part of each block; early stopping looked at {result.primary_metric}."
+            + drawn(result.eval_users)
         )
 
     def _facts(self) -> list[tuple[str, str]]:
@@ -134,7 +137,9 @@ class _Measured:
         facts = []
         for role in result.roles:
             value = result.summary(role, metric)[quantity][-1]
-            facts.append((f"{QUANTITIES[quantity]} of {metric}, {role}", number(value)))
+            error = result.summary_error(role, metric)[quantity][-1]
+            shown = number(value) if error is None else with_error(value, error)
+            facts.append((f"{QUANTITIES[quantity]} of {metric}, {role}", shown))
         sizes = result.sizes
         facts += [(f"Parameters, {role}", f"{sizes[role]['parameters']:,}") for role in sizes]
         if {"student", "teacher"} <= sizes.keys() and sizes["student"]["parameters"]:
@@ -196,8 +201,11 @@ class _Measured:
         columns = [
             values
             for role in roles
-            for summary in [self.result.summary(role, metric)]
-            for values in ([row[-1] for row in summary["R"]], summary["LA"], summary["RA"], summary["H"])
+            for pair in [(self.result.summary(role, metric), self.result.summary_error(role, metric))]
+            for values in (
+                list(map(with_error, *([row[-1] for row in one["R"]] for one in pair))),
+                *(list(map(with_error, *(one[name] for one in pair))) for name in ("LA", "RA", "H")),
+            )
         ]
         rows = [
             [k, *(column[k] if k < len(column) else None for column in columns)] for k in range(self.n_done)
@@ -210,8 +218,10 @@ class _Measured:
         rows = []
         for metric in self.figures.metrics:
             summary = self.result.summary(role, metric)
-            averages = [summary[quantity][-1] for quantity in QUANTITIES]
-            rows.append([metric, *averages, summary["BWT"], summary["forgetting"]])
+            error = self.result.summary_error(role, metric)
+            averages = [with_error(summary[name][-1], error[name][-1]) for name in QUANTITIES]
+            ends = [with_error(summary[name], error[name]) for name in ("BWT", "forgetting")]
+            rows.append([metric, *averages, *ends])
         caption = f"{sentence(role)}: all metrics after block {self.result.n_rows(role) - 1}"
         return Table(rows, ["metric", *QUANTITIES, "BWT", "forgetting"], caption)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
+from recbole_ccd.evaluation.sampling import sampled_line
+
 QUANTITIES = {"H": "H-mean", "LA": "Learning average (LA)", "RA": "Retained average (RA)"}
 STAGES = {
     "base": "base training",
@@ -29,6 +31,12 @@ def ordered_metrics(names: Iterable[str], primary: str) -> list[str]:
 def number(value: float | None) -> str:
     """The value of a metric as text."""
     return "none" if value is None else f"{value:.4f}"
+
+
+def drawn(eval_users: int | None) -> str:
+    """A sentence on the sample of users, to follow others; nothing where all were measured."""
+    line = sampled_line(eval_users)
+    return f" {sentence(line)}." if line else ""
 
 
 def duration(seconds: float) -> str:
