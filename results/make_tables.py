@@ -167,21 +167,38 @@ def brief(file: Path) -> list[str]:
 
 def ablations(file: Path) -> list[str]:
     """What each ablation of ccd takes from its Recall@20 after the last block, in both roles."""
+    return _beside_ccd(file, "what changes without a part of `ccd`")
+
+
+def choices(file: Path) -> list[str]:
+    """What each choice adds to ccd's Recall@20 after the last block, and how long it is trained."""
+    return _beside_ccd(file, "what changes with each choice", seconds=True)
+
+
+def _beside_ccd(file: Path, what: str, seconds: bool = False) -> list[str]:
+    """Differences from ccd after the last block, in the order of its student; - where there is no teacher."""
     comparison = comparison_of(file)
     shown = [(role, quantity) for role in comparison.roles for quantity in ("H", "LA", "RA")]
+    costs = {label: sum(comparison.seconds(label).values()) for label in comparison.labels}
 
-    def at_end(label: str) -> list[float]:
-        return [comparison.spreads(role, METRICS[0], label, of)[-1].mean for role, of in shown]
+    def at_end(label: str) -> list[float | None]:
+        return [
+            comparison.spreads(role, METRICS[0], label, of)[-1].mean
+            if label in comparison.labels_of(role)
+            else None
+            for role, of in shown
+        ]
 
     whole = at_end("ccd")
-    rows = [["ccd", *(f"{value:.4f}" for value in whole)]]
-    for label in comparison.labels:
-        if label != "ccd":
-            less = [value - of_whole for value, of_whole in zip(at_end(label), whole, strict=True)]
-            rows.append([label, *(f"{difference:+.4f}" for difference in less)])
+    rows = []
+    for label in ["ccd", *(label for label in comparison.labels if label != "ccd")]:
+        pairs = zip(at_end(label), whole, strict=True)
+        less = ["-" if value is None else f"{value - of_whole:+.4f}" for value, of_whole in pairs]
+        cells = [f"{value:.4f}" for value in whole] if label == "ccd" else less
+        rows.append([label, *cells, *([f"{costs[label] / costs['ccd']:.2f}"] if seconds else [])])
     return [
-        f"Recall@20 after the last block, {_seeds(comparison)}, and what changes without a part of `ccd`:",
-        pipe_table(rows, ["", *map(" ".join, shown)]),
+        f"Recall@20 after the last block, {_seeds(comparison)}, and {what}:",
+        pipe_table(rows, ["", *map(" ".join, shown), *(["time : ccd"] if seconds else [])]),
     ]
 
 
@@ -208,7 +225,7 @@ def cost(file: Path) -> list[str]:
 
 
 PARTS: dict[str, Callable[[Path], list[str]]] = {
-    part.__name__: part for part in (student, teacher, brief, ablations, size, tomorrow, cost)
+    part.__name__: part for part in (student, teacher, brief, ablations, choices, size, tomorrow, cost)
 }
 
 

@@ -36,7 +36,7 @@ def test_it_is_a_recbole_config_that_can_be_printed():
     config = CCDConfig()
     assert isinstance(config, Config)
     assert "ensemble_exponent" in str(config) and "Continual" in str(config)
-    assert config.epochs == 40 and config["no_such_key"] is None
+    assert config.epochs == 100 and config["no_such_key"] is None
 
 
 def test_metric_names():
@@ -95,4 +95,4 @@ def test_the_base_student_may_have_settings_of_its_own():
     config = CCDConfig(config_dict={"distill_layer": "final", "base_student_args": own})
     settings = [c.for_stage("student_generation") for c in (config.for_base_student(), config)]
     read = [(c["distill_layer"], c["learning_rate"], c["train_batch_size"]) for c in settings]
-    assert read == [("ego", 0.003, 1024), ("final", 0.005, 1024)]
+    assert read == [("ego", 0.003, 1024), ("final", 0.01, 1024)]

@@ -44,7 +44,10 @@ def test_dictionaries_are_merged_deeply(tmp_path):
     )
     config = CCDConfig(
         config_file_list=[file],
-        config_dict={"teacher_args": {"MultiVAE": {"latent_dimension": 16}}},
+        config_dict={
+            "teacher_models": ["BPR", "MultiVAE"],
+            "teacher_args": {"MultiVAE": {"latent_dimension": 16}},
+        },
         argv=["--train_neg_sample_args.sample_num=3", "--teacher_args.MultiVAE.dropout_prob=0.1"],
     )
     assert config["eval_args"]["split"] == {"RS": [0.6, 0.2, 0.2]}
@@ -68,7 +71,7 @@ def test_data_path_of_the_bundled_data_set(tmp_path):
 
 def test_command_line_of_the_process_is_not_read(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["pytest", "--epochs=1", "--nonsense=3", "-x", "tests"])
-    assert CCDConfig()["epochs"] == 40
+    assert CCDConfig()["epochs"] == 100
 
 
 @pytest.mark.parametrize(
@@ -177,4 +180,4 @@ def test_missing_files(tmp_path):
 
 
 def test_an_empty_file_sets_nothing(tmp_path):
-    assert CCDConfig(config_file_list=[write(tmp_path / "empty.yaml", "# nothing\n")])["epochs"] == 40
+    assert CCDConfig(config_file_list=[write(tmp_path / "empty.yaml", "# nothing\n")])["epochs"] == 100

@@ -23,10 +23,16 @@ from tests.config.refused import refused, write
             ["train_neg_sample_args.number", "give one of: train_neg_sample_args.distribution"],
         ),
         ({"clip_grad_norm": {"max_nrm": 1}}, ["clip_grad_norm.max_norm"]),
-        ({"latent_dimension": 3}, ["'latent_dimension'", "MultiVAE", "put it under teacher_args"]),
+        (
+            {"latent_dimension": 3, "teacher_models": ["MultiVAE"]},
+            ["'latent_dimension'", "MultiVAE", "put it under teacher_args"],
+        ),
         ({"mlp_embedding_size": 3}, ["'mlp_embedding_size'", "NeuMF", "LightGCN"]),
         ({"teacher_args": {"n_layer": 3}}, ["'teacher_args.n_layer'", "config_dict", "'n_layers'"]),
-        ({"teacher_args": {"BPR": {"n_layers": 3}}}, ["'teacher_args.BPR.n_layers'"]),
+        (
+            {"teacher_models": ["BPR"], "teacher_args": {"BPR": {"n_layers": 3}}},
+            ["'teacher_args.BPR.n_layers'"],
+        ),
         ({"teacher_args": {"topk": [3]}}, ["'teacher_args.topk'"]),
         (
             {"teacher_args": {"NeuMF": {"mf_embedding_size": 3}}},

@@ -193,7 +193,7 @@ def test_the_default_of_such_a_key_is_let_pass(key):
         CCDConfig(config_dict={key: defaults[key]})
     for value in NEVER_READ[key].harmless:
         if not (value is None and key in ("valid_metric_bigger", "checkpoint_dir", "save_dataset")):
-            assert CCDConfig(config_dict={key: value} if value is not None else {})["epochs"] == 40
+            assert CCDConfig(config_dict={key: value} if value is not None else {})["epochs"] == 100
 
 
 @pytest.mark.parametrize("name", ["dataset/ml-100k.yaml", "dataset/sample.yaml"])

@@ -13,7 +13,7 @@ def test_for_stage_replaces_every_key(stage):
     config = CCDConfig(config_dict={f"{stage}_{key}": value for key, value in own.items()})
     staged = config.for_stage(stage)
     assert {key: staged[key] for key in STAGE_KEYS} == own
-    assert config["epochs"] == 40
+    assert config["epochs"] == 100
     other = STAGES[0] if stage != STAGES[0] else STAGES[1]
     assert staged.for_stage(other)["epochs"] == config.for_stage(other)["epochs"]
     assert type(staged) is CCDConfig and staged.metric_names() == config.metric_names()
@@ -27,13 +27,13 @@ def test_for_stage_shares_nothing():
     staged["epochs"] = 1
     assert config["topk"] == [20, 50, 100]
     assert config["eval_args"]["split"]["RS"] == [0.8, 0.1, 0.1]
-    assert config["epochs"] == 40
+    assert config["epochs"] == 100
     with pytest.raises(ConfigError, match="student_update"):
         config.for_stage("student")
 
 
 def test_a_plain_key_of_the_user_holds_for_stages_that_only_we_set():
-    assert CCDConfig().for_stage("student_generation")["learning_rate"] == 0.005
+    assert CCDConfig().for_stage("student_generation")["learning_rate"] == 0.01
     config = CCDConfig(config_dict={"learning_rate": 0.1, "teacher_update_learning_rate": 0.2})
     rates = {stage: config.for_stage(stage)["learning_rate"] for stage in STAGES}
     assert rates == {"base": 0.1, "student_generation": 0.1, "student_update": 0.1, "teacher_update": 0.2}
@@ -62,7 +62,7 @@ def test_for_member_separates_the_teacher_from_the_student():
         assert member.for_stage("teacher_update")["learning_rate"] == 0.03
     assert lightgcn.model_class is config.model_class
     assert (config["embedding_size"], config["n_layers"]) == (16, 1)
-    assert config.for_stage("student_update")["learning_rate"] == 0.02
+    assert config.for_stage("student_update")["learning_rate"] == 0.01
 
 
 def test_members_of_another_students_teacher():
@@ -86,8 +86,8 @@ def test_an_assigned_setting_reaches_members_and_stages_do_not_leak():
     config = CCDConfig()
     config["run_dir"] = "made/later"
     staged = config.for_stage("student_generation")
-    assert config.for_member(2)["run_dir"] == staged.for_member(2)["run_dir"] == "made/later"
-    assert staged["learning_rate"] == 0.005
+    assert config.for_member(1)["run_dir"] == staged.for_member(1)["run_dir"] == "made/later"
+    assert staged["learning_rate"] == 0.01
     assert staged.external_config_dict == {"run_dir": "made/later"}
     assert config.for_member(0)["learning_rate"] == 0.001
 
