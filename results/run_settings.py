@@ -3,7 +3,7 @@
 ``python results/run_settings.py FILE FOLDER [ARGUMENT...]``, where ``FILE`` is a YAML file of
 ``label: {key: value}`` such as ``settings/related.yaml``. Each label is run with each seed in
 ``FOLDER/LABEL-SEED``, from where ``make_tables.py NAME FOLDER`` takes it. ``--seed=A,B`` are the seeds
-(2020), ``--only=A,B`` the labels, and everything else is passed on: ``--eval_part=valid``. Finished runs are
+(2020), ``--only=A;B`` the labels, and everything else is passed on: ``--eval_part=valid``. Finished runs are
 left as they are, so that the same command goes on with what was interrupted.
 """
 
@@ -39,7 +39,7 @@ def commands(file: Path, folder: Path, given: Sequence[str]) -> Iterator[tuple[P
     own = dict(text[2:].split("=", 1) for text in given if text.startswith(("--seed=", "--only=")))
     passed_on = [text for text in given if not text.startswith(("--seed=", "--only="))]
     rows = yaml.safe_load(file.read_text(encoding="utf-8"))
-    labels = own["only"].split(",") if "only" in own else list(rows)
+    labels = own["only"].split(";") if "only" in own else list(rows)
     for seed, label in product(own.get("seed", "2020").split(","), labels):
         directory = folder / f"{label}-{seed}"
         keys = {**DEFAULTS, **rows[label], "seed": int(seed), "run_dir": str(directory)}

@@ -52,7 +52,7 @@ def test_its_settings_are_settings(tmp_path):
     file = tmp_path / "quick.yaml"
     file.write_text(yaml.safe_dump(settings()), encoding="utf-8")
     config = CCDConfig("LightGCN", "movies", [str(file)], {"data_path": "data"})
-    assert len(config["block_ratios"]) == 3 and len(config["teacher_models"]) == 2
+    assert len(config["block_ratios"]) == 3 and len(config["topk"]) == 1
 
 
 def test_every_block_of_it_is_run_and_most_show_what_they_print():
