@@ -26,6 +26,7 @@ RATES = {
 SETTLED = {
     **RATES,
     "learning_rate": 0.001,
+    "weight_decay": 0.0,
     "train_neg_sample_args": {"dynamic": False, "candidate_num": 0},
     "student_start": "fresh",
     "deployed_student": "updated",

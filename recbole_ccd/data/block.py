@@ -10,6 +10,8 @@ import torch
 from recbole.data import get_dataloader
 from recbole.data.dataloader import UserDataLoader
 from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
+from recbole.model.abstract_recommender import AbstractRecommender
+from recbole.model.general_recommender import NGCF, SGL, LightGCN
 from scipy.sparse import csr_matrix
 
 from recbole_ccd.data.block_index import BlockIndex
@@ -28,6 +30,11 @@ if TYPE_CHECKING:
 def learns_from_rows(config: CCDConfig) -> bool:
     """Whether the configured model trains on users' whole rows (auto-encoders, ENMF), as RecBole has it."""
     return issubclass(get_dataloader(config, "train"), UserDataLoader)
+
+
+def reads_graph(model_class: type[AbstractRecommender]) -> bool:
+    """Whether models of this class propagate over a graph of interactions."""
+    return issubclass(model_class, LightGCN | NGCF | SGL)
 
 
 class Block:

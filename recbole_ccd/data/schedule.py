@@ -8,18 +8,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from recbole_ccd.data.block import Block, learns_from_rows
+from recbole_ccd.data.block import Block, learns_from_rows, reads_graph
 
 if TYPE_CHECKING:
     from recbole_ccd.config import CCDConfig
 
 AUTO = "auto"
+_AUTOMATIC = ("train_batch_size", "eval_step", "epochs", "learning_rate", "weight_decay")
 # What decides how much is learned is the number of optimizer steps, whatever the size of a block.
 STEPS_PER_EPOCH = 20
 STEPS_PER_VALIDATION = 100
 VALIDATIONS = 20
 # for a stage whose rate is ``auto`` and that has no validation part to choose it on
 FALLBACK_RATE = 0.005
+# of models in which every row has a gradient in every step; in others idle rows would fade, as Adam's steps
+# for a decay alone are of full size
+GRAPH_WEIGHT_DECAY = 1e-6
 SMALLEST_BATCH, LARGEST_BATCH = 32, 8192
 
 
@@ -59,6 +63,8 @@ def scheduled(config: CCDConfig, block: Block) -> CCDConfig:
     ``train_batch_size`` makes about 20 steps an epoch, ``eval_step`` about 100 between two validations, and
     ``epochs`` is at most 20 validations. So a block of a thousand interactions and one of a million are
     learned by as many steps; where batches cannot grow further, validations come after each epoch.
+    ``weight_decay`` is :data:`GRAPH_WEIGHT_DECAY` for models that propagate over all interactions so far, and
+    0 for others.
 
     Args:
         config: the stage's settings.
@@ -67,7 +73,7 @@ def scheduled(config: CCDConfig, block: Block) -> CCDConfig:
     Returns:
         A copy, or ``config`` itself where nothing is ``auto``.
     """
-    if AUTO not in [config[key] for key in ("train_batch_size", "eval_step", "epochs", "learning_rate")]:
+    if AUTO not in [config[key] for key in _AUTOMATIC]:
         return config
     rows, own = rows_to_visit(config, block), copy.deepcopy(config)
     values = own.final_config_dict
@@ -80,4 +86,7 @@ def scheduled(config: CCDConfig, block: Block) -> CCDConfig:
         values["epochs"] = VALIDATIONS * values["eval_step"]
     if values["learning_rate"] == AUTO:
         values["learning_rate"] = FALLBACK_RATE
+    if values["weight_decay"] == AUTO:
+        fades = config["graph"] == "block" or not reads_graph(config.model_class)
+        values["weight_decay"] = 0.0 if fades else GRAPH_WEIGHT_DECAY
     return own

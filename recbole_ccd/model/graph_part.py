@@ -7,23 +7,18 @@ from copy import copy
 import numpy as np
 import torch
 from recbole.model.abstract_recommender import GeneralRecommender
-from recbole.model.general_recommender import NGCF, SGL, LightGCN
+from recbole.model.general_recommender import SGL
 from scipy.sparse import coo_matrix, csr_matrix
 
 from recbole_ccd.data.sparse import contains
 from recbole_ccd.model.scoring import clear_cache
 
 
-def reads_graph(model_class: type[GeneralRecommender]) -> bool:
-    """Whether models of this class propagate over a graph that :func:`without` can thin out."""
-    return issubclass(model_class, LightGCN | NGCF | SGL)
-
-
 def graph_of(model: GeneralRecommender) -> csr_matrix:
     """The interactions that a model propagates over.
 
     Args:
-        model: one that :func:`reads_graph`.
+        model: one that :func:`~recbole_ccd.data.block.reads_graph`.
 
     Returns:
         Users × items, float32 with sorted indices: how often each pair counts, which only SGL's do more than

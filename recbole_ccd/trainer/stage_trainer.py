@@ -124,10 +124,13 @@ class StageTrainer(ContainedTrainer):
     def _build_optimizer(self, **kwargs: Any) -> Optimizer:
         if self.learner.lower() == LAZY:
             return lazy_adam(self.model, self.learning_rate, self.weight_decay)
-        optimizer = super()._build_optimizer(**kwargs)
-        if type(optimizer) is Adam:
-            # one pass over weights and moments instead of a dozen; the same update
-            for group in optimizer.param_groups:
+        decay = kwargs.pop("weight_decay", self.weight_decay)
+        # RecBole would warn of reg_weight beside it, which is of a batch's rows and has a default
+        optimizer = super()._build_optimizer(weight_decay=0.0, **kwargs)
+        for group in optimizer.param_groups:
+            group["weight_decay"] = decay
+            if type(optimizer) is Adam:
+                # one pass over weights and moments instead of a dozen; the same update
                 group["fused"] = True
         return optimizer
 

@@ -36,6 +36,16 @@ def test_what_is_set_stays_and_the_rest_follows_from_it(make_config, tiny_stream
     assert scheduled(plain, block) is plain
 
 
+@pytest.mark.parametrize(
+    ("model", "graph", "decay"),
+    [("LightGCN", "cumulative", 1e-6), ("LightGCN", "block", 0.0), ("BPR", "cumulative", 0.0)],
+)
+def test_weights_decay_where_no_row_is_idle(make_config, tiny_stream, model, graph, decay):
+    config = make_config(model, graph=graph, weight_decay="auto")
+    assert scheduled(config, tiny_stream[0])["weight_decay"] == decay
+    assert scheduled(make_config(model, weight_decay=0.01), tiny_stream[0])["weight_decay"] == 0.01
+
+
 def test_models_that_learn_from_whole_rows_visit_users(make_config, tiny_stream):
     block = tiny_stream[1]
     users = len(set(block.train.inter_feat["user_id"].tolist()))

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from recbole_ccd.model.graph_part import drawn_pairs, graph_of, reads_graph, without, without_pairs
+from recbole_ccd.data.block import reads_graph
+from recbole_ccd.model.graph_part import drawn_pairs, graph_of, without, without_pairs
 from recbole_ccd.model.scoring import required_factors
 from recbole_ccd.utils.seeding import torch_generator
 from tests.model.small_models import small_model, state_of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from recbole_ccd.model.graph_part import reads_graph
+from recbole_ccd.data.block import reads_graph
 from recbole_ccd.model.scoring import has_factors
 from recbole_ccd.plugin.distillation.base import DistillationLoss
 from recbole_ccd.plugin.distillation.gradient_alignment import reads_interactions

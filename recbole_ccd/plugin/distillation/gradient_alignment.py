@@ -13,8 +13,9 @@ from scipy.sparse import csr_matrix
 from torch import Tensor
 from torch.nn.functional import embedding
 
+from recbole_ccd.data.block import reads_graph
 from recbole_ccd.loss.gradient_alignment import deviation, response_alignment
-from recbole_ccd.model.graph_part import drawn_pairs, graph_of, reads_graph, without, without_pairs
+from recbole_ccd.model.graph_part import drawn_pairs, graph_of, without, without_pairs
 from recbole_ccd.model.growth import inference_rows
 from recbole_ccd.model.history import use_history
 from recbole_ccd.model.scoring import clear_cache, has_factors, is_autoencoder, required_factors, score_rows
