@@ -175,7 +175,7 @@ class StageTrainer(ContainedTrainer):
             plugin.bind(PluginContext(self.config, self._learned, *models, self.seed, self._fine_tuned))
             parameters = plugin.parameters()
             if parameters:
-                self.optimizer.add_param_group({"params": parameters})
+                self.optimizer.add_param_group({"params": parameters, "weight_decay": 0.0})
             self.plugins.append(plugin)
         return self
 

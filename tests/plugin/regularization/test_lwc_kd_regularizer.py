@@ -8,6 +8,7 @@ from recbole_ccd.data.similarity import similarity_graph
 from recbole_ccd.loss.piw import ImitationWeight, cluster_loss, soft_assignment
 from recbole_ccd.model.growth import grow
 from recbole_ccd.plugin.regularization import LWCKDRegularizer
+from recbole_ccd.trainer import StageTrainer
 from tests.model.small_models import scatter
 from tests.plugin.regularization.batches import batch_of
 from tests.plugin.stages import bound, past_and_present
@@ -171,3 +172,14 @@ def test_a_member_that_reads_rows_contrasts_the_items_of_its_users(make_config, 
     batch = Interaction({"user_id": torch.tensor([3, 50])})
     expected = {i for u in (3, 50) for i in block.train_matrix[u].indices if i < block.n_old_items}
     assert plugin.earlier_items(batch).tolist() == sorted(expected)
+
+
+def test_weights_decay_and_what_piw_learns_does_not(make_config, tiny_stream):
+    config, frozen, live = past_and_present(make_config, tiny_stream, "BPR", piw=True, weight_decay=0.01)
+    trainer = StageTrainer(config.for_stage("teacher_update"), live)
+    trainer.bind(tiny_stream[1], "an update", 3, previous=frozen).add(LWCKDRegularizer())
+    decays = {
+        id(p): group["weight_decay"] for group in trainer.optimizer.param_groups for p in group["params"]
+    }
+    assert {decays[id(p)] for p in live.parameters()} == {0.01}
+    assert {decays[id(p)] for plugin in trainer.plugins for p in plugin.parameters()} == {0.0}
