@@ -91,12 +91,17 @@ def add(file: Path, folders: Iterable[Path]) -> None:
     file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
+def is_finished(document: dict[str, Any]) -> bool:
+    """Whether a run has measured its last block, by its result.json."""
+    return len(document["metrics"][METRICS[0]]["student"]["R"]) == document["n_blocks"]
+
+
 def finished(folder: Path) -> dict[tuple[str, int], dict[str, Any]]:
     """What is kept of a comparison: of its finished runs, by label and seed."""
     runs = {}
     for path in folder.glob("*/result.json"):
         document = json.loads(path.read_text(encoding="utf-8"))
-        if len(document["metrics"][METRICS[0]]["student"]["R"]) == document["n_blocks"]:
+        if is_finished(document):
             label = path.parent.name.removesuffix(f"-{document['seed']}")
             runs[label, document["seed"]] = kept(document)
     return runs

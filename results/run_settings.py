@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from make_tables import is_finished
 
 DEFAULTS = {"strategy": "ccd"}
 
@@ -46,20 +47,12 @@ def commands(file: Path, folder: Path, given: Sequence[str]) -> Iterator[tuple[P
         yield directory, [sys.executable, "-m", "recbole_ccd", *arguments(keys), *passed_on]
 
 
-def is_finished(directory: Path) -> bool:
-    """Whether a run has measured its last block."""
-    if not (directory / "result.json").exists():
-        return False
-    result = json.loads((directory / "result.json").read_text(encoding="utf-8"))
-    first, *_ = result["metrics"].values()
-    return len(first["student"]["R"]) == result["n_blocks"]
-
-
 def main() -> None:
     """Makes what is missing, and goes on with what was interrupted."""
     file, folder, *given = sys.argv[1:]
     for directory, command in commands(Path(file), Path(folder), given):
-        if is_finished(directory):
+        result = directory / "result.json"
+        if result.exists() and is_finished(json.loads(result.read_text(encoding="utf-8"))):
             continue
         print(directory, flush=True)
         if directory.exists():

@@ -26,6 +26,11 @@ _SIDES = ("items", "users")
 _TEACHER, _BESIDE, _POSITIVES, GROWN_TEACHER = "teacher", "beside its lists", "positives", "grown teacher"
 
 
+def _key_of(block: Block) -> str:
+    """What the lists of a block are saved by."""
+    return f"block-{block.index}-lists"
+
+
 class TeacherLists:
     """Makes what is distilled of a teacher: its lists, and what losses read beside them.
 
@@ -46,7 +51,7 @@ class TeacherLists:
         """The lists of the teacher of a block, as of :meth:`make`: made before, saved ahead, or made now."""
 
         def make() -> tuple[Tensor, Tensor]:
-            checkpoints, key = self.state.checkpoints, f"block-{block.index}-lists"
+            checkpoints, key = self.state.checkpoints, _key_of(block)
             saved = None if checkpoints is None else checkpoints.load_stage(key)
             if saved is None:
                 return self.make(teacher, block, wants_item_lists(self.config), self._seen_first)
@@ -71,7 +76,7 @@ class TeacherLists:
         Raises:
             RunError: If they cannot be saved.
         """
-        checkpoints, key = self.state.checkpoints, f"block-{block.index}-lists"
+        checkpoints, key = self.state.checkpoints, _key_of(block)
         if checkpoints is not None and checkpoints.load_stage(key) is None:
             lists = dict(zip(_SIDES, self.of(teacher, block), strict=True))
             checkpoints.save_stage(key, block.index, None, lists)
