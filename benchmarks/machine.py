@@ -26,6 +26,8 @@ SHAPES = (
     (1024, 11500, 8),
     (11500, 1024, 8),
     (11500, 1024, 128),
+    (512, 16, 2048),
+    (512, 64, 2048),
 )
 _LARGE = 1 << 26  # elements of an array far beyond all caches: 256 MB of float32
 _CACHED = 1 << 20  # elements of an array that stays in the caches: 4 MB

@@ -23,7 +23,7 @@ from recbole_ccd.evaluation.full_sort import FullSortEvaluator
 from recbole_ccd.model.growth import build, grow
 from recbole_ccd.model.lightgcn import LightGCN
 from recbole_ccd.model.scoring import clear_cache, factors, score_rows
-from recbole_ccd.model.teacher import TeacherEnsemble
+from recbole_ccd.model.teacher import TeacherEnsemble, teacher_scorer
 from recbole_ccd.plugin.distillation import TeacherDistillation
 from recbole_ccd.plugin.distillation.rrd import RelaxedRankingDistillation
 from recbole_ccd.plugin.regularization import chosen_regularizers
@@ -250,7 +250,8 @@ class Scene:
         ensemble = TeacherEnsemble(self.config, block.train, members)
         ensemble.eval()
         users = torch.arange(block.n_users)
-        score, size = (lambda batch: score_rows(ensemble, batch)), users_at_a_time(block.n_items)
+        score = teacher_scorer(ensemble)
+        size = users_at_a_time(block.n_items, score)
         return top_lists(score, users, block.n_items, k, k, block.train_matrix, size)
 
     def sampler(self, excluded: csr_matrix) -> NegativeSampler:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -17,11 +17,13 @@ from tqdm import tqdm
 from recbole_ccd.compat import CandidateCollector, repaired_evaluator
 from recbole_ccd.data.dataloader import BlockEvalDataLoader
 from recbole_ccd.evaluation.sampling import Measurement, standard_errors
-from recbole_ccd.model.scoring import score_rows
-from recbole_ccd.ranking.topk import highest_as_topk
+from recbole_ccd.model.scoring import row_scorer
+from recbole_ccd.ranking.highest import highest_as_topk
+from recbole_ccd.ranking.tiles import ROWS, TILE, InnerProducts, Part
+from recbole_ccd.ranking.topk import ScoreFn
 from recbole_ccd.utils.errors import RunError, TrainingError
 
-ScoreRows = Callable[[nn.Module, Tensor], Tensor]
+Scorer = Callable[[Any], ScoreFn]
 
 
 class FullSortEvaluator:
@@ -37,13 +39,13 @@ class FullSortEvaluator:
     Args:
         config: a RecBole Config: ``metrics``, ``topk``, ``metric_decimal_place``, ``eval_args``, ``device``
             and ``USER_ID_FIELD`` are read.
-        score: ``(model, users) -> (B, n_items)`` scores of the users (B,) for every item, column 0 the
-            padding item, which may be overwritten; ``recbole_ccd.model.scoring.score_rows`` when left out.
+        scorer: gives the scores of a model in eval mode, column 0 those of the padding item;
+            :func:`~recbole_ccd.model.scoring.row_scorer` when left out.
     """
 
-    def __init__(self, config: Any, score: ScoreRows = score_rows) -> None:
+    def __init__(self, config: Any, scorer: Scorer = row_scorer) -> None:
         self._config = config
-        self._score = score
+        self._scorer = scorer
         self._evaluator = repaired_evaluator(config)
         self._max_k = max(config["topk"])
         self._whole_rows = Collector(config).register.need("rec.meanrank")
@@ -82,8 +84,9 @@ class FullSortEvaluator:
         model.eval()
         measured = _Measured(self._config, name, getattr(loader, "population", None))
         with torch.no_grad():
+            score = self._scorer(model)
             for interaction, history, positive_u, positive_i in _with_bar(loader, progress):
-                scores = self._scores(model, interaction[self._config["USER_ID_FIELD"]])
+                scores = score(interaction[self._config["USER_ID_FIELD"]].to(self._config["device"]))
                 ranked = self._rank(scores, history, name)
                 measured.add(ranked, interaction, positive_u, positive_i)
         return measured.metrics(self._evaluator, train_data)
@@ -120,25 +123,46 @@ class FullSortEvaluator:
             for name, part in parts.items()
         }
         users = torch.unique(torch.cat([loader.uid_list for loader in parts.values()]))
-        batches = users.split(min(loader.step for loader in parts.values()))
         groups = _by_history(parts)
         with torch.no_grad():
-            for batch in _with_bar(batches, f"Evaluate {label}" if show_progress else None):
-                scores = self._scores(model, batch)
-                for group in groups:
-                    found = {name: loader.among(batch) for name, loader in group.items()}
-                    places = torch.unique(torch.cat([at for at, _ in found.values()]))
-                    history = next(iter(group.values())).history_of(batch[places])
-                    last = group is groups[-1] and len(places) == len(batch)
-                    owned = scores if last else scores[places.to(scores.device)]
-                    ranked = self._rank(owned, history, label)
-                    for name, (at, batch_of_part) in found.items():
+            score = self._scorer(model)
+            rank, size = self._ranking(score, min(loader.step for loader in parts.values()))
+            for batch in _with_bar(users.split(size), f"Evaluate {label}" if show_progress else None):
+                found = [_Found.among(batch, group) for group in groups]
+                for part, ranked in zip(found, rank(score, batch, found, label), strict=True):
+                    for name, (at, batch_of_part) in part.loaders.items():
                         if len(at):
-                            measured[name].add(ranked.rows(torch.searchsorted(places, at)), *batch_of_part)
+                            rows = torch.searchsorted(part.places, at)
+                            measured[name].add(ranked.rows(rows), *batch_of_part)
         return {name: part.metrics(self._evaluator, train_data) for name, part in measured.items()}
 
-    def _scores(self, model: nn.Module, users: Tensor) -> Tensor:
-        return self._score(model, users.to(self._config["device"]))
+    def _ranking(self, score: ScoreFn, step: int) -> tuple[_RankFn, int]:
+        """How the users of a batch are ranked, and how many make one: ``step`` where rows are whole."""
+        if isinstance(score, InnerProducts) and not self._whole_rows and score.in_tiles(self._max_k):
+            return self._rank_by_tiles, min(ROWS, max(self._config["eval_batch_size"] // TILE, 1))
+        return self._rank_by_rows, step
+
+    def _rank_by_rows(
+        self, score: ScoreFn, batch: Tensor, found: list[_Found], name: str
+    ) -> Iterator[_Ranked]:
+        scores = score(batch.to(self._config["device"]))
+        for part in found:
+            last = part is found[-1] and len(part.places) == len(batch)
+            owned = scores if last else scores[part.places.to(scores.device)]
+            yield self._rank(owned, part.history, name)
+
+    def _rank_by_tiles(
+        self, score: ScoreFn, batch: Tensor, found: list[_Found], name: str
+    ) -> Iterator[_Ranked]:
+        assert isinstance(score, InnerProducts), "as decided before"
+        n_items = len(score.items)
+        parts = []
+        for part in found:
+            known = part.history[1] < n_items
+            masked = (part.history[0][known], part.history[1][known])
+            parts.append(Part(part.places, masked, part is found[-1] and len(part.places) == len(batch)))
+        for values, items in score.best(batch, self._max_k, parts, as_topk=True):
+            yield _Ranked(values, items, n_items)
 
     def _rank(self, scores: Tensor, history: tuple[Tensor, Tensor] | None, name: str) -> _Ranked:
         """Masks scores, which are overwritten, and finds the lists."""
@@ -158,6 +182,30 @@ class FullSortEvaluator:
         if values.numel() and values.amax().isnan():
             raise TrainingError(f"{name}: the model's scores contain NaN; lower learning_rate")
         return _Ranked(values, items, n_items)
+
+
+_RankFn = Callable[[ScoreFn, Tensor, list["_Found"], str], Iterator["_Ranked"]]
+
+
+class _Found(NamedTuple):
+    """Users of a batch who are in loaders that mask the same items.
+
+    Attributes:
+        places: (b,) their places in the batch, rising.
+        history: places among these and items of the pairs masked.
+        loaders: of each loader its users' places in the batch, and what it holds of them.
+    """
+
+    places: Tensor
+    history: tuple[Tensor, Tensor]
+    loaders: dict[str, tuple[Tensor, tuple[Any, Tensor, Tensor]]]
+
+    @classmethod
+    def among(cls, batch: Tensor, group: Mapping[str, BlockEvalDataLoader]) -> _Found:
+        """Those of the users (B,)."""
+        loaders = {name: loader.among(batch) for name, loader in group.items()}
+        places = torch.unique(torch.cat([at for at, _ in loaders.values()]))
+        return cls(places, next(iter(group.values())).history_of(batch[places]), loaders)
 
 
 class _Ranked(NamedTuple):

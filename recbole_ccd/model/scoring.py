@@ -7,6 +7,8 @@ back on ``full_sort_predict`` and ``predict``.
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import AutoEncoderMixin, GeneralRecommender
@@ -15,6 +17,8 @@ from recbole.utils import ModelType
 from torch import Tensor
 
 from recbole_ccd.model.lightgcn import LightGCN as CSRLightGCN
+from recbole_ccd.ranking.tiles import InnerProducts, is_large
+from recbole_ccd.ranking.topk import ScoreFn
 
 # pairs scored in one go where a model can only score pairs
 PAIR_BATCH = 1 << 18
@@ -148,3 +152,23 @@ def score_pairs(model: GeneralRecommender, users: Tensor, items: Tensor) -> Tens
     if isinstance(model, NeuMF | DMF):
         return model(users, items)
     return model.predict(Interaction({model.USER_ID: users, model.ITEM_ID: items}))
+
+
+def row_scorer(model: GeneralRecommender) -> ScoreFn:
+    """The :func:`score_rows` of a model as a function of users alone.
+
+    Args:
+        model: a model in eval mode; the vectors of a graph model are cached now, until :func:`clear_cache` or
+            a change of mode.
+
+    Returns:
+        For a large catalogue and a model that scores by an inner product :class:`InnerProducts`.
+    """
+    if not (has_factors(type(model)) and is_large(model.n_items, model.device)):
+        return partial(score_rows, model)
+    with torch.no_grad():
+        if isinstance(model, LightGCN | NGCF | SGL):
+            # as for whole rows, propagated once
+            score_rows(model, torch.zeros(1, dtype=torch.int64, device=model.device))
+            return InnerProducts(model.restore_user_e, model.restore_item_e)
+        return InnerProducts(*required_factors(model))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,8 +13,10 @@ from recbole.utils import InputType
 from torch import Tensor, nn
 
 from recbole_ccd.config import given_config
-from recbole_ccd.model.scoring import clear_cache, score_rows
-from recbole_ccd.ranking.rank import ensemble_scores
+from recbole_ccd.model.scoring import clear_cache, row_scorer, score_rows
+from recbole_ccd.ranking.ensemble import ShallowEnsemble, ensemble_scores
+from recbole_ccd.ranking.tiles import InnerProducts
+from recbole_ccd.ranking.topk import ScoreFn
 
 if TYPE_CHECKING:
     from recbole_ccd.config import CCDConfig
@@ -63,21 +66,38 @@ class TeacherEnsemble(GeneralRecommender):
         return super().train(mode)
 
 
-def ordering_rows(model: GeneralRecommender, users: Tensor) -> Tensor:
+def teacher_scorer(teacher: TeacherEnsemble) -> ScoreFn:
+    """The ensemble's scores as a function of users alone.
+
+    Args:
+        teacher: a teacher in eval mode.
+
+    Returns:
+        For a large catalogue, of which members that score by inner products rank a few items only
+        (``ensemble_rank_depth``), a :class:`ShallowEnsemble`.
+    """
+    if teacher.depth is not None:
+        scorers = [row_scorer(member) for member in teacher.members]
+        products = [scorer for scorer in scorers if isinstance(scorer, InnerProducts)]
+        if len(products) == len(scorers):
+            return ShallowEnsemble(products, teacher.exponent, teacher.depth)
+    return partial(score_rows, teacher)
+
+
+def ordering_scorer(model: GeneralRecommender) -> ScoreFn:
     """Scores that put all items in a model's order for each user, found in the cheapest way.
 
     An ensemble of one orders a user's items as its member does, without ranking them.
 
     Args:
-        model: any RecBole general recommender.
-        users: ids, shape ``(B,)``.
+        model: any RecBole general recommender, in eval mode.
 
     Returns:
-        Shape ``(B, n_items)``, the [PAD] column included; comparable within a row only.
+        As of :func:`row_scorer`; comparable within a row only.
     """
-    if isinstance(model, TeacherEnsemble) and len(model.members) == 1:
-        return score_rows(model.members[0], users)
-    return score_rows(model, users)
+    if not isinstance(model, TeacherEnsemble):
+        return row_scorer(model)
+    return row_scorer(model.members[0]) if len(model.members) == 1 else partial(score_rows, model)
 
 
 def mixed_rows(teacher: TeacherEnsemble, pruned: TeacherEnsemble, share: float, users: Tensor) -> Tensor:

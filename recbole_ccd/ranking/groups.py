@@ -6,7 +6,8 @@ import torch
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
-from recbole_ccd.ranking.topk import ScoreFn, candidates, highest
+from recbole_ccd.ranking.highest import highest
+from recbole_ccd.ranking.topk import ScoreFn, candidates
 
 
 @torch.no_grad()

@@ -5,14 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import cached_property
 
 import torch
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
-from recbole_ccd.ranking.topk import ScoreFn, candidates, check_k, highest, list_length
+from recbole_ccd.ranking.columns_best import ColumnsBest, ColumnUpdates
+from recbole_ccd.ranking.ensemble import ShallowEnsemble
+from recbole_ccd.ranking.highest import highest
+from recbole_ccd.ranking.tiles import InnerProducts, RowsBest, tiles_of
+from recbole_ccd.ranking.topk import ScoreFn, candidates, check_k, excluded_pairs, list_length
 from recbole_ccd.utils.parallel.workers import Sequential, Workers
+
+_Taken = tuple[Tensor, Tensor, ColumnUpdates | None]
 
 # batches per worker below which sending a model takes longer than scoring with it
 _WORTH = 32
@@ -51,7 +57,7 @@ class RankingPass:
         """Where the users of some batches are."""
         return slice(batches.start * self.batch_size, batches.stop * self.batch_size)
 
-    def take(self, number: int, best: RunningTopK) -> tuple[Tensor, TopKUpdates | None]:
+    def take(self, number: int, best: ColumnsBest) -> tuple[Tensor, ColumnUpdates | None]:
         """Scores a batch of users.
 
         Args:
@@ -63,13 +69,48 @@ class RankingPass:
         """
         batch = self.users[self.part_of(range(number, number + 1))]
         with torch.no_grad():
-            value = torch.inf if self.seen_first else -torch.inf
-            scores = candidates(self.score, batch, self.exclude, value)[:, : self.n_items]
-            scores[batch == 0] = -torch.inf
-            values, places = highest(scores, min(self.k_items, self.n_items))
+            if isinstance(self.score, ShallowEnsemble) and self.in_tiles:
+                values, places, entries = self._by_entries(self.score, batch, best)
+            elif isinstance(self.score, InnerProducts) and self.in_tiles:
+                values, places, entries = self._by_tiles(self.score, batch, best)
+            else:
+                values, places, entries = self._by_rows(batch, best)
             items = torch.zeros(len(batch), self.k_items, dtype=torch.int64, device=batch.device)
             items[:, : places.shape[1]] = places.masked_fill_(values == -torch.inf, 0)
-            return items, best.add(scores, batch)
+            return items, entries
+
+    @cached_property
+    def in_tiles(self) -> bool:
+        """Whether whole rows of scores are never made."""
+        if self.seen_first:
+            return False
+        if isinstance(self.score, ShallowEnsemble):
+            return self.score.in_tiles
+        return isinstance(self.score, InnerProducts) and self.score.in_tiles(self.k_items)
+
+    def _by_rows(self, batch: Tensor, best: ColumnsBest) -> _Taken:
+        value = torch.inf if self.seen_first else -torch.inf
+        scores = candidates(self.score, batch, self.exclude, value)[:, : self.n_items]
+        scores[batch == 0] = -torch.inf
+        return *highest(scores, min(self.k_items, self.n_items)), best.add(scores, batch)
+
+    def _by_tiles(self, score: InnerProducts, batch: Tensor, best: ColumnsBest) -> _Taken:
+        masked = excluded_pairs(batch, self.exclude, self.n_items)
+        rows, columns = score.users[batch], score.items[: self.n_items]
+        of_users, entries = RowsBest(rows, columns, self.k_items, masked), list[ColumnUpdates | None]()
+        for tile in tiles_of(rows, columns):
+            of_users.take(tile)
+            tile.scores[batch == 0] = -torch.inf
+            entries.append(best.add(tile.scores, batch, tile.start))
+        values, places = of_users.best()
+        values[batch == 0] = -torch.inf
+        return values, places, ColumnUpdates.of_tiles(entries)
+
+    def _by_entries(self, score: ShallowEnsemble, batch: Tensor, best: ColumnsBest) -> _Taken:
+        scores, columns = score.listed(batch, excluded_pairs(batch, self.exclude, self.n_items))
+        scores.masked_fill_((columns >= self.n_items) | (batch == 0)[:, None], -torch.inf)
+        values, order = torch.topk(scores, min(self.k_items, scores.shape[1]), dim=1)
+        return values, columns.gather(1, order), best.add_listed(scores, columns, batch)
 
 
 def top_lists(
@@ -115,7 +156,7 @@ def top_lists(
     check_k(min(k_items, k_users))
     k_items, k_users = list_length(k_items, n_items), list_length(k_users, len(users))
     whole = RankingPass(score, users, n_items, k_items, k_users, exclude, batch_size, seen_first)
-    best, items = RunningTopK(n_items, k_users, users.device), users.new_zeros(len(users), k_items)
+    best, items = ColumnsBest(n_items, k_users, users.device), users.new_zeros(len(users), k_items)
     done, n = 0, whole.n_batches
     with workers or Sequential() as those:
         shared = those.at_once > 1 and n >= worth * those.at_once
@@ -129,8 +170,8 @@ def top_lists(
 
 
 def take_share(
-    common: tuple[RankingPass, RunningTopK], batches: range
-) -> tuple[Tensor, list[TopKUpdates | None]]:
+    common: tuple[RankingPass, ColumnsBest], batches: range
+) -> tuple[Tensor, list[ColumnUpdates | None]]:
     """Goes through some batches, knowing what was best in those before all shares.
 
     What gets among the best here is more than what does where all batches before are known.
@@ -152,14 +193,14 @@ def _share_out(
     whole: RankingPass,
     batches: range,
     items: Tensor,
-    best: RunningTopK,
+    best: ColumnsBest,
     workers: Workers,
     waiting: Callable[[], None],
 ) -> None:
     """Lets workers go through batches; ``items`` and ``best`` become what they are after the last one."""
     n = min(workers.at_once, len(batches))
     shares = [batches[len(batches) * share // n : len(batches) * (share + 1) // n] for share in range(n)]
-    found: dict[int, list[TopKUpdates | None]] = {}
+    found: dict[int, list[ColumnUpdates | None]] = {}
     with closing(workers.each(take_share, (whole, best.copy()), shares, waiting=waiting)) as results:
         for place, (lists, updates) in results:
             items[whole.part_of(shares[place])], found[place] = lists, updates
@@ -169,88 +210,3 @@ def _share_out(
                 whole.take(number, best)
             elif best.k:
                 best.add_few(entries.above(best.bounds))
-
-
-class TopKUpdates(NamedTuple):
-    """Scores of a batch that may be among the best of their column, row by row, each (E,)."""
-
-    scores: Tensor
-    rows: Tensor
-    columns: Tensor
-
-    def above(self, bounds: Tensor) -> TopKUpdates:
-        """Those above the bound of their column."""
-        kept = self.scores > bounds[self.columns]
-        return TopKUpdates(*(part[kept] for part in self))
-
-
-class RunningTopK:
-    """The k best rows of each column, while batches of rows come in.
-
-    Attributes:
-        scores: (n_columns, k) their scores, best first.
-        ids: (n_columns, k) their ids.
-        is_choosy: whether few scores of the last batch were among the best.
-    """
-
-    def __init__(self, n_columns: int, k: int, device: torch.device) -> None:
-        """Begins without any score."""
-        self.scores = torch.full((n_columns, k), -torch.inf, device=device)
-        self.ids = torch.zeros(n_columns, k, dtype=torch.int64, device=device)
-        self.is_choosy = not k
-
-    def copy(self) -> RunningTopK:
-        """A copy that shares no tensor with this one."""
-        other = RunningTopK(0, 0, self.scores.device)
-        other.scores, other.ids, other.is_choosy = self.scores.clone(), self.ids.clone(), self.is_choosy
-        return other
-
-    @property
-    def k(self) -> int:
-        """How many there are of each column."""
-        return self.ids.shape[1]
-
-    @property
-    def bounds(self) -> Tensor:
-        """(n_columns,) what a score must be above to get among them, where k is not 0."""
-        return self.scores[:, -1]
-
-    def add(self, scores: Tensor, rows: Tensor) -> TopKUpdates | None:
-        """Takes (B, n_columns) scores of rows with the ids (B,) into account.
-
-        Returns:
-            Those that have got among the best, unless they are more than a few.
-        """
-        if not self.k:
-            none = rows[:0]
-            return TopKUpdates(scores.new_zeros(0), none, none)
-        enters = scores > self.bounds
-        # After some batches hardly any score is among the best of its column.
-        self.is_choosy = 4 * int(enters.sum()) <= enters.numel()
-        if not self.is_choosy:
-            self._add_all(scores, rows)
-            return None
-        row, column = enters.nonzero(as_tuple=True)
-        entries = TopKUpdates(scores[row, column], rows[row], column)
-        self.add_few(entries)
-        return entries
-
-    def _add_all(self, scores: Tensor, rows: Tensor) -> None:
-        ids = torch.cat([self.ids, rows.expand(len(self.ids), -1)], dim=1)
-        self.scores, best = torch.topk(torch.cat([self.scores, scores.T], dim=1), self.k, dim=1)
-        self.ids = ids.gather(1, best)
-
-    def add_few(self, entries: TopKUpdates) -> None:
-        """Takes those scores of a batch into account that are above the bounds."""
-        order = entries.columns.argsort(stable=True)
-        scores, rows, column = (part[order] for part in entries)
-        touched, place, counts = torch.unique_consecutive(column, return_inverse=True, return_counts=True)
-        if not len(touched):
-            return
-        within = torch.arange(len(column), device=column.device) - (counts.cumsum(0) - counts)[place]
-        wide = scores.new_full((len(touched), self.k + int(counts.max())), -torch.inf)
-        ids = self.ids.new_zeros(wide.shape)
-        wide[:, : self.k], ids[:, : self.k] = self.scores[touched], self.ids[touched]
-        wide[place, self.k + within], ids[place, self.k + within] = scores, rows
-        self.scores[touched], best = torch.topk(wide, self.k, dim=1)
-        self.ids[touched] = ids.gather(1, best)

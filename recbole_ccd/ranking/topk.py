@@ -1,4 +1,4 @@
-"""Who ranks highest: streamed top-k over items and over users."""
+"""Who ranks highest: each user's top items, a batch of users at a time."""
 
 from collections.abc import Callable, Iterator
 
@@ -7,84 +7,30 @@ from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from recbole_ccd.data.sparse import csr_rows
+from recbole_ccd.ranking.ensemble import ShallowEnsemble
+from recbole_ccd.ranking.highest import highest, highest_as_topk
+from recbole_ccd.ranking.tiles import ROWS, InnerProducts, Part
 
 ScoreFn = Callable[[Tensor], Tensor]
-"""Users (B,) to fresh scores (B, n_items) that the receiver may overwrite; column 0 is [PAD]."""
-
-
-Choose = Callable[[Tensor, int], tuple[Tensor, Tensor]]
-"""Finds the k highest of each row, such as ``torch.topk``."""
+"""Users (B,) to fresh scores (B, n_items) that the receiver may overwrite; column 0 is [PAD].
+:class:`~recbole_ccd.ranking.tiles.InnerProducts` are never asked for whole rows of a large catalogue."""
 
 # scores that are worked on at a time; more would not stay in the cache
 _BATCH_SCORES = 3 << 20
 # lists up to this length are filled up with 0 where a catalogue is shorter
 _USUAL = 1024
-# columns whose maximum is found first when the best of a row are wanted
-_GROUP = 16
 
 
-def users_at_a_time(n_items: int) -> int:
+def users_at_a_time(n_items: int, score: ScoreFn | None = None) -> int:
     """How many users to score at a time, so that a batch of users × items is cheap to pass over.
 
     Args:
         n_items: items scored per user.
+        score: what scores them; None for whole rows.
     """
+    if isinstance(score, InnerProducts | ShallowEnsemble) and score.is_large:
+        return ROWS
     return max(_BATCH_SCORES // max(n_items, 1), 1)
-
-
-def highest(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """``torch.topk`` along rows, several times as fast on a CPU where rows are long.
-
-    The columns are dealt into groups. A row's k best are in the k groups with the highest maxima, since any
-    other group has k better ones outside; so only those groups are looked at.
-
-    Args:
-        scores: (B, n) scores.
-        k: at most n.
-
-    Returns:
-        (B, k) values, best first, and their columns; which of equal ones are taken is arbitrary.
-    """
-    n = scores.shape[1]
-    if _is_short(scores, k):
-        return torch.topk(scores, k, dim=1)
-    n_groups = n // _GROUP
-    grouped = scores[:, : n_groups * _GROUP].unflatten(1, (_GROUP, n_groups))
-    best = torch.topk(grouped.amax(1), k, dim=1, sorted=False).indices
-    members = torch.arange(0, n_groups * _GROUP, n_groups, device=scores.device)
-    left = torch.arange(n_groups * _GROUP, n, device=scores.device).expand(len(scores), -1)
-    columns = torch.cat([(best[:, None] + members[:, None]).flatten(1), left], dim=1)
-    values, places = torch.topk(scores.gather(1, columns), k, dim=1)
-    return values, columns.gather(1, places)
-
-
-def _is_short(scores: Tensor, k: int) -> bool:
-    """Whether groups of columns would save nothing."""
-    return scores.is_cuda or k == 0 or 4 * k * _GROUP > scores.shape[1]
-
-
-def highest_as_topk(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """``torch.topk`` along rows as it is, by :func:`highest` for the rows where no scores are equal.
-
-    RecBole's lists are what ``torch.topk`` makes of whole rows, and which of equal scores it takes depends on
-    the whole row and on k.
-
-    Args:
-        scores: (B, n) scores.
-        k: at most n.
-
-    Returns:
-        (B, k) values, best first, and their columns, those of ``torch.topk(scores, k)``.
-    """
-    if k == scores.shape[1] or _is_short(scores, k + 1):
-        return torch.topk(scores, k, dim=1)
-    values, columns = highest(scores, k + 1)
-    # one more tells whether the last one has been chosen among equals
-    tied = (values[:, 1:] == values[:, :-1]).any(dim=1).nonzero().squeeze(1)
-    values, columns = values[:, :k].contiguous(), columns[:, :k].contiguous()
-    if len(tied):
-        values[tied], columns[tied] = torch.topk(scores[tied], k, dim=1)
-    return values, columns
 
 
 def mask_rows(scores: Tensor, users: Tensor, matrix: csr_matrix, value: float) -> None:
@@ -102,12 +48,7 @@ def mask_rows(scores: Tensor, users: Tensor, matrix: csr_matrix, value: float) -
     """
     if users.shape != scores.shape[:1]:
         raise ValueError(f"{tuple(users.shape)} users for {tuple(scores.shape)} scores")
-    rows, cols = csr_rows(matrix, users.cpu().numpy())
-    if matrix.shape[1] > scores.shape[1]:
-        known = cols < scores.shape[1]
-        rows, cols = rows[known], cols[known]
-    index = (torch.from_numpy(rows).to(scores.device), torch.from_numpy(cols).to(scores.device))
-    scores.index_put_(index, scores.new_tensor(value))
+    scores.index_put_(excluded_pairs(users, matrix, scores.shape[1]), scores.new_tensor(value))
 
 
 def top_k(
@@ -131,7 +72,7 @@ def top_k(
     """
     check_k(k)
     result = torch.zeros(len(users), k, dtype=torch.int64, device=users.device)
-    for start, ids, _ in _best(highest, score, users, k, exclude, batch_size):
+    for start, ids, _ in _best(False, score, users, k, exclude, batch_size):
         result[start : start + batch_size, : ids.shape[1]] = ids
     return result
 
@@ -158,7 +99,7 @@ def top_scored(
     check_k(k)
     result = torch.zeros(len(users), k, dtype=torch.int64, device=users.device)
     scores = torch.full((len(users), k), -torch.inf, device=users.device)
-    for start, ids, values in _best(highest_as_topk, score, users, k, exclude, batch_size):
+    for start, ids, values in _best(True, score, users, k, exclude, batch_size):
         result[start : start + batch_size, : ids.shape[1]] = ids
         scores[start : start + batch_size, : ids.shape[1]] = values
     return result, scores
@@ -166,13 +107,41 @@ def top_scored(
 
 @torch.no_grad()
 def _best(
-    choose: Choose, score: ScoreFn, users: Tensor, k: int, exclude: csr_matrix | None, batch_size: int
+    as_topk: bool, score: ScoreFn, users: Tensor, k: int, exclude: csr_matrix | None, batch_size: int
 ) -> Iterator[tuple[int, Tensor, Tensor]]:
     """The place of each batch of users, with ids and scores of their lists."""
+    in_tiles = isinstance(score, InnerProducts) and score.in_tiles(k)
     for start in range(0, len(users), batch_size):
-        scores = candidates(score, users[start : start + batch_size], exclude)
-        values, ids = choose(scores, min(k, scores.shape[1]))
+        batch = users[start : start + batch_size]
+        if isinstance(score, InnerProducts) and in_tiles:
+            part = Part(None, excluded_pairs(batch, exclude, len(score.items)), is_last=True)
+            values, ids = score.best(batch, k, [part], as_topk)[0]
+        else:
+            scores = candidates(score, batch, exclude)
+            choose = highest_as_topk if as_topk else highest
+            values, ids = choose(scores, min(k, scores.shape[1]))
         yield start, ids.masked_fill_(values == -torch.inf, 0), values
+
+
+def excluded_pairs(users: Tensor, matrix: csr_matrix | None, n_columns: int) -> tuple[Tensor, Tensor]:
+    """The non-zeros of the users' rows of a matrix.
+
+    Args:
+        users: (B,) row of the matrix for each place; a row that it lacks has none.
+        matrix: as of :func:`mask_rows`; None has none.
+        n_columns: those beyond are left out.
+
+    Returns:
+        (P,) places among the users and (P,) columns.
+    """
+    if matrix is None:
+        none = users.new_zeros(0)
+        return none, none
+    rows, cols = csr_rows(matrix, users.cpu().numpy())
+    if matrix.shape[1] > n_columns:
+        known = cols < n_columns
+        rows, cols = rows[known], cols[known]
+    return torch.from_numpy(rows).to(users.device), torch.from_numpy(cols).to(users.device)
 
 
 def candidates(

@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 
 import torch
 from recbole.model.abstract_recommender import GeneralRecommender
-from torch import Tensor
 
 from recbole_ccd.checkpoint import Manifest
 from recbole_ccd.checkpoint.manifest import RUN
@@ -27,7 +26,7 @@ from recbole_ccd.data.block import Block
 from recbole_ccd.data.interactions import Interactions
 from recbole_ccd.data.stored_stream import StoredStream
 from recbole_ccd.model.scoring import scores_pairs_only
-from recbole_ccd.model.teacher import ordering_rows
+from recbole_ccd.model.teacher import ordering_scorer
 from recbole_ccd.ranking.topk import ScoreFn
 from recbole_ccd.registry import KEY as PLUGINS
 from recbole_ccd.serving.arguments import shown
@@ -204,13 +203,11 @@ def _rebuilt(
     # a few models draw when they score, and keep what they have drawn
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(config["seed"], "evaluation", record.block, role))
-        ordering_rows(model, torch.ones(1, dtype=torch.int64))
+        ordering_scorer(model)(torch.ones(1, dtype=torch.int64))
     return config, block, model
 
 
 def _scores_of(model: GeneralRecommender) -> ScoreFn:
-    def score(users: Tensor) -> Tensor:
-        return ordering_rows(model, users)
-
+    score = ordering_scorer(model)
     # pairs are many enough however few users there are
     return score if scores_pairs_only(model) else steady(score)

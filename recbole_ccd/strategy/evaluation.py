@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from recbole_ccd.evaluation.full_sort import FullSortEvaluator
 from recbole_ccd.evaluation.sampling import Measurement
 from recbole_ccd.model.scoring import factors
-from recbole_ccd.model.teacher import ordering_rows
+from recbole_ccd.model.teacher import ordering_scorer
 from recbole_ccd.utils.seeding import numpy_generator, seed_stage
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def measure(
         loaders["new users"] = new(users_from=now.n_old_users)
         loaders["new items"] = new(items_from=now.n_old_items)
     parts = {name: loader for name, loader in loaders.items() if loader is not None}
-    return FullSortEvaluator(config, ordering_rows).evaluate_parts(
+    return FullSortEvaluator(config, ordering_scorer).evaluate_parts(
         model,
         parts,
         f"block {now.index} of {len(stream) - 1}, {role}",
@@ -68,7 +68,7 @@ def measure_next(
     """
     before, name = block.before, f"block {block.index}"
     label = f"block {before.index} {role}"
-    return FullSortEvaluator(config, ordering_rows).evaluate_parts(
+    return FullSortEvaluator(config, ordering_scorer).evaluate_parts(
         model, {name: loader}, label, config["show_progress"], train_data=before.train
     )[name]
 
@@ -84,11 +84,11 @@ def measure_random(config: CCDConfig, block: Block, loader: BlockEvalDataLoader)
     # one stream of numbers, however many users a batch holds
     draw, n_items = numpy_generator(config["seed"], "random ranking", block.index), block.before.n_items
 
-    def score(_: nn.Module, users: Tensor) -> Tensor:
+    def score(users: Tensor) -> Tensor:
         return torch.from_numpy(draw.random((len(users), n_items), dtype=np.float32)).to(users.device)
 
     name = f"block {block.index}"
-    return FullSortEvaluator(config, score).evaluate_parts(
+    return FullSortEvaluator(config, lambda _: score).evaluate_parts(
         nn.Identity(), {name: loader}, "a random ranking", train_data=block.before.train
     )[name]
 

@@ -11,7 +11,7 @@ from recbole_ccd.data.block import Block
 from recbole_ccd.loss.unkd import popularity_groups
 from recbole_ccd.model.pruning import pruned
 from recbole_ccd.model.scoring import score_rows
-from recbole_ccd.model.teacher import TeacherEnsemble, mixed_rows
+from recbole_ccd.model.teacher import TeacherEnsemble, mixed_rows, teacher_scorer
 from recbole_ccd.plugin.distillation import wants_grouped_items, wants_item_lists, wants_member_ranks
 from recbole_ccd.plugin.distillation.relative_difficulty import member_ranks
 from recbole_ccd.ranking.groups import grouped_lists
@@ -103,14 +103,15 @@ class TeacherLists:
         k = self.config["distill_top_k"]
         users = torch.arange(block.n_users, device=self.config["device"])
         teacher.eval()
+        score = self._scores_of(teacher, block)
         lists = top_lists(
-            self._scores_of(teacher, block),
+            score,
             users,
             block.n_items,
             max(k, self.config["exclusion_top_k"]),
             k if item_lists else 0,
             block.train_matrix,
-            users_at_a_time(block.n_items),
+            users_at_a_time(block.n_items, None if seen_first else score),
             workers=self.state.workers,
             waiting=self.state.stop_if_asked,
             seen_first=seen_first,
@@ -153,6 +154,6 @@ class TeacherLists:
         """What a teacher's lists are made from: its scores, and in part those of a pruned copy of it."""
         rate, share = self.config["teacher_prune_rate"], self.config["teacher_prune_share"]
         if not rate or not share:
-            return partial(score_rows, teacher)
+            return teacher_scorer(teacher)
         copies = TeacherEnsemble(self.config, block.train, [pruned(one, rate) for one in teacher.members])
         return partial(mixed_rows, teacher, copies.to(self.config["device"]).eval(), share)

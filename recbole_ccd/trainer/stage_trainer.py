@@ -22,6 +22,8 @@ from torch.optim import Adam, Optimizer
 
 from recbole_ccd.compat import CandidateCollector, ContainedTrainer, curves_in, repaired_evaluator
 from recbole_ccd.data.block import Block
+from recbole_ccd.data.dataloader import BlockEvalDataLoader
+from recbole_ccd.evaluation.full_sort import FullSortEvaluator
 from recbole_ccd.model.duplicate import duplicate
 from recbole_ccd.model.growth import set_inference_history
 from recbole_ccd.model.history import use_history
@@ -455,9 +457,16 @@ class StageTrainer(ContainedTrainer):
         clear_cache(self.model)
         self._read_inference_rows()
         loaders = eval_data if isinstance(eval_data, Sequence) else [eval_data]
-        # a validation takes a second; its bar would push the stage's away
-        evaluate = partial(super().evaluate, load_best_model=False, **{**kwargs, "show_progress": False})
-        results = [evaluate(loader) for loader in loaders]
+        results: Sequence[dict[str, float]]
+        if self.block is not None and all(isinstance(loader, BlockEvalDataLoader) for loader in loaders):
+            parts = {f"part {number}": loader for number, loader in enumerate(loaders)}
+            evaluator = FullSortEvaluator(self.config)
+            measured = evaluator.evaluate_parts(self.model, parts, self.label, train_data=self._learned.train)
+            results = list(measured.values())
+        else:
+            # a validation takes a second; its bar would push the stage's away
+            evaluate = partial(super().evaluate, load_best_model=False, **{**kwargs, "show_progress": False})
+            results = [evaluate(loader) for loader in loaders]
         return {name: sum(result[name] for result in results) / len(results) for name in results[0]}
 
     def _full_sort_batch_eval(self, batched_data: Batch) -> tuple[Interaction, Tensor, Tensor, Tensor]:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from recbole_ccd.compat import NumpyLeftAlone
 from recbole_ccd.evaluation import FullSortEvaluator
+from recbole_ccd.ranking import ScoreFn
 from recbole_ccd.utils.errors import RunError
 
 USERS, ITEMS, TOPK = 9, 30, [3, 10]
@@ -38,9 +39,12 @@ class TableModel(nn.Module):
         self.table = nn.Parameter(table)
 
 
-def look_up(model: nn.Module, users: Tensor) -> Tensor:
-    assert not torch.is_grad_enabled() and not model.training
-    return model.table[users]
+def look_up(model: nn.Module) -> ScoreFn:
+    def score(users: Tensor) -> Tensor:
+        assert not torch.is_grad_enabled() and not model.training
+        return model.table[users]
+
+    return score
 
 
 class Loader:

@@ -94,7 +94,7 @@ def test_recall_by_hand(by_hand):
     for user, order in orders.items():
         for place, item in enumerate(order):
             scores[users[user], ids[item]] = 6.0 - place
-    evaluator = FullSortEvaluator(config, lambda _, some: scores[some].clone())
+    evaluator = FullSortEvaluator(config, lambda _: lambda some: scores[some].clone())
     found = evaluator.evaluate(nn.Identity(), stream[1].next_loader(config))
     # a finds both, b the second of its two
     assert found == {"recall@2": 0.75, "hit@2": 1.0}

@@ -5,8 +5,10 @@ import torch
 
 from recbole_ccd.evaluation import FullSortEvaluator
 from recbole_ccd.model.scoring import score_rows
-from recbole_ccd.model.teacher import TeacherEnsemble, ordering_rows
-from recbole_ccd.utils.errors import RunError
+from recbole_ccd.model.teacher import TeacherEnsemble, ordering_scorer
+from recbole_ccd.ranking import tiles
+from recbole_ccd.ranking.tiles import InnerProducts
+from recbole_ccd.utils.errors import RunError, TrainingError
 from tests.model.small_models import small_model
 
 
@@ -29,6 +31,31 @@ def test_parts_measure_as_each_alone(tiny_stream, make_config, parts):
     assert len({measured["recall@5"] for measured in together.values()}) > 1
 
 
+@pytest.mark.parametrize("name", ["BPR", "LightGCN"])
+def test_by_tiles_parts_measure_the_same(tiny_stream, make_config, parts, monkeypatch, name):
+    _, model = small_model(make_config, name, tiny_stream[2])
+    evaluator = FullSortEvaluator(make_config(topk=[3, 5], metrics=["Recall", "NDCG", "MRR"]))
+    by_rows = evaluator.evaluate_parts(model, parts, "block 2 student")
+    monkeypatch.setattr(tiles, "_WORTH", 10)
+    monkeypatch.setattr(tiles, "_SHORT", 0.5)
+    asked = []
+    monkeypatch.setattr(InnerProducts, "__call__", lambda *_: asked.append("whole rows"))
+    assert evaluator.evaluate_parts(model, parts, "block 2 student") == by_rows
+    assert not asked and min(metrics["recall@5"] for metrics in by_rows.values()) > 0
+
+
+def test_scores_that_are_not_numbers_are_told_of_large_catalogues_too(
+    tiny_stream, make_config, parts, monkeypatch
+):
+    _, model = small_model(make_config, "BPR", tiny_stream[2])
+    monkeypatch.setattr(tiles, "_WORTH", 10)
+    monkeypatch.setattr(tiles, "_SHORT", 0.5)
+    with torch.no_grad():
+        model.item_embedding.weight[5] = torch.nan
+    with pytest.raises(TrainingError, match="block 2: the model's scores contain NaN"):
+        FullSortEvaluator(make_config()).evaluate_parts(model, parts, "block 2")
+
+
 def test_metrics_of_whole_rankings_too(tiny_stream, make_config, parts):
     _, model = small_model(make_config, "BPR", tiny_stream[2])
     keys = {"metrics": ["GAUC", "Recall", "MRR"], "topk": [5], "valid_metric": "Recall@5"}
@@ -42,11 +69,14 @@ def test_nobody_is_scored_twice(tiny_stream, make_config, parts):
     _, model = small_model(make_config, "BPR", tiny_stream[2])
     scored = []
 
-    def score(of, users):
-        scored.extend(users.tolist())
-        return score_rows(of, users)
+    def scorer(of):
+        def score(users):
+            scored.extend(users.tolist())
+            return score_rows(of, users)
 
-    FullSortEvaluator(make_config(), score).evaluate_parts(model, parts, "block 2")
+        return score
+
+    FullSortEvaluator(make_config(), scorer).evaluate_parts(model, parts, "block 2")
     asked = [user for loader in parts.values() for user in loader.uid_list.tolist()]
     assert sorted(scored) == sorted(set(asked)) and len(asked) > len(scored)
 
@@ -75,7 +105,9 @@ def test_a_model_that_is_too_small_names_the_part(tiny_stream, make_config, part
     _, model = small_model(make_config, "BPR", tiny_stream[0])
     loader = {"new items": parts["new items"]}
     with pytest.raises(RunError, match="block 2 on new items: item .* unknown"):
-        evaluator = FullSortEvaluator(make_config(), lambda m, users: torch.zeros(len(users), m.n_items))
+        evaluator = FullSortEvaluator(
+            make_config(), lambda m: lambda users: torch.zeros(len(users), m.n_items)
+        )
         evaluator.evaluate_parts(model, loader, "block 2")
 
 
@@ -86,7 +118,8 @@ def test_an_ensemble_of_one_is_measured_as_its_ranks_are(tiny_stream, make_confi
     teacher = TeacherEnsemble(config, tiny_stream[2].train, [model])
     by_rank = FullSortEvaluator(config).evaluate_parts(teacher, parts, "block 2 teacher")
     assert (
-        FullSortEvaluator(config, ordering_rows).evaluate_parts(teacher, parts, "block 2 teacher") == by_rank
+        FullSortEvaluator(config, ordering_scorer).evaluate_parts(teacher, parts, "block 2 teacher")
+        == by_rank
     )
 
 

@@ -5,7 +5,8 @@ import torch
 from scipy.sparse import csr_matrix
 
 from recbole_ccd.ranking import mask_rows, top_k, top_lists, users_at_a_time
-from recbole_ccd.ranking.topk import highest, highest_as_topk, top_scored
+from recbole_ccd.ranking.highest import highest, highest_as_topk
+from recbole_ccd.ranking.topk import top_scored
 
 
 def top_users(score, users, n_items, k, exclude=None, batch_size=512):

@@ -332,7 +332,7 @@ def test_training_reads_the_rows_of_the_block_and_validation_those_so_far(make_t
     trainer = make_trainer_of("MultiVAE", block=1, graph="cumulative")
     users = torch.arange(trainer.model.n_users)
     read = {}
-    loss, validate = trainer.model.calculate_loss, trainer._full_sort_batch_eval
+    loss, validate = trainer.model.calculate_loss, trainer.model.full_sort_predict
 
     def record(when, then):
         def call(*args):
@@ -342,7 +342,7 @@ def test_training_reads_the_rows_of_the_block_and_validation_those_so_far(make_t
         return call
 
     monkeypatch.setattr(trainer.model, "calculate_loss", record("training", loss))
-    monkeypatch.setattr(trainer, "_full_sort_batch_eval", record("validation", validate))
+    monkeypatch.setattr(trainer.model, "full_sort_predict", record("validation", validate))
     trainer.run(show_progress=False)
     block = trainer.block
     assert torch.equal(read["training"], torch.from_numpy(block.train_matrix.toarray()))

@@ -16,6 +16,7 @@ from recbole_ccd.model.scoring import clear_cache, has_factors, required_factors
 from recbole_ccd.plugin.distillation.student import StudentView
 from recbole_ccd.ranking.rank_sample import candidates_among, drawn_items
 from recbole_ccd.ranking.teacher_rankings import TeacherRankings
+from recbole_ccd.ranking.tiles import InnerProducts
 from recbole_ccd.ranking.topk import ScoreFn, top_k, users_at_a_time
 from recbole_ccd.utils.seeding import torch_generator
 
@@ -206,8 +207,8 @@ class DistillationLoss(ABC):
         clear_cache(model)
         model.eval()
         users = torch.arange(self.n_users, device=model.device)
-        size = users_at_a_time(model.n_items)
-        lists = top_k(self._scores_of_all(), users, length, self.seen, size)
+        score = self._scores_of_all()
+        lists = top_k(score, users, length, self.seen, users_at_a_time(model.n_items, score))
         clear_cache(model)
         return lists
 
@@ -216,7 +217,7 @@ class DistillationLoss(ABC):
         if not has_factors(type(self.model)):
             return lambda users: score_rows(self.model, users)[:, : self.n_items]
         user_vectors, item_vectors = self.vectors()
-        return lambda users: user_vectors[users] @ item_vectors[: self.n_items].T
+        return InnerProducts(user_vectors, item_vectors[: self.n_items])
 
     def sampled_items(self) -> Tensor:
         """(S,) ``distill_rank_sample`` distinct items that the teacher knows, drawn anew on each call."""

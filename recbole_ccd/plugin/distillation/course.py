@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from recbole_ccd.model.scoring import clear_cache, score_rows
+from recbole_ccd.model.scoring import clear_cache, row_scorer
 from recbole_ccd.plugin.base import PluginContext, TrainerPlugin
 from recbole_ccd.ranking.topk import list_length, top_k, users_at_a_time
 
@@ -63,8 +62,8 @@ class CourseRecorder(TrainerPlugin):
         model.eval()
         users = torch.arange(model.n_users, device=model.device)
         k = list_length(self.config["distill_top_k"], model.n_items)
-        seen, size = self.block.train_matrix, users_at_a_time(model.n_items)
-        lists = top_k(partial(score_rows, model), users, k, seen, size)
+        score = row_scorer(model)
+        lists = top_k(score, users, k, self.block.train_matrix, users_at_a_time(model.n_items, score))
         clear_cache(model)
         # nobody has interacted as [PAD]
         lists[0] = 0

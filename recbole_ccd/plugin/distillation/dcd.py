@@ -68,7 +68,8 @@ class DualCorrection(GuidedLoss):
         model.eval()
         users = torch.arange(self.n_users, device=model.device)
         lengths = (self.lists.shape[1], self._user_lists.shape[1])
-        score, size = self._scores_of_all(), users_at_a_time(model.n_items)
+        score = self._scores_of_all()
+        size = users_at_a_time(model.n_items, score)
         self._own, self._own_users = top_lists(score, users, self.n_items, *lengths, self.seen, size)
         clear_cache(model)
 

@@ -14,12 +14,14 @@ from torch import Tensor
 from recbole_ccd.data.dataloader import REPLAY_LABEL, ReplayDataLoader
 from recbole_ccd.data.schedule import AUTO, steps_of
 from recbole_ccd.loss.replay import annealed, replay_loss
-from recbole_ccd.model.scoring import clear_cache, is_autoencoder, score_pairs, score_rows
+from recbole_ccd.model.scoring import clear_cache, is_autoencoder, row_scorer, score_pairs, score_rows
 from recbole_ccd.plugin.base import PluginContext, TrainingPass
 from recbole_ccd.plugin.replay.base import ReplayScheme, ReplaySource
 from recbole_ccd.ranking.gumbel import gumbel_top_k, merge_pairs
-from recbole_ccd.ranking.rank import ranks_of
-from recbole_ccd.ranking.topk import list_length, mask_rows, top_k, users_at_a_time
+from recbole_ccd.ranking.rank import ranks_above, ranks_of
+from recbole_ccd.ranking.rank_sample import candidates_among
+from recbole_ccd.ranking.tiles import InnerProducts
+from recbole_ccd.ranking.topk import ScoreFn, list_length, mask_rows, top_k, users_at_a_time
 from recbole_ccd.registry import register
 from recbole_ccd.utils.seeding import derive_seed, torch_generator
 
@@ -47,8 +49,8 @@ def top_candidates(model: GeneralRecommender, seen: csr_matrix | None, n_candida
     clear_cache(model)
     model.eval()
     users = torch.arange(model.n_users, device=model.device)
-    size = users_at_a_time(model.n_items)
-    return top_k(lambda batch: score_rows(model, batch), users, n_candidates, seen, size)
+    score = row_scorer(model)
+    return top_k(score, users, n_candidates, seen, users_at_a_time(model.n_items, score))
 
 
 class ReplayDraws:
@@ -123,10 +125,14 @@ class ReplayDraws:
         if not self._sources:
             return merge_pairs(users, items, labels)
         n_users = max(source.model.n_users for source in self._sources)
-        sample, size = self._sampled_items(live.n_items, epoch), users_at_a_time(live.n_items)
+        score, sample = row_scorer(live), self._sampled_items(live.n_items, epoch)
+        scored = live.n_items
+        if sample is not None and isinstance(score, InnerProducts):
+            scored = len(sample)
+        size = users_at_a_time(scored)
         for batch in torch.arange(1, n_users, device=self._device).split(size):
             candidates = [_rows_or_none(lists, batch) for lists in self._candidates]
-            ranks = self._live_ranks(live, batch, candidates, sample)
+            ranks = self._live_ranks(score, batch, candidates, sample)
             for source, ids, now in zip(self._sources, candidates, ranks, strict=True):
                 place = torch.arange(1, ids.shape[1] + 1, device=ids.device).expand_as(ids).float()
                 drawn = self._law(now, place, ids, source.n_draws, self._temperature, generator)
@@ -151,10 +157,12 @@ class ReplayDraws:
         return (torch.randperm(n_items - 1, generator=generator)[: self._rank_sample] + 1).to(self._device)
 
     def _live_ranks(
-        self, live: GeneralRecommender, users: Tensor, candidates: Sequence[Tensor], sample: Tensor | None
+        self, score: ScoreFn, users: Tensor, candidates: Sequence[Tensor], sample: Tensor | None
     ) -> list[Tensor]:
         """The live ranks of each source's candidates, among the items that the source could draw."""
-        scores, ranks = score_rows(live, users), dict[int, Tensor]()
+        if sample is not None and isinstance(score, InnerProducts):
+            return self._sampled_ranks(score, users, candidates, sample)
+        scores, ranks = score(users), dict[int, Tensor]()
         for of_all in (True, False):
             places = [place for place, source in enumerate(self._sources) if source.of_all == of_all]
             if not of_all:
@@ -166,6 +174,22 @@ class ReplayDraws:
                 widths = [ids.shape[1] for ids in items]
                 ranks.update(zip(places, found.split(widths, dim=1), strict=True))
         return [ranks[place] for place in range(len(candidates))]
+
+    def _sampled_ranks(
+        self, score: InnerProducts, users: Tensor, candidates: Sequence[Tensor], sample: Tensor
+    ) -> list[Tensor]:
+        """The same, of which no more is scored than the sample and the candidates."""
+        vectors, ranks = score.users[users], []
+        sampled, usable = vectors @ score.items[sample].T, candidates_among(sample, users, self._seen)[0]
+        place = torch.full((len(score.items),), -1, device=users.device)
+        place[sample] = torch.arange(len(sample), device=users.device)
+        for source, items in zip(self._sources, candidates, strict=True):
+            compared = sampled if source.of_all else sampled.masked_fill(~usable, -torch.inf)
+            wanted, at = torch.bmm(score.items[items], vectors[:, :, None]).squeeze(2), place[items]
+            # an item is not above itself: another product rounds otherwise
+            wanted = torch.where(at < 0, wanted, sampled.gather(1, at.clamp(min=0)))
+            ranks.append(ranks_above(compared, wanted, items, len(score.items)))
+        return ranks
 
 
 def _rows_or_none(lists: Tensor, users: Tensor) -> Tensor:

@@ -1,10 +1,14 @@
 """What proxies and students replay: which pairs are drawn, with which labels."""
 
+from functools import partial
+
 import pytest
 import torch
 
 import recbole_ccd.plugin.replay.proxy_guided as replay_module
+from recbole_ccd.model.scoring import row_scorer, score_rows
 from recbole_ccd.plugin.replay.proxy_guided import ReplayDraws, score_pairs_cached, score_scale
+from recbole_ccd.ranking import tiles
 from tests.model.small_models import SMALL_MODELS, all_scores, small_model
 
 
@@ -154,6 +158,26 @@ def test_estimated_ranks_look_at_the_sampled_items_only(source_of, live, tiny_st
     assert samples[0] is None
 
 
+@pytest.mark.parametrize("of_all", [False, True])
+def test_ranks_on_a_sample_need_no_other_scores(source_of, live, tiny_stream, monkeypatch, of_all):
+    sources = [source_of(n_draws=3), source_of(n_draws=3, seed=5)]
+    sources[1].of_all = of_all
+    seen, device = tiny_stream[1].recent_train_matrix, torch.device("cpu")
+    draws = ReplayDraws(sources, seen, 10, 1e-4, 5, device, rank_sample=12)
+    users, sample = torch.arange(1, 20), draws._sampled_items(live.n_items, 0)
+    candidates = [source.candidates[users] for source in sources]
+    whole = draws._live_ranks(partial(score_rows, live), users, candidates, sample)
+    monkeypatch.setattr(tiles, "_WORTH", 10)
+    asked = []
+    monkeypatch.setattr(tiles.InnerProducts, "__call__", lambda *_: asked.append("whole rows"))
+    sampled = draws._live_ranks(row_scorer(live), users, candidates, sample)
+    for ours, theirs in zip(sampled, whole, strict=True):
+        assert torch.equal(ours, theirs)
+    assert not asked and float(whole[0].max()) > 20
+    pairs = draws.draw(live, 0)
+    assert len(pairs[0]) and not asked
+
+
 def test_a_source_of_all_draws_what_has_been_seen_too_by_ranks_among_all(
     source_of, live, tiny_stream, monkeypatch
 ):
@@ -184,7 +208,7 @@ def test_a_source_of_all_draws_what_has_been_seen_too_by_ranks_among_all(
 
 
 def test_users_the_source_does_not_know_are_not_replayed(source_of, live, tiny_stream, monkeypatch):
-    monkeypatch.setattr("recbole_ccd.plugin.replay.proxy_guided.users_at_a_time", lambda n_items: 20)
+    monkeypatch.setattr("recbole_ccd.plugin.replay.proxy_guided.users_at_a_time", lambda *_: 20)
     small, large = source_of(n_draws=2), source_of(n_draws=2, block=1, seed=3)
     users, items, _ = replay_of([small, large], tiny_stream[2]).draw(live, epoch=0)
     assert users.max() == large.model.n_users - 1
