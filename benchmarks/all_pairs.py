@@ -1,8 +1,9 @@
 """Passes over all pairs of users and items: lists, ranks for replay, evaluation; by tiles and by whole rows.
 
 ``python benchmarks/all_pairs.py [--items 100000 200000 --width 16 64 --users=8192]`` draws vectors, passes
-over all pairs in both ways, checks that they find the same and prints times, their ratio, and which share of the
-machine's rate for the products that cannot be avoided the tiles reach. Cost grows with users × items × width.
+over all pairs in both ways, checks that they find the same and prints times, their ratio, and which share of
+the machine's rate for the products that cannot be avoided the tiles reach. Cost grows with users × items ×
+width.
 """
 
 from __future__ import annotations
