@@ -6,6 +6,7 @@ from recbole.model.general_recommender import LightGCN as RecBoleLightGCN
 from scipy.sparse import coo_matrix
 
 from recbole_ccd.compat import with_todays_scipy
+from recbole_ccd.model import lightgcn
 from recbole_ccd.model.lightgcn import LightGCN, normalized_adjacency, propagate
 from recbole_ccd.model.scoring import clear_cache, score_rows
 from tests.model.small_models import scatter, small_model
@@ -247,3 +248,51 @@ def test_predictions_are_right_after_the_weights_change(tiny_stream, make_config
         assert torch.equal(score_rows(model, users), old)
         clear_cache(model)
         torch.testing.assert_close(score_rows(model, users), user_vectors @ item_vectors.T)
+
+
+@pytest.mark.parametrize("size", [8, 40])
+def test_a_loss_after_a_prediction_by_the_same_weights_needs_no_propagation(
+    tiny_stream, make_config, monkeypatch, size
+):
+    _, model = small_model(make_config, "LightGCN", tiny_stream[0], embedding_size=size)
+    batch, asked = draw_batch(tiny_stream[0]), []
+    loss, gradients = loss_and_gradients(model, batch)
+    with torch.no_grad():
+        model.predict(batch)
+    monkeypatch.setattr(lightgcn, "propagate_to", lambda *_: asked.append("some rows"))
+    again, same = loss_and_gradients(model, batch)
+    assert torch.equal(loss, again) and not asked
+    assert all(torch.equal(*pair) for pair in zip(gradients, same, strict=True))
+    # what has been left is good for one loss
+    with pytest.raises(AttributeError):
+        model.calculate_loss(batch)
+    assert asked
+
+
+@pytest.mark.parametrize("change", ["weights", "graph"])
+def test_what_a_prediction_has_left_is_not_read_after_a_change(tiny_stream, make_config, change):
+    _, model = small_model(make_config, "LightGCN", tiny_stream[0])
+    batch = draw_batch(tiny_stream[0])
+    before = model.calculate_loss(batch)
+    with torch.no_grad():
+        model.predict(batch)
+    if change == "weights":
+        # as a fused optimizer writes: no counter tells
+        model.item_embedding.weight.data += 1.0
+    else:
+        model.norm_adj_matrix = normalized_adjacency(
+            tiny_stream[1].train_matrix[: model.n_users, : model.n_items]
+        )
+    found = model.calculate_loss(batch)
+    assert torch.equal(found, model.calculate_loss(batch)) and not torch.equal(found, before)
+
+
+def test_a_prediction_with_gradients_leaves_nothing(tiny_stream, make_config):
+    _, model = small_model(make_config, "LightGCN", tiny_stream[0])
+    batch = draw_batch(tiny_stream[0])
+    scores = model.predict(batch)
+    assert scores.requires_grad and model._known is None
+    with torch.no_grad():
+        assert torch.equal(model.predict(batch), scores)
+    model.train()
+    assert model._known is None
