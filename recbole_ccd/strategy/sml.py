@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -155,7 +155,8 @@ class SML(ContinualStrategy):
         model = rebuild(config, known, self._fine_tuned).requires_grad_(False).train()
         loader = seen.train_loader(config, derive_seed(config["seed"], *purpose))
         if config["train_neg_sample_args"].get("dynamic"):
-            loader.get_model(model)
+            now = self._tables(model, block.before)
+            loader.get_model(_Candidates(model, lambda: self._made(now, block.before)))
         with deterministic(config["reproducibility"]):
             self._fit(model, loader, config, block.before)
         label = set_color(f"block {block.index} transfer", "cyan")
@@ -200,6 +201,33 @@ class _OwnLoss(nn.Module):
     def forward(self, interaction: Interaction) -> Tensor:
         loss = self.model.calculate_loss(interaction)
         return torch.stack(loss).sum() if isinstance(loss, tuple) else loss.sum()
+
+
+class _OwnScores(nn.Module):
+    """A model's scores of pairs as a module, which can be called with other parameters."""
+
+    def __init__(self, model: GeneralRecommender) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, interaction: Interaction) -> Tensor:
+        return self.model.predict(interaction)
+
+
+class _Candidates(nn.Module):
+    """What ranks the candidates of dynamic negatives: the model that the transfer makes by now.
+
+    By the fine-tuned model, which does not move, the same items would be pushed down in every epoch.
+    """
+
+    def __init__(self, model: GeneralRecommender, made: Callable[[], Mapping[str, Tensor]]) -> None:
+        super().__init__()
+        self._scores, self._made, self.device = _OwnScores(model), made, model.device
+
+    def predict(self, interaction: Interaction) -> Tensor:
+        """Scores of pairs."""
+        tables = {f"model.{name}": table for name, table in self._made().items()}
+        return functional_call(self._scores, tables, (interaction,))
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 import torch
+from recbole.data.interaction import Interaction
 
 import recbole_ccd.strategy.sml as sml_module
 from recbole_ccd.quick_start import create_stream
@@ -126,3 +127,30 @@ def test_what_a_block_says_about_those_who_were_known(tiny_stream):
     assert (known.index, known.previous) == (2, before) and not len(known.valid) and not len(known.test)
     wanted = block.train_matrix[: before.n_users, : before.n_items]
     assert (known.train_matrix != wanted).nnz == 0 < known.train_matrix.nnz < block.train_matrix.nnz
+
+
+@pytest.mark.parametrize("name", ["BPR", "LightGCN"])
+def test_candidates_of_dynamic_negatives_are_ranked_by_what_the_transfer_makes(
+    make_config, tiny_stream, tmp_path, monkeypatch, name
+):
+    monkeypatch.chdir(tmp_path)
+    seen = []
+
+    class Watched(SML):
+        def _fit(self, model, loader, config, before):
+            super()._fit(model, loader, config, before)
+            users, items = torch.arange(1, before.n_users), torch.ones(before.n_users - 1, dtype=torch.int64)
+            pairs = Interaction({"user_id": users, "item_id": items})
+            unmoved = model.predict(pairs).detach()
+            found = loader.model.predict(pairs)
+            made = self._made(self._tables(model, before), before)
+            with torch.no_grad():
+                for table, value in model.named_parameters():
+                    value.copy_(made.get(table, value))
+            assert torch.equal(found, model.predict(pairs)) and not torch.allclose(found, unmoved)
+            seen.append(before.index)
+
+    dynamic = {"dynamic": True, "candidate_num": 3}
+    config = make_config(name, strategy="sml", **{**KEYS, "sml_epochs": 3, "train_neg_sample_args": dynamic})
+    follow(config, Watched, tiny_stream)
+    assert seen == [1]
