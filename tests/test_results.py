@@ -3,6 +3,8 @@
 import json
 import re
 import runpy
+from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -103,3 +105,14 @@ def test_tomorrow_and_what_it_cost(tmp_path, made):
     assert "| ccd | 0.2500 | 0.2500 | - | 0.2400 |" in text
     assert "**ccd: 80.0% of full_batch's quality at 100.0% of its time**" in text
     assert "| ccd | 3.0 | 4.0 |" in text and "| ccd | 100.0 | 100.0 |" in text
+
+
+def test_the_figure_is_what_its_script_makes_of_the_runs():
+    made = runpy.run_path(str(RESULTS / "make_figure.py"))
+    drawn = made["picture"]()
+    assert Path(made["PICTURE"]).read_text(encoding="utf-8") == drawn, "run python results/make_figure.py"
+    ElementTree.fromstring(drawn)
+    table = (RESULTS / "README.md").read_text(encoding="utf-8")
+    for file, _ in made["PANELS"]:
+        last = {label: line[-1] for label, line in made["harmonic_means"](file).items()}
+        assert max(last, key=last.get) == "ccd" and f"**{last['ccd']:.4f}**".replace("0.", ".") in table
