@@ -78,7 +78,7 @@ def evaluation(scene: Scene) -> Iterator[Row]:
     """Each user's best items in RecBole's order, as evaluation finds them."""
 
     def find(score: ScoreFn) -> Tensor:
-        size = users_at_a_time(scene.n_items, score)
+        size = users_at_a_time(scene.n_items, score, EVALUATED)
         return top_scored(score, scene.users, EVALUATED, scene.seen, size)[1]
 
     score = scene.vectors(0)
@@ -93,7 +93,7 @@ def lists(scene: Scene) -> Iterator[Row]:
     for n, score in (1, members[0]), (2, ShallowEnsemble(members, 0.05, DEPTH)):
 
         def find(score: ScoreFn) -> tuple[Tensor, Tensor]:
-            size = users_at_a_time(scene.n_items, score)
+            size = users_at_a_time(scene.n_items, score, LISTED)
             return top_lists(score, scene.users, scene.n_items, LISTED, LISTED, scene.seen, size)
 
         ours = measure(lambda score=score: find(score))

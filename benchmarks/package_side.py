@@ -251,7 +251,7 @@ class Scene:
         ensemble.eval()
         users = torch.arange(block.n_users)
         score = teacher_scorer(ensemble)
-        size = users_at_a_time(block.n_items, score)
+        size = users_at_a_time(block.n_items, score, k)
         return top_lists(score, users, block.n_items, k, k, block.train_matrix, size)
 
     def sampler(self, excluded: csr_matrix) -> NegativeSampler:

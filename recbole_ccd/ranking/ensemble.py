@@ -113,15 +113,9 @@ class ShallowEnsemble:
         """(B, n_items) fresh scores of users (B,)."""
         return ensemble_scores((score(users) for score in self.members), self.exponent, self.depth)
 
-    @property
-    def is_large(self) -> bool:
-        """Whether whole rows are better not made."""
-        return self.members[0].is_large
-
-    @property
-    def in_tiles(self) -> bool:
-        """Whether the members' first items are found by tiles."""
-        return all(member.in_tiles(self.depth) for member in self.members)
+    def in_tiles(self, k: int) -> bool:
+        """Whether the k best items of users are found among the members' first ones, these by tiles."""
+        return k <= self.depth and all(member.in_tiles(self.depth) for member in self.members)
 
     def listed(self, users: Tensor, masked: Pairs) -> tuple[Tensor, Tensor]:
         """All items that some member ranks high enough.

@@ -82,11 +82,9 @@ class RankingPass:
     @cached_property
     def in_tiles(self) -> bool:
         """Whether whole rows of scores are never made."""
-        if self.seen_first:
+        if self.seen_first or not isinstance(self.score, InnerProducts | ShallowEnsemble):
             return False
-        if isinstance(self.score, ShallowEnsemble):
-            return self.score.in_tiles
-        return isinstance(self.score, InnerProducts) and self.score.in_tiles(self.k_items)
+        return self.score.in_tiles(self.k_items)
 
     def _by_rows(self, batch: Tensor, best: ColumnsBest) -> _Taken:
         value = torch.inf if self.seen_first else -torch.inf

@@ -58,14 +58,10 @@ class InnerProducts:
         """Scores of the first items alone."""
         return InnerProducts(self.users, self.items[:n_items])
 
-    @property
-    def is_large(self) -> bool:
-        """Whether whole rows are better not made."""
-        return is_large(len(self.items), self.items.device)
-
     def in_tiles(self, k: int) -> bool:
         """Whether the k best items of users are found by tiles: not for NaN, which whole rows show."""
-        if not self.is_large or k > _SHORT * len(self.items):
+        n_items = len(self.items)
+        if not is_large(n_items, self.items.device) or k > _SHORT * n_items:
             return False
         return bool(self.users.isfinite().all() and self.items.isfinite().all())
 

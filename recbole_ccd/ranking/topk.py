@@ -21,14 +21,15 @@ _BATCH_SCORES = 3 << 20
 _USUAL = 1024
 
 
-def users_at_a_time(n_items: int, score: ScoreFn | None = None) -> int:
+def users_at_a_time(n_items: int, score: ScoreFn | None = None, k: int = 1) -> int:
     """How many users to score at a time, so that a batch of users × items is cheap to pass over.
 
     Args:
         n_items: items scored per user.
         score: what scores them; None for whole rows.
+        k: how many of the best are wanted.
     """
-    if isinstance(score, InnerProducts | ShallowEnsemble) and score.is_large:
+    if isinstance(score, InnerProducts | ShallowEnsemble) and score.in_tiles(k):
         return ROWS
     return max(_BATCH_SCORES // max(n_items, 1), 1)
 

@@ -103,15 +103,15 @@ class TeacherLists:
         k = self.config["distill_top_k"]
         users = torch.arange(block.n_users, device=self.config["device"])
         teacher.eval()
-        score = self._scores_of(teacher, block)
+        score, longest = self._scores_of(teacher, block), max(k, self.config["exclusion_top_k"])
         lists = top_lists(
             score,
             users,
             block.n_items,
-            max(k, self.config["exclusion_top_k"]),
+            longest,
             k if item_lists else 0,
             block.train_matrix,
-            users_at_a_time(block.n_items, None if seen_first else score),
+            users_at_a_time(block.n_items, None if seen_first else score, longest),
             workers=self.state.workers,
             waiting=self.state.stop_if_asked,
             seen_first=seen_first,

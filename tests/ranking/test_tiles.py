@@ -113,6 +113,11 @@ def test_what_goes_by_tiles(monkeypatch):
     score = products(None)
     assert users_at_a_time(N_ITEMS, score) == ROWS and users_at_a_time(N_ITEMS) != ROWS
     assert users_at_a_time(N_ITEMS, by_rows(score)) == users_at_a_time(N_ITEMS)
+    # what is going to be scored by whole rows is scored few rows at a time
+    assert users_at_a_time(N_ITEMS, score, N_ITEMS // 10) == users_at_a_time(N_ITEMS)
+    deep = ShallowEnsemble([score], 0.05, N_ITEMS // 10)
+    assert users_at_a_time(N_ITEMS, deep, 5) == users_at_a_time(N_ITEMS)
+    assert users_at_a_time(N_ITEMS, ShallowEnsemble([score], 0.05, 60), 5) == ROWS
     assert not score.in_tiles(N_ITEMS // 10)
     assert not score.up_to(3000).in_tiles(1)
     score.users[3, 2] = torch.nan

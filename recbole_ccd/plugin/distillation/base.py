@@ -208,7 +208,7 @@ class DistillationLoss(ABC):
         model.eval()
         users = torch.arange(self.n_users, device=model.device)
         score = self._scores_of_all()
-        lists = top_k(score, users, length, self.seen, users_at_a_time(model.n_items, score))
+        lists = top_k(score, users, length, self.seen, users_at_a_time(model.n_items, score, length))
         clear_cache(model)
         return lists
 

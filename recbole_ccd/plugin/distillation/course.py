@@ -63,7 +63,7 @@ class CourseRecorder(TrainerPlugin):
         users = torch.arange(model.n_users, device=model.device)
         k = list_length(self.config["distill_top_k"], model.n_items)
         score = row_scorer(model)
-        lists = top_k(score, users, k, self.block.train_matrix, users_at_a_time(model.n_items, score))
+        lists = top_k(score, users, k, self.block.train_matrix, users_at_a_time(model.n_items, score, k))
         clear_cache(model)
         # nobody has interacted as [PAD]
         lists[0] = 0

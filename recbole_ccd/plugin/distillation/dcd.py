@@ -69,7 +69,7 @@ class DualCorrection(GuidedLoss):
         users = torch.arange(self.n_users, device=model.device)
         lengths = (self.lists.shape[1], self._user_lists.shape[1])
         score = self._scores_of_all()
-        size = users_at_a_time(model.n_items, score)
+        size = users_at_a_time(model.n_items, score, lengths[0])
         self._own, self._own_users = top_lists(score, users, self.n_items, *lengths, self.seen, size)
         clear_cache(model)
 

@@ -50,7 +50,8 @@ def top_candidates(model: GeneralRecommender, seen: csr_matrix | None, n_candida
     model.eval()
     users = torch.arange(model.n_users, device=model.device)
     score = row_scorer(model)
-    return top_k(score, users, n_candidates, seen, users_at_a_time(model.n_items, score))
+    size = users_at_a_time(model.n_items, score, n_candidates)
+    return top_k(score, users, n_candidates, seen, size)
 
 
 class ReplayDraws:
