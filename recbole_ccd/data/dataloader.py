@@ -63,8 +63,8 @@ class CandidateScorer:
 
     @torch.no_grad()
     def predict(self, interaction: Interaction) -> torch.Tensor:
-        """Scores of pairs, without gradients."""
-        return self._model.predict(interaction)
+        """Scores of pairs, without gradients, on the CPU: RecBole picks by them among ids that are there."""
+        return self._model.predict(interaction).cpu()
 
 
 class BlockTrainDataLoader(WholeBatches, TrainDataLoader):

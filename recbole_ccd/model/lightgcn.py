@@ -88,7 +88,7 @@ def propagate_to(adjacency: Tensor, x: Tensor, nodes: Tensor) -> Tensor:
     lengths = adjacency.crow_indices()[distinct + 1] - first
     offsets = pad(lengths.cumsum(0, dtype=torch.int32), (1, 0))
     edges = (first - offsets[:-1]).repeat_interleave(lengths)
-    edges += torch.arange(len(edges), dtype=torch.int32)
+    edges += torch.arange(len(edges), dtype=torch.int32, device=x.device)
     rows = embedding_bag(
         adjacency.col_indices()[edges],
         x,

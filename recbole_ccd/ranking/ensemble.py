@@ -134,7 +134,8 @@ class ShallowEnsemble:
         scores = torch.empty(columns.shape, device=users.device)
         order = masked[0].argsort()
         places, masked_items = (part[order] for part in masked)
-        ends = torch.searchsorted(places, torch.arange(0, len(users) + _ADDED_ROWS, _ADDED_ROWS)).tolist()
+        starts = torch.arange(0, len(users) + _ADDED_ROWS, _ADDED_ROWS, device=users.device)
+        ends = torch.searchsorted(places, starts).tolist()
         added = torch.zeros(_ADDED_ROWS, len(self.members[0].items), device=users.device)
         for number, start in enumerate(range(0, len(users), _ADDED_ROWS)):
             rows, mine = slice(start, start + _ADDED_ROWS), slice(ends[number], ends[number + 1])
