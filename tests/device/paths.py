@@ -12,7 +12,8 @@ import tempfile
 import time
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,7 +24,7 @@ import torch
 from scipy.sparse import csr_matrix
 from scipy.sparse import random as random_matrix
 from torch import Tensor
-from torch.utils._pytree import tree_map_only
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 import recbole_ccd.compat
 from recbole_ccd import loss, ranking
@@ -44,6 +45,7 @@ from recbole_ccd.ranking.pair_ranks import pair_ranks
 from recbole_ccd.ranking.rank_sample import candidates_among, drawn_items
 from recbole_ccd.ranking.tiles import InnerProducts, Part
 from recbole_ccd.ranking.topk import top_scored
+from tests.checkpoint.cases import CASES, run_in_parts, settings_of
 from tests.conftest import SMALL, SMALL_CCD, NoCurves, tiny_rows, write_inter
 from tests.device.second_device import MixedDevices, SecondDevice, SecondTensor, install
 
@@ -57,7 +59,13 @@ PATHS: dict[str, Callable[[Move], Any]] = {}
 
 RUNS: dict[str, dict[str, Any]] = {
     "ccd": {
-        "train_neg_sample_args": {"distribution": "uniform", "sample_num": 1, "dynamic": True, "candidate_num": 3},
+        "block_ratios": [0.6, 0.4],
+        "train_neg_sample_args": {
+            "distribution": "uniform",
+            "sample_num": 1,
+            "dynamic": True,
+            "candidate_num": 3,
+        },
         "replay_rank_sample": 20,
         "student_update_distill": 0.5,
         "teacher_update_distill": 0.5,
@@ -83,6 +91,10 @@ RUNS: dict[str, dict[str, Any]] = {
 }
 
 
+RESUMED = {f"{case}, killed and resumed": case for case in CASES}
+"""Runs that go on from what they saved, which takes longer."""
+
+
 def path(name: str) -> Callable[[Callable[[Move], Any]], Callable[[Move], Any]]:
     """Enters a path under a name."""
 
@@ -103,7 +115,9 @@ def _normal(*shape: int, seed: int = 0) -> Tensor:
 
 def _lists(n_rows: int = N_ROWS, k: int = 6, seed: int = 0) -> Tensor:
     """Lists of distinct ids, the second half of the first one padded."""
-    lists = torch.stack([torch.randperm(N_COLUMNS - 1, generator=_generator(seed + n)) + 1 for n in range(n_rows)])
+    lists = torch.stack(
+        [torch.randperm(N_COLUMNS - 1, generator=_generator(seed + n)) + 1 for n in range(n_rows)]
+    )
     lists = lists[:, :k].clone()
     lists[0, k // 2 :] = 0
     return lists
@@ -152,7 +166,9 @@ def _list_losses(on: Move) -> Any:
     scores, lists, other = on(_normal(N_ROWS, 6)).requires_grad_(), on(_lists()), on(_lists(k=8, seed=5))
     valid, soft = lists > 0, loss.listed_scores(lists, other)
     shift, scale = (on(torch.tensor(value)) for value in (0.1, 1.5))
-    ranks = loss.estimated_ranks(scores, on(_normal(N_ROWS, 7)), on(_lists(k=7) > 0), on(torch.arange(N_ROWS) + 50))
+    ranks = loss.estimated_ranks(
+        scores, on(_normal(N_ROWS, 7)), on(_lists(k=7) > 0), on(torch.arange(N_ROWS) + 50)
+    )
     weights = loss.ranking_weights(ranks, valid, 3.0, 0.1)
     values = [
         loss.collaborative_loss(scores, soft.sigmoid(), valid),
@@ -196,7 +212,11 @@ def _outputs(on: Move) -> Any:
 @path("loss: GraphSAIL, PISA and PIW")
 def _structures(on: Move) -> Any:
     new, others = (on(_normal(n, WIDTH)).requires_grad_() for n in (N_ROWS, N_COLUMNS))
-    old, old_others, centers = on(_normal(N_ROWS, WIDTH, seed=1)), on(_normal(N_COLUMNS, WIDTH)), on(_normal(3, WIDTH))
+    old, old_others, centers = (
+        on(_normal(N_ROWS, WIDTH, seed=1)),
+        on(_normal(N_COLUMNS, WIDTH)),
+        on(_normal(3, WIDTH)),
+    )
     rows, columns = (on(torch.from_numpy(part).long()) for part in _pairs().nonzero())
     degrees = on(torch.arange(N_ROWS))
     before, now = (loss.interests(part, centers, 0.5) for part in (old, new))
@@ -241,7 +261,10 @@ def _tiles(on: Move) -> Any:
     # more than one tile of columns; on a GPU they are not used, but they would work
     n_items = tiles.TILE + 100
     members = [InnerProducts(on(_normal(N_ROWS, WIDTH)), on(_normal(n_items, WIDTH, seed=n))) for n in (1, 2)]
-    users, masked = on(torch.arange(N_ROWS)), tuple(on(torch.from_numpy(ids).long()) for ids in _pairs().nonzero())
+    users, masked = (
+        on(torch.arange(N_ROWS)),
+        tuple(on(torch.from_numpy(ids).long()) for ids in _pairs().nonzero()),
+    )
     few = on(torch.tensor([1, 4]))
     nothing = (few[:0], few[:0])
     parts = [Part(few, nothing), Part(None, masked, is_last=True)]
@@ -273,7 +296,7 @@ def _draws(on: Move) -> Any:
 def _evaluation(on: Move) -> Any:
     evaluator = SimpleNamespace(_max_k=N_COLUMNS + 2, _whole_rows=False)
     history = tuple(torch.from_numpy(ids).long() for ids in _pairs().nonzero())
-    ranked = FullSortEvaluator._rank(evaluator, on(_normal(N_ROWS, N_COLUMNS)), history, "test")  # type: ignore[arg-type]
+    ranked = FullSortEvaluator._rank(evaluator, on(_normal(N_ROWS, N_COLUMNS)), history, "test")
     return ranked.rows(torch.tensor([0, 3])).values
 
 
@@ -282,6 +305,12 @@ def _propagation(on: Move) -> Any:
     graph, nodes = on(normalized_adjacency(_pairs())), on(torch.tensor([3, 3, 0, 40]))
     x = on(_normal(N_ROWS + N_COLUMNS, 40))
     return propagate(graph, x), propagate_to(graph, x, nodes)
+
+
+@path("LightGCN: products on a device of another maker")
+def _propagation_elsewhere(on: Move) -> Any:
+    with patch.object(SecondTensor, "is_cuda", False):
+        return _propagation(on)
 
 
 @path("the device refuses what a GPU does")
@@ -311,25 +340,37 @@ def _refused(on: Move) -> Any:
 
 def _compared(function: Callable[[Move], Any], mode: SecondDevice, device: torch.device) -> str:
     expected = function(lambda tensor: tensor)
-    before = len(mode.seen)
     with mode:
         found = function(lambda tensor: tensor.to(device))
+        assert any(isinstance(one, SecondTensor) for one in tree_leaves(found)), "nothing is on the device"
         found = tree_map_only(SecondTensor, lambda tensor: tensor.to("cpu"), found)
-    assert mode.seen and len(mode.seen) >= before, "nothing was computed on the device"
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    return ""
+
+
+@contextmanager
+def _chosen(device: torch.device) -> Iterator[None]:
+    """Every configuration chooses the device, as it would a GPU."""
+    usual = CCDConfig._init_device
+
+    def choose(config: CCDConfig) -> None:
+        usual(config)
+        config.final_config_dict["device"] = device
+
+    with patch.object(CCDConfig, "_init_device", choose):
+        yield
+
+
+def _resumed(case: str, folder: Path, mode: SecondDevice, device: torch.device) -> str:
+    with _chosen(device), mode:
+        kills, _ = run_in_parts(settings_of(case, folder, folder / case), saves=4)
+    assert kills, "was never killed"
     return ""
 
 
 def _followed(keys: dict[str, Any], folder: Path, mode: SecondDevice, device: torch.device) -> str:
     """A whole run with every model on the device."""
-
-    chosen = CCDConfig._init_device
-
-    def choose(config: CCDConfig) -> None:
-        chosen(config)
-        config.final_config_dict["device"] = device
-
-    with patch.object(CCDConfig, "_init_device", choose), mode:
+    with _chosen(device), mode:
         settings = {**SMALL, **SMALL_CCD, "data_path": str(folder), **keys}
         config = CCDConfig("LightGCN", "tiny", config_dict=settings)
         strategy = create_strategy(config)
@@ -362,6 +403,8 @@ def main() -> None:
             began = time.monotonic()
             if one in PATHS:
                 faults[one] = _fault_of(_compared, PATHS[one], mode, device)
+            elif one in RESUMED:
+                faults[one] = _fault_of(_resumed, RESUMED[one], folder, mode, device)
             else:
                 faults[one] = _fault_of(_followed, RUNS[one], folder, mode, device)
             print(f"{time.monotonic() - began:.2f} s  {one}", file=sys.stderr)

@@ -1,10 +1,11 @@
 """A second device that computes on the CPU and, as a GPU does, refuses tensors of the CPU among its own.
 
 A tensor of it is a wrapper around one of the CPU. A mode sees every operation, those of the backward pass
-among them, unwraps its tensors, lets the CPU compute and wraps the results; where tensors of both devices meet
-in an operation that CUDA refuses them in, it raises :class:`MixedDevices` with the operation's name. What
-CUDA takes is taken: a CPU tensor of no dimension in element-wise operations, CPU indices into its own tensors,
-and copies. Operations of which CUDA has no deterministic kernel are refused as well, as ``reproducibility`` asks.
+among them, unwraps its tensors, lets the CPU compute and wraps the results; where tensors of both devices
+meet in an operation that CUDA refuses them in, it raises :class:`MixedDevices` with the operation's name.
+What CUDA takes is taken: a CPU tensor of no dimension in element-wise operations, CPU indices into its own
+tensors, and copies. Operations of which CUDA has no deterministic kernel are refused as well, as
+``reproducibility`` asks for those.
 
 ``install`` changes torch for the whole process, so whoever uses this is a process of its own.
 """
@@ -15,11 +16,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils import backend_registration
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
 from torch.utils._pytree import tree_leaves, tree_map_only
-from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
 NAME = "second"
+_SETUP = "_setup_privateuseone_for_python_backend"
 
 _aten = torch.ops.aten
 # these bring tensors from one device to the other
@@ -76,6 +78,23 @@ class SecondTensor(Tensor):
         """True, so that what is written for GPUs is what is tried."""
         return True
 
+    @property
+    def is_sparse(self) -> bool:
+        """Whether it is a gradient of some rows only."""
+        return self.inner.is_sparse
+
+    def coalesce(self) -> SecondTensor:
+        """Of a sparse one, with each row once."""
+        return SecondTensor(self.inner.coalesce())
+
+    def indices(self) -> SecondTensor:
+        """Of a sparse one."""
+        return SecondTensor(self.inner.indices())
+
+    def values(self) -> SecondTensor:
+        """Of a sparse one; what a graph counts is a matter of its layout too."""
+        return SecondTensor(self.inner.values())
+
     def tolist(self) -> Any:
         """Nested lists of the values."""
         return self.inner.tolist()
@@ -103,7 +122,7 @@ class SecondTensor(Tensor):
 
 
 def _indeterministic(func: Any, args: Any, kwargs: Any) -> bool:
-    """Whether torch.use_deterministic_algorithms lists the operation as one that CUDA has no such kernel of."""
+    """Whether torch.use_deterministic_algorithms lists it among those without such a kernel on CUDA."""
     packet = func.overloadpacket
     if packet in (_aten.cumsum, _aten.cumsum_):
         dtype = kwargs.get("dtype") or args[0].dtype
@@ -134,15 +153,7 @@ def _check(func: Any, args: Any, kwargs: Any) -> None:
 
 
 class SecondDevice(TorchDispatchMode):
-    """While it is entered there are tensors of the second device, which :func:`install` has prepared.
-
-    Attributes:
-        seen: names of the operations on the device.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.seen: set[str] = set()
+    """While it is entered there are tensors of the second device, which :func:`install` has prepared."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Computes an operation on the CPU."""
@@ -154,7 +165,6 @@ class SecondDevice(TorchDispatchMode):
             kwargs["device"] = torch.device("cpu")
         if not (here or on_device):
             return func(*args, **kwargs)
-        self.seen.add(str(func))
         if here:
             _check(func, args, kwargs)
         if on_device and isinstance(kwargs.get("generator"), torch.Generator):
@@ -162,25 +172,15 @@ class SecondDevice(TorchDispatchMode):
         if _indeterministic(func, args, kwargs):
             raise MixedDevices(f"{func} has no deterministic kernel on CUDA")
         own_args, own_kwargs = tree_map_only(SecondTensor, lambda one: one.inner, (args, kwargs))
-        if func is _aten._to_copy.default:
-            # between devices there is always a copy, and so there is none left out here
-            result = func(*own_args, **own_kwargs)
-            return SecondTensor(result) if on_device else result
         result = func(*own_args, **own_kwargs)
+        if func is _aten._to_copy.default:
+            return SecondTensor(result) if on_device else result
         if func is _aten.copy_.default:
             return args[0]
         if not on_device:
             return result
         wrapped = tree_map_only(Tensor, SecondTensor, result)
         return return_and_correct_aliasing(func, args, kwargs, wrapped)
-
-
-class _Guard(torch._C._acc.DeviceGuard):
-    """Tells torch that there is a device of this kind."""
-
-    def type_(self) -> Any:
-        """The kind of device that backends from elsewhere are."""
-        return torch._C._autograd.DeviceType.PrivateUse1
 
 
 class _Module:
@@ -217,13 +217,25 @@ class _Module:
         return [torch.float16]
 
 
+def can_be() -> bool:
+    """Whether this torch lets a device be made in Python."""
+    return hasattr(backend_registration, _SETUP)
+
+
 def install() -> torch.device:
     """Makes the device known to torch, for the whole process and once.
 
     Returns:
         The device; there are tensors on it within :class:`SecondDevice`.
     """
-    _setup_privateuseone_for_python_backend(NAME, _Module(), device_guard=_Guard())
+
+    class Guard(torch._C._acc.DeviceGuard):
+        """Tells torch that there is a device of the kind that backends from elsewhere are."""
+
+        def type_(self) -> Any:
+            return torch._C._autograd.DeviceType.PrivateUse1
+
+    getattr(backend_registration, _SETUP)(NAME, _Module(), device_guard=Guard())
     # torch.tensor copies to the device where a mode sees it, as it does for FakeTensorMode
     torch._C._set_only_lift_cpu_tensors(True)
     return torch.device(NAME, 0)
