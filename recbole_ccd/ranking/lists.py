@@ -16,12 +16,10 @@ from recbole_ccd.ranking.ensemble import ShallowEnsemble
 from recbole_ccd.ranking.highest import highest
 from recbole_ccd.ranking.tiles import InnerProducts, RowsBest, tiles_of
 from recbole_ccd.ranking.topk import ScoreFn, candidates, check_k, excluded_pairs, list_length
+from recbole_ccd.utils.parallel.shares import WORTH, shares_of
 from recbole_ccd.utils.parallel.workers import Sequential, Workers
 
 _Taken = tuple[Tensor, Tensor, ColumnUpdates | None]
-
-# batches per worker below which sending a model takes longer than scoring with it
-_WORTH = 32
 
 
 @dataclass(frozen=True)
@@ -120,7 +118,7 @@ def top_lists(
     exclude: csr_matrix | None = None,
     batch_size: int = 512,
     workers: Workers | None = None,
-    worth: int = _WORTH,
+    worth: int = WORTH,
     waiting: Callable[[], None] = lambda: None,
     seen_first: bool = False,
 ) -> tuple[Tensor, Tensor]:
@@ -158,8 +156,9 @@ def top_lists(
     done, n = 0, whole.n_batches
     with workers or Sequential() as those:
         shared = those.at_once > 1 and n >= worth * those.at_once
-        # at first nearly all are among the best, which would be much to send
-        while done < n and not (shared and best.is_choosy):
+        # at first nearly all are among the best, which would be much to send; and what a model keeps when it
+        # first scores, which a few models draw, is sent with it
+        while done < n and not (shared and done and best.is_choosy):
             items[whole.part_of(range(done, done + 1))] = whole.take(done, best)[0]
             done += 1
         if done < n:
@@ -196,8 +195,7 @@ def _share_out(
     waiting: Callable[[], None],
 ) -> None:
     """Lets workers go through batches; ``items`` and ``best`` become what they are after the last one."""
-    n = min(workers.at_once, len(batches))
-    shares = [batches[len(batches) * share // n : len(batches) * (share + 1) // n] for share in range(n)]
+    shares = shares_of(batches, workers.at_once)
     found: dict[int, list[ColumnUpdates | None]] = {}
     with closing(workers.each(take_share, (whole, best.copy()), shares, waiting=waiting)) as results:
         for place, (lists, updates) in results:

@@ -1,6 +1,9 @@
 """Who ranks highest: each user's top items, a batch of users at a time."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from scipy.sparse import csr_matrix
@@ -10,6 +13,8 @@ from recbole_ccd.data.sparse import csr_rows
 from recbole_ccd.ranking.ensemble import ShallowEnsemble
 from recbole_ccd.ranking.highest import highest, highest_as_topk
 from recbole_ccd.ranking.tiles import ROWS, InnerProducts, Part
+from recbole_ccd.utils.parallel.shares import WORTH, batch_by_batch
+from recbole_ccd.utils.parallel.workers import Workers, nothing
 
 ScoreFn = Callable[[Tensor], Tensor]
 """Users (B,) to fresh scores (B, n_items) that the receiver may overwrite; column 0 is [PAD].
@@ -53,7 +58,14 @@ def mask_rows(scores: Tensor, users: Tensor, matrix: csr_matrix, value: float) -
 
 
 def top_k(
-    score: ScoreFn, users: Tensor, k: int, exclude: csr_matrix | None = None, batch_size: int = 512
+    score: ScoreFn,
+    users: Tensor,
+    k: int,
+    exclude: csr_matrix | None = None,
+    batch_size: int = 512,
+    workers: Workers | None = None,
+    worth: int = WORTH,
+    waiting: Callable[[], None] = nothing,
 ) -> Tensor:
     """The k items each user scores highest.
 
@@ -63,6 +75,9 @@ def top_k(
         k: length of the lists.
         exclude: pairs (user, item) that are no candidates, rows indexed by user id; see :func:`mask_rows`.
         batch_size: users scored at a time; memory is batch_size × n_items scores.
+        workers: who does it; None for this process. Whoever does, the lists are the same.
+        worth: batches that each worker must get for several to share them.
+        waiting: called now and then while workers are at it.
 
     Returns:
         (n, k) int64 item ids, best first, never [PAD]; 0 fills up the rows of users with fewer candidates,
@@ -73,8 +88,10 @@ def top_k(
     """
     check_k(k)
     result = torch.zeros(len(users), k, dtype=torch.int64, device=users.device)
-    for start, ids, _ in _best(False, score, users, k, exclude, batch_size):
-        result[start : start + batch_size, : ids.shape[1]] = ids
+    whole = _Lists(score, users, k, exclude, batch_size)
+    with closing(batch_by_batch(_ids_of, whole, whole.n_batches, workers, worth, waiting)) as batches:
+        for number, ids in batches:
+            result[whole.part_of(number), : ids.shape[1]] = ids
     return result
 
 
@@ -100,28 +117,53 @@ def top_scored(
     check_k(k)
     result = torch.zeros(len(users), k, dtype=torch.int64, device=users.device)
     scores = torch.full((len(users), k), -torch.inf, device=users.device)
-    for start, ids, values in _best(True, score, users, k, exclude, batch_size):
-        result[start : start + batch_size, : ids.shape[1]] = ids
-        scores[start : start + batch_size, : ids.shape[1]] = values
+    whole = _Lists(score, users, k, exclude, batch_size, as_topk=True)
+    for number in range(whole.n_batches):
+        ids, values = whole.of(number)
+        part = whole.part_of(number)
+        result[part, : ids.shape[1]], scores[part, : ids.shape[1]] = ids, values
     return result, scores
 
 
-@torch.no_grad()
-def _best(
-    as_topk: bool, score: ScoreFn, users: Tensor, k: int, exclude: csr_matrix | None, batch_size: int
-) -> Iterator[tuple[int, Tensor, Tensor]]:
-    """The place of each batch of users, with ids and scores of their lists."""
-    in_tiles = isinstance(score, InnerProducts) and score.in_tiles(k)
-    for start in range(0, len(users), batch_size):
-        batch = users[start : start + batch_size]
-        if isinstance(score, InnerProducts) and in_tiles:
-            part = Part(None, excluded_pairs(batch, exclude, len(score.items)), is_last=True)
-            values, ids = score.best(batch, k, [part], as_topk)[0]
+@dataclass(frozen=True)
+class _Lists:
+    """What is ranked, as :func:`top_k` has it, a batch of users at a time."""
+
+    score: ScoreFn
+    users: Tensor
+    k: int
+    exclude: csr_matrix | None
+    batch_size: int
+    as_topk: bool = False
+
+    @property
+    def n_batches(self) -> int:
+        return -(-len(self.users) // self.batch_size)
+
+    def part_of(self, number: int) -> slice:
+        """Where the users of a batch are."""
+        return slice(number * self.batch_size, (number + 1) * self.batch_size)
+
+    @cached_property
+    def _in_tiles(self) -> bool:
+        return isinstance(self.score, InnerProducts) and self.score.in_tiles(self.k)
+
+    @torch.no_grad()
+    def of(self, number: int) -> tuple[Tensor, Tensor]:
+        """Ids and scores of the lists of a batch."""
+        batch, score = self.users[self.part_of(number)], self.score
+        if isinstance(score, InnerProducts) and self._in_tiles:
+            part = Part(None, excluded_pairs(batch, self.exclude, len(score.items)), is_last=True)
+            values, ids = score.best(batch, self.k, [part], self.as_topk)[0]
         else:
-            scores = candidates(score, batch, exclude)
-            choose = highest_as_topk if as_topk else highest
-            values, ids = choose(scores, min(k, scores.shape[1]))
-        yield start, ids.masked_fill_(values == -torch.inf, 0), values
+            scores = candidates(score, batch, self.exclude)
+            choose = highest_as_topk if self.as_topk else highest
+            values, ids = choose(scores, min(self.k, scores.shape[1]))
+        return ids.masked_fill_(values == -torch.inf, 0), values
+
+
+def _ids_of(whole: _Lists, number: int) -> Tensor:
+    return whole.of(number)[0]
 
 
 def excluded_pairs(users: Tensor, matrix: csr_matrix | None, n_columns: int) -> tuple[Tensor, Tensor]:

@@ -356,8 +356,9 @@ class CCD(Strategy):
         k = max(self.config["exclusion_top_k"], *sizes)
 
         def make() -> torch.Tensor:
-            seen = None if of_all else block.recent_train_matrix
-            return top_candidates(model, seen, k).to(torch.int32)
+            seen, state = None if of_all else block.recent_train_matrix, self.run_state
+            found = top_candidates(model, seen, k, state.workers, state.stop_if_asked)
+            return found.to(torch.int32)
 
         slot = ALL_OF_STUDENT_SIDE if of_all else STUDENT_SIDE
         return self.teacher_lists.store.get(slot, model, block, make)

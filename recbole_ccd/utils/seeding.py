@@ -119,6 +119,14 @@ def generator_states() -> dict[str, Any]:
     }
 
 
+def same_states(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether nothing was drawn between two calls of :func:`generator_states`."""
+    (name, keys, *rest), (other_name, other_keys, *others) = one["numpy"], other["numpy"]
+    pairs = zip([one["torch"], *one["cuda"], keys], [other["torch"], *other["cuda"], other_keys], strict=True)
+    plain = (one["python"], name, rest) == (other["python"], other_name, others)
+    return plain and all(torch.equal(state, later) for state, later in pairs)
+
+
 def set_generator_states(states: Mapping[str, Any]) -> None:
     """Sets the global generators to what :func:`generator_states` gave; devices only if none has gone."""
     torch.set_rng_state(states["torch"])

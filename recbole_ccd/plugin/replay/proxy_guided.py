@@ -23,6 +23,7 @@ from recbole_ccd.ranking.rank_sample import candidates_among
 from recbole_ccd.ranking.tiles import InnerProducts
 from recbole_ccd.ranking.topk import ScoreFn, list_length, mask_rows, top_k, users_at_a_time
 from recbole_ccd.registry import register
+from recbole_ccd.utils.parallel.workers import Workers, nothing
 from recbole_ccd.utils.seeding import derive_seed, torch_generator
 
 if TYPE_CHECKING:
@@ -34,13 +35,21 @@ Law = Callable[[Tensor, Tensor, Tensor, int, float, torch.Generator], Tensor]
 _PAIRS_AT_A_TIME = 65536
 
 
-def top_candidates(model: GeneralRecommender, seen: csr_matrix | None, n_candidates: int) -> Tensor:
+def top_candidates(
+    model: GeneralRecommender,
+    seen: csr_matrix | None,
+    n_candidates: int,
+    workers: Workers | None = None,
+    waiting: Callable[[], None] = nothing,
+) -> Tensor:
     """The items a model ranks highest for every user it knows.
 
     Args:
         model: a frozen model; what it has cached for scoring is dropped first.
         seen: users × items that are no candidates; None for none.
         n_candidates: length of a list; see :func:`~recbole_ccd.ranking.topk.list_length`.
+        workers: who ranks; None for this process.
+        waiting: called now and then while workers are at it.
 
     Returns:
         Shape ``(n_users, n_candidates)``, 0-padded, row = user id.
@@ -51,7 +60,7 @@ def top_candidates(model: GeneralRecommender, seen: csr_matrix | None, n_candida
     users = torch.arange(model.n_users, device=model.device)
     score = row_scorer(model)
     size = users_at_a_time(model.n_items, score, n_candidates)
-    return top_k(score, users, n_candidates, seen, size)
+    return top_k(score, users, n_candidates, seen, size, workers, waiting=waiting)
 
 
 class ReplayDraws:
