@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from logging import getLogger
 from typing import TYPE_CHECKING
 
@@ -101,12 +102,67 @@ class ActiveUserDataLoader(UserDataLoader):
         super()._init_batch_size_and_step()
 
 
+@dataclass(frozen=True)
+class EvaluatedUsers:
+    """The users of a part with what is asked of a model for them: a loader without its dataset.
+
+    Attributes:
+        ids: (n,) their ids, rising.
+        rows: the same users, with their features where there are any.
+        id_field: the field of their ids.
+        positives: users × items to recommend.
+        history: users × items to mask, of any prefix.
+    """
+
+    ids: torch.Tensor
+    rows: Interaction
+    id_field: str
+    positives: csr_matrix
+    history: csr_matrix
+
+    def batch(self, index: np.ndarray) -> tuple[Interaction, torch.Tensor, torch.Tensor]:
+        """Users at some places (b,), and the places in these and the items of their positives."""
+        users = self.ids[index].numpy()
+        return self.rows[index], *(torch.from_numpy(part) for part in csr_rows(self.positives, users))
+
+    def history_of(self, users: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """What is masked for some users.
+
+        Args:
+            users: ids, shape ``(b,)``.
+
+        Returns:
+            Places in ``users`` and item ids, one of each per pair masked.
+        """
+        places, items = csr_rows(self.history, users.cpu().numpy())
+        return torch.from_numpy(places), torch.from_numpy(items)
+
+    def among(
+        self, users: torch.Tensor
+    ) -> tuple[torch.Tensor, tuple[Interaction, torch.Tensor, torch.Tensor]]:
+        """Those of some users that are evaluated here.
+
+        Args:
+            users: distinct ids, shape ``(b,)``.
+
+        Returns:
+            Their places in ``users`` and a batch of them, as iterating the loader gives it but without their
+            history.
+        """
+        at = torch.searchsorted(self.ids, users).clamp_(max=len(self.ids) - 1)
+        found = self.ids[at] == users
+        return found.nonzero().squeeze(1), self.batch(at[found].numpy())
+
+
 class BlockEvalDataLoader(FullSortEvalDataLoader):
     """Full-sort evaluation of one part of a block with the items known at some later moment.
 
     Yields what RecBole's loader yields, ``(users, (history_row, history_item), positive_row,
     positive_item)``. History items are masked even where they are positives: a repeated item has
     been seen and is not a recommendation.
+
+    Attributes:
+        evaluated: the same, for whoever needs it without the dataset.
     """
 
     def __init__(
@@ -131,10 +187,10 @@ class BlockEvalDataLoader(FullSortEvalDataLoader):
         self.logger = getLogger()
         self.uid_field, self.iid_field = dataset.uid_field, dataset.iid_field
         self.is_sequential = False
-        self.history = history
-        self._positives = dataset.inter_matrix(form="csr")
         self.uid_list = torch.unique(dataset.inter_feat[self.uid_field])
         self.user_df = dataset.join(Interaction({self.uid_field: self.uid_list}))
+        positives = dataset.inter_matrix(form="csr")
+        self.evaluated = EvaluatedUsers(self.uid_list, self.user_df, self.uid_field, positives, history)
         self.sample_size = len(self.uid_list)
         AbstractDataLoader.__init__(self, config, dataset, None, shuffle=False)
 
@@ -142,44 +198,22 @@ class BlockEvalDataLoader(FullSortEvalDataLoader):
         self, index: list[int]
     ) -> tuple[Interaction, tuple[torch.Tensor, torch.Tensor], torch.Tensor, torch.Tensor]:
         """One batch of users with their history and positives."""
-        interaction, *positives = self._batch(np.asarray(index))
+        interaction, *positives = self.evaluated.batch(np.asarray(index))
         return interaction, self.history_of(interaction[self.uid_field]), *positives
 
-    def _batch(self, index: np.ndarray) -> tuple[Interaction, torch.Tensor, torch.Tensor]:
-        users = self.uid_list[index].numpy()
-        return self.user_df[index], *(torch.from_numpy(part) for part in csr_rows(self._positives, users))
+    @property
+    def history(self) -> csr_matrix:
+        """Users × items that are masked."""
+        return self.evaluated.history
 
     def history_of(self, users: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """What is masked for some users.
-
-        Args:
-            users: ids, shape ``(b,)``.
-
-        Returns:
-            Places in ``users`` and item ids, one of each per pair masked.
-        """
-        places, items = csr_rows(self.history, users.cpu().numpy())
-        return torch.from_numpy(places), torch.from_numpy(items)
+        """What is masked for some users (b,), as of :meth:`EvaluatedUsers.history_of`."""
+        return self.evaluated.history_of(users)
 
     @property
     def uid2history_item(self) -> HistoryByUser:
         """What RecBole's ``full_sort_scores`` and ``full_sort_topk`` mask."""
         return HistoryByUser(self)
-
-    def among(
-        self, users: torch.Tensor
-    ) -> tuple[torch.Tensor, tuple[Interaction, torch.Tensor, torch.Tensor]]:
-        """Those of some users that are evaluated here.
-
-        Args:
-            users: distinct ids, shape ``(b,)``.
-
-        Returns:
-            Their places in ``users`` and a batch of them, as iterating gives it but without their history.
-        """
-        at = torch.searchsorted(self.uid_list, users).clamp_(max=len(self.uid_list) - 1)
-        found = self.uid_list[at] == users
-        return found.nonzero().squeeze(1), self._batch(at[found].numpy())
 
 
 class HistoryByUser:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -15,13 +17,15 @@ from torch.nn.functional import pad
 from tqdm import tqdm
 
 from recbole_ccd.compat import CandidateCollector, repaired_evaluator
-from recbole_ccd.data.dataloader import BlockEvalDataLoader
+from recbole_ccd.data.dataloader import BlockEvalDataLoader, EvaluatedUsers
 from recbole_ccd.evaluation.sampling import Measurement, standard_errors
 from recbole_ccd.model.scoring import row_scorer
 from recbole_ccd.ranking.highest import highest_as_topk
 from recbole_ccd.ranking.tiles import ROWS, TILE, InnerProducts, Part
 from recbole_ccd.ranking.topk import ScoreFn
 from recbole_ccd.utils.errors import RunError, TrainingError
+from recbole_ccd.utils.parallel.shares import WORTH, batch_by_batch
+from recbole_ccd.utils.parallel.workers import Workers, nothing
 
 Scorer = Callable[[Any], ScoreFn]
 
@@ -82,14 +86,14 @@ class FullSortEvaluator:
         """
         name = label or progress or "evaluation"
         model.eval()
-        measured = _Measured(self._config, name, getattr(loader, "population", None))
+        measured, batches = _Measured(self._config, name, getattr(loader, "population", None)), []
         with torch.no_grad():
             score = self._scorer(model)
-            for interaction, history, positive_u, positive_i in _with_bar(loader, progress):
+            for interaction, history, positive_u, positive_i in _with_bar(loader, len(loader), progress):
                 scores = score(interaction[self._config["USER_ID_FIELD"]].to(self._config["device"]))
                 ranked = self._rank(scores, history, name)
-                measured.add(ranked, interaction, positive_u, positive_i)
-        return measured.metrics(self._evaluator, train_data)
+                batches.append(measured.collect(ranked, interaction, positive_u, positive_i))
+        return measured.metrics(batches, self._evaluator, train_data)
 
     def evaluate_parts(
         self,
@@ -98,6 +102,9 @@ class FullSortEvaluator:
         label: str,
         show_progress: bool = False,
         train_data: Any = None,
+        workers: Workers | None = None,
+        worth: int = WORTH,
+        waiting: Callable[[], None] = nothing,
     ) -> dict[str, Measurement]:
         """Evaluate a model on several parts of a stream at once.
 
@@ -110,6 +117,9 @@ class FullSortEvaluator:
             label: what error messages and the progress bar call this evaluation.
             show_progress: whether to draw a bar.
             train_data: as of :meth:`evaluate`.
+            workers: who ranks; None for this process. Whoever does, the metrics are the same.
+            worth: batches of users that each worker must get for several to share them.
+            waiting: called now and then while workers are at it.
 
         Returns:
             Metrics of each part.
@@ -123,18 +133,21 @@ class FullSortEvaluator:
             for name, part in parts.items()
         }
         users = torch.unique(torch.cat([loader.uid_list for loader in parts.values()]))
-        groups = _by_history(parts)
         with torch.no_grad():
             score = self._scorer(model)
-            rank, size = self._ranking(score, min(loader.step for loader in parts.values()))
-            for batch in _with_bar(users.split(size), f"Evaluate {label}" if show_progress else None):
-                found = [_Found.among(batch, group) for group in groups]
-                for part, ranked in zip(found, rank(score, batch, found, label), strict=True):
-                    for name, (at, batch_of_part) in part.loaders.items():
-                        if len(at):
-                            rows = torch.searchsorted(part.places, at)
-                            measured[name].add(ranked.rows(rows), *batch_of_part)
-        return {name: part.metrics(self._evaluator, train_data) for name, part in measured.items()}
+        rank, size = self._ranking(score, min(loader.step for loader in parts.values()))
+        whole = _Pass(rank, score, users, size, _by_history(parts), measured, label)
+        found: dict[int, dict[str, _Collected]] = {}
+        n, bar = whole.n_batches, f"Evaluate {label}" if show_progress else None
+        with closing(batch_by_batch(_collected_of, whole, n, workers, worth, waiting)) as batches:
+            found.update(_with_bar(batches, n, bar))
+        in_order = [found[number] for number in range(n)]
+        return {
+            name: part.metrics(
+                [batch[name] for batch in in_order if name in batch], self._evaluator, train_data
+            )
+            for name, part in measured.items()
+        }
 
     def _ranking(self, score: ScoreFn, step: int) -> tuple[_RankFn, int]:
         """How the users of a batch are ranked, and how many make one: ``step`` where rows are whole."""
@@ -201,7 +214,7 @@ class _Found(NamedTuple):
     loaders: dict[str, tuple[Tensor, tuple[Any, Tensor, Tensor]]]
 
     @classmethod
-    def among(cls, batch: Tensor, group: Mapping[str, BlockEvalDataLoader]) -> _Found:
+    def among(cls, batch: Tensor, group: Mapping[str, EvaluatedUsers]) -> _Found:
         """Those of the users (B,)."""
         loaders = {name: loader.among(batch) for name, loader in group.items()}
         places = torch.unique(torch.cat([at for at, _ in loaders.values()]))
@@ -228,30 +241,42 @@ class _Ranked(NamedTuple):
         return _Ranked(self.values[places], items, self.n_items)
 
 
+class _Collected(NamedTuple):
+    """What RecBole's collector has made of a batch.
+
+    Attributes:
+        n_items: items ranked, [PAD] included.
+        values: a row for each user, by RecBole's name.
+    """
+
+    n_items: int
+    values: dict[str, Tensor]
+
+
 class _Measured:
-    """What has been collected of one loader's batches."""
+    """Collects one loader's batches, and computes metrics of them."""
 
     def __init__(self, config: Any, name: str, population: int | None) -> None:
         self._name, self._collector, self._population = name, Collector(config), population
         if self._collector.register.need("rec.meanrank"):
             self._collector = CandidateCollector(config)
-        self._parts: list[dict[str, Tensor]] = []
-        self._n_items = 0
 
-    def add(self, ranked: _Ranked, interaction: Any, positive_u: Tensor, positive_i: Tensor) -> None:
+    def collect(
+        self, ranked: _Ranked, interaction: Any, positive_u: Tensor, positive_i: Tensor
+    ) -> _Collected:
         """Collects a batch: its users and their test items, as rows of the batch and item ids."""
-        self._n_items, device = ranked.n_items, ranked.values.device
+        n_items, device = ranked.n_items, ranked.values.device
         positive_u, positive_i = positive_u.to(device), positive_i.to(device)
-        if len(positive_i) and int(positive_i.max()) >= self._n_items:
+        if len(positive_i) and int(positive_i.max()) >= n_items:
             raise RunError(
                 f"{self._name}: item {int(positive_i.max())} is unknown to the model, which scores items "
-                f"below {self._n_items}; grow the model to this block first"
+                f"below {n_items}; grow the model to this block first"
             )
         if ranked.items is None:
             collected = self._hand_over(ranked.values, interaction, positive_u, positive_i)
         else:
             collected = self._collect_lists(ranked, interaction, positive_u, positive_i)
-        self._parts.append(collected)
+        return _Collected(n_items, collected)
 
     def _collect_lists(
         self, ranked: _Ranked, interaction: Any, positive_u: Tensor, positive_i: Tensor
@@ -281,34 +306,77 @@ class _Measured:
         struct = self._collector.get_data_struct()
         return {key: struct[key] for key in ("rec.topk", "rec.items", "rec.meanrank") if key in struct}
 
-    def metrics(self, evaluator: Evaluator, train_data: Any) -> Measurement:
+    def metrics(self, batches: list[_Collected], evaluator: Evaluator, train_data: Any) -> Measurement:
         """RecBole's metrics of all that was collected, with standard errors where it is of a sample."""
-        if not self._parts:
+        if not batches:
             raise RunError(
                 f"{self._name}: there is nothing to evaluate; give the block a test part (eval_args)"
             )
-        struct = _join(self._parts)
-        _add_counts(struct, self._collector, self._n_items, train_data, self._name)
+        struct = _join([batch.values for batch in batches])
+        _add_counts(struct, self._collector, batches[-1].n_items, train_data, self._name)
         found = {metric: float(value) for metric, value in evaluator.evaluate(struct).items()}
         if self._population is None:
             return Measurement(found)
         return Measurement(found, standard_errors(evaluator, struct, self._population))
 
 
-def _by_history(parts: Mapping[str, BlockEvalDataLoader]) -> list[dict[str, BlockEvalDataLoader]]:
-    """The loaders in groups that mask the same items."""
-    groups: dict[int, dict[str, BlockEvalDataLoader]] = {}
+@dataclass(frozen=True)
+class _Pass:
+    """One pass over the users of several parts, a batch at a time.
+
+    Attributes:
+        rank: how the users of a batch are ranked.
+        score: scores of all items for a batch of users.
+        users: (n,) ids, each once.
+        size: how many make a batch.
+        groups: the parts by name, in groups that mask the same items.
+        measured: who collects of each part.
+        label: what error messages call it.
+    """
+
+    rank: _RankFn
+    score: ScoreFn
+    users: Tensor
+    size: int
+    groups: list[dict[str, EvaluatedUsers]]
+    measured: dict[str, _Measured]
+    label: str
+
+    @property
+    def n_batches(self) -> int:
+        return -(-len(self.users) // self.size)
+
+    @torch.no_grad()
+    def collected(self, number: int) -> dict[str, _Collected]:
+        """What is collected of a batch, of the parts that have users in it."""
+        batch = self.users[number * self.size : (number + 1) * self.size]
+        found, collected = [_Found.among(batch, group) for group in self.groups], {}
+        for part, ranked in zip(found, self.rank(self.score, batch, found, self.label), strict=True):
+            for name, (at, batch_of_part) in part.loaders.items():
+                if len(at):
+                    rows = ranked.rows(torch.searchsorted(part.places, at))
+                    collected[name] = self.measured[name].collect(rows, *batch_of_part)
+        return collected
+
+
+def _collected_of(whole: _Pass, number: int) -> dict[str, _Collected]:
+    return whole.collected(number)
+
+
+def _by_history(parts: Mapping[str, BlockEvalDataLoader]) -> list[dict[str, EvaluatedUsers]]:
+    """The users of loaders in groups that mask the same items."""
+    groups: dict[int, dict[str, EvaluatedUsers]] = {}
     for name, loader in parts.items():
-        groups.setdefault(id(loader.history), {})[name] = loader
+        groups.setdefault(id(loader.history), {})[name] = loader.evaluated
     return list(groups.values())
 
 
-def _with_bar(batches: Any, progress: str | None) -> Iterable[Any]:
+def _with_bar(batches: Any, n: int, progress: str | None) -> Iterable[Any]:
     if progress is None:
         return batches
     desc = set_color(progress, "pink")
     # as wide as the terminal, and none where nobody watches
-    return tqdm(batches, total=len(batches), dynamic_ncols=True, desc=desc, leave=False, disable=None)
+    return tqdm(batches, total=n, dynamic_ncols=True, desc=desc, leave=False, disable=None)
 
 
 def _join(parts: list[dict[str, Tensor]]) -> DataStruct:

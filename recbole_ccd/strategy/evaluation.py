@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from recbole_ccd.evaluation.full_sort import FullSortEvaluator
 from recbole_ccd.evaluation.sampling import Measurement
 from recbole_ccd.model.scoring import factors
 from recbole_ccd.model.teacher import ordering_scorer
+from recbole_ccd.utils.parallel.workers import Workers, nothing
 from recbole_ccd.utils.seeding import numpy_generator, seed_stage
 
 if TYPE_CHECKING:
@@ -24,7 +26,13 @@ if TYPE_CHECKING:
 
 
 def measure(
-    config: CCDConfig, model: GeneralRecommender, role: str, stream: BlockStream, now: Block
+    config: CCDConfig,
+    model: GeneralRecommender,
+    role: str,
+    stream: BlockStream,
+    now: Block,
+    workers: Workers | None = None,
+    waiting: Callable[[], None] = nothing,
 ) -> dict[str, Measurement]:
     """Metrics of a model on the measured part of every block so far, and of new users and new items.
 
@@ -34,6 +42,8 @@ def measure(
         role: what it is, for bars.
         stream: the blocks.
         now: the last block that the model has learned.
+        workers: who ranks; None for this process.
+        waiting: called now and then while workers are at it.
 
     Returns:
         Metrics by ``block 0`` …, ``new users`` and ``new items``; the last two only where there are any.
@@ -51,11 +61,19 @@ def measure(
         f"block {now.index} of {len(stream) - 1}, {role}",
         config["show_progress"],
         train_data=now.train,
+        workers=workers,
+        waiting=waiting,
     )
 
 
 def measure_next(
-    config: CCDConfig, model: GeneralRecommender, role: str, block: Block, loader: BlockEvalDataLoader
+    config: CCDConfig,
+    model: GeneralRecommender,
+    role: str,
+    block: Block,
+    loader: BlockEvalDataLoader,
+    workers: Workers | None = None,
+    waiting: Callable[[], None] = nothing,
 ) -> Measurement:
     """Metrics of a model on a block that it has not learned.
 
@@ -65,11 +83,19 @@ def measure_next(
         role: what it is, for bars.
         block: the block that has arrived.
         loader: its ``next_loader``.
+        workers: as of :func:`measure`.
+        waiting: as of :func:`measure`.
     """
     before, name = block.before, f"block {block.index}"
     label = f"block {before.index} {role}"
     return FullSortEvaluator(config, ordering_scorer).evaluate_parts(
-        model, {name: loader}, label, config["show_progress"], train_data=before.train
+        model,
+        {name: loader},
+        label,
+        config["show_progress"],
+        train_data=before.train,
+        workers=workers,
+        waiting=waiting,
     )[name]
 
 

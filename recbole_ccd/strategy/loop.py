@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from logging import getLogger
 from typing import TYPE_CHECKING, Any
@@ -31,6 +31,7 @@ from recbole_ccd.utils.wandb_log import log_to_wandb
 
 if TYPE_CHECKING:
     from recbole_ccd.strategy.base import Strategy
+    from recbole_ccd.utils.parallel import Workers
 
 
 class BlockLoop:
@@ -139,14 +140,20 @@ class BlockLoop:
             self.state.doing = f"block {block.index}, evaluation before it is learned"
             result.add_next(RANDOM, now, measure_random(self.config, block, loader))
             for role, model in self._ready(roles, block.before):
-                result.add_next(role, now, measure_next(self.config, model, role, block, loader))
+                measured = measure_next(self.config, model, role, block, loader, *self._by_workers)
+                result.add_next(role, now, measured)
         self.logger.info(next_line(result, now))
+
+    @property
+    def _by_workers(self) -> tuple[Workers, Callable[[], None]]:
+        """Who ranks in an evaluation, and what is called meanwhile."""
+        return self.state.workers, self.state.stop_if_asked
 
     def _evaluate(self, block: Block, roles: Sequence[str]) -> None:
         result = self.state.result
         for role, model in self._ready(roles, block):
             self.state.doing = f"block {block.index}, evaluation of the {role}"
-            measured = measure(self.config, model, role, self.stream, block)
+            measured = measure(self.config, model, role, self.stream, block, *self._by_workers)
             result.add_row(role, block.index, [measured[f"block {j}"] for j in range(block.index + 1)])
             result.add_new_entities(role, block.index, measured.get("new users"), measured.get("new items"))
             result.set_size(role, model)

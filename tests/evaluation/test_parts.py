@@ -1,15 +1,18 @@
 """Evaluating many parts at once is evaluating each of them."""
 
+import pickle
+
 import pytest
 import torch
 
-from recbole_ccd.evaluation import FullSortEvaluator
+from recbole_ccd.evaluation import FullSortEvaluator, full_sort
 from recbole_ccd.model.scoring import score_rows
 from recbole_ccd.model.teacher import TeacherEnsemble, ordering_scorer
 from recbole_ccd.ranking import tiles
 from recbole_ccd.ranking.tiles import InnerProducts
 from recbole_ccd.utils.errors import RunError, TrainingError
 from tests.model.small_models import small_model
+from tests.utils.parallel.elsewhere import Elsewhere
 
 
 @pytest.fixture
@@ -83,13 +86,13 @@ def test_nobody_is_scored_twice(tiny_stream, make_config, parts):
 
 def test_among_gives_what_iterating_gives(parts):
     loader = parts["block 1"]
-    places, batch = loader.among(torch.arange(1, 10_000))
+    places, batch = loader.evaluated.among(torch.arange(1, 10_000))
     assert torch.equal(places + 1, loader.uid_list)
     whole = loader.collate_fn(list(range(len(loader.uid_list))))
     for ours, theirs in zip(batch[1:], whole[2:], strict=True):
         assert torch.equal(ours, theirs)
     assert torch.equal(batch[0]["user_id"], whole[0]["user_id"])
-    nobody, _ = loader.among(torch.tensor([0]))
+    nobody, _ = loader.evaluated.among(torch.tensor([0]))
     assert len(nobody) == 0
 
 
@@ -135,3 +138,68 @@ def test_parts_that_mask_the_same_items_share_them(tiny_stream, make_config):
     assert shared["new"] == evaluator.evaluate(model, found) and shared["whole"] == evaluator.evaluate(
         model, whole
     )
+
+
+EXACT = {"topk": [3, 5], "metrics": ["Recall", "NDCG", "ShannonEntropy"], "metric_decimal_place": 15}
+WHOLE = {"topk": [5], "metrics": ["GAUC", "Recall", "MRR"], "metric_decimal_place": 15}
+
+
+def both(evaluator, model, parts, workers):
+    """What one process measures, and what several do."""
+    return [
+        evaluator.evaluate_parts(model, parts, "block 2", workers=who, worth=1) for who in (None, workers)
+    ]
+
+
+@pytest.mark.parametrize("name", ["BPR", "LightGCN", "NeuMF", "MultiVAE"])
+@pytest.mark.parametrize("keys", [EXACT, WHOLE])
+@pytest.mark.parametrize("large", [False, True])
+def test_shared_or_not_the_metrics_are_the_same(
+    tiny_stream, make_config, parts, monkeypatch, name, keys, large
+):
+    if large:
+        monkeypatch.setattr(tiles, "_WORTH", 10)
+        monkeypatch.setattr(tiles, "_SHORT", 0.5)
+        monkeypatch.setattr(full_sort, "ROWS", 11)
+    model, workers = small_model(make_config, name, tiny_stream[2])[1], Elsewhere(3)
+    evaluator = FullSortEvaluator(make_config(**keys), ordering_scorer)
+    one, other = both(evaluator, model, parts, workers)
+    assert one == other and list(one) == list(other) == list(parts)
+    assert sorted(workers.done) == [0, 1, 2]
+
+
+def test_so_are_those_of_a_teacher_on_a_sample(tiny_stream, make_config):
+    keys = {"eval_users": 30, "eval_batch_size": 300, "metric_decimal_place": 15}
+    config, now, workers = make_config(**keys), tiny_stream[2], Elsewhere()
+    members = [small_model(make_config, name, now)[1] for name in ("LightGCN", "MultiVAE")]
+    teacher = TeacherEnsemble(config, now.train, members)
+    parts = {f"block {block.index}": block.measured_loader(config, known_at=now) for block in tiny_stream}
+    one, other = both(FullSortEvaluator(config, ordering_scorer), teacher, parts, workers)
+    assert one == other and workers.done == [1, 0]
+    errors = [{name: measured.errors for name, measured in found.items()} for found in (one, other)]
+    assert errors[0] == errors[1] and any(errors[0]["block 2"].values())
+
+
+def test_what_is_wrong_with_a_share_is_told_as_ever(tiny_stream, make_config, parts):
+    _, model = small_model(make_config, "BPR", tiny_stream[2])
+    with torch.no_grad():
+        # of whom the last share is
+        model.user_embedding.weight[60:] = torch.nan
+    workers = Elsewhere()
+    with pytest.raises(TrainingError, match="^block 2: the model's scores contain NaN; lower learning_rate$"):
+        FullSortEvaluator(make_config()).evaluate_parts(model, parts, "block 2", workers=workers, worth=1)
+    assert workers.done == [1]
+
+
+def test_few_batches_are_not_shared(tiny_stream, make_config, parts):
+    _, model = small_model(make_config, "BPR", tiny_stream[2])
+    workers = Elsewhere()
+    FullSortEvaluator(make_config()).evaluate_parts(model, parts, "block 2", workers=workers)
+    assert workers.done == []
+
+
+def test_users_are_sent_without_their_dataset(parts):
+    loader = parts["block 0"]
+    assert b"Dataset" not in pickle.dumps(loader.evaluated)
+    sent = pickle.loads(pickle.dumps(loader.evaluated))
+    assert sent.ids.equal(loader.uid_list) and (sent.history != loader.history).nnz == 0
