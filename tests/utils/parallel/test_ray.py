@@ -14,11 +14,16 @@ import pytest
 import torch
 import yaml
 
+from recbole_ccd.evaluation import FullSortEvaluator
+from recbole_ccd.model.scoring import clear_cache
+from recbole_ccd.model.teacher import ordering_scorer
 from recbole_ccd.quick_start import run_ccd
-from recbole_ccd.ranking import top_lists
+from recbole_ccd.ranking import top_k, top_lists
+from recbole_ccd.utils.errors import TrainingError
 from recbole_ccd.utils.parallel.ray_workers import RayWorkers
 from tests.checkpoint.cases import document_of, settings_of, weights_of
 from tests.checkpoint.program import environment
+from tests.model.small_models import small_model
 from tests.ranking.test_lists import look_up, table_of
 from tests.strategy.runs import teachers
 
@@ -226,4 +231,23 @@ def test_users_are_ranked_by_several(monkeypatch):
     one = top_lists(score, users, 37, 5, 8, batch_size=20)
     with RayWorkers(2) as workers:
         other = top_lists(score, users, 37, 5, 8, batch_size=20, workers=workers, worth=1)
+        alone = top_k(score, users, 5, batch_size=20, workers=workers, worth=1)
     assert torch.equal(one[0], other[0]) and torch.equal(one[1], other[1])
+    assert torch.equal(top_k(score, users, 5, batch_size=20), alone)
+
+
+def test_so_are_those_of_an_evaluation(tiny_stream, make_config, monkeypatch):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    now, workers = tiny_stream[2], RayWorkers(2)
+    evaluator = FullSortEvaluator(make_config(metric_decimal_place=15), ordering_scorer)
+    config, model = make_config(eval_batch_size=500), small_model(make_config, "LightGCN", now)[1]
+    parts = {f"block {block.index}": block.measured_loader(config, known_at=now) for block in tiny_stream}
+    one, other = (
+        evaluator.evaluate_parts(model, parts, "block 2", workers=who, worth=1) for who in (None, workers)
+    )
+    assert one == other
+    with torch.no_grad():
+        model.user_embedding.weight[60:] = torch.nan
+    clear_cache(model)
+    with pytest.raises(TrainingError, match="^block 2: the model's scores contain NaN"):
+        evaluator.evaluate_parts(model, parts, "block 2", workers=workers, worth=1)
