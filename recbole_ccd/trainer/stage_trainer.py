@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from functools import partial
 from logging import getLogger
 from typing import TYPE_CHECKING, Any
 
@@ -20,14 +19,14 @@ from torch import Tensor
 from torch.nn.utils.clip_grad import clip_grad_norm_
 from torch.optim import Adam, Optimizer
 
-from recbole_ccd.compat import CandidateCollector, ContainedTrainer, curves_in, repaired_evaluator
+from recbole_ccd.compat import ContainedTrainer, curves_in
 from recbole_ccd.data.block import Block
 from recbole_ccd.data.dataloader import BlockEvalDataLoader
 from recbole_ccd.evaluation.full_sort import FullSortEvaluator
 from recbole_ccd.model.duplicate import duplicate
 from recbole_ccd.model.growth import set_inference_history
 from recbole_ccd.model.history import use_history
-from recbole_ccd.model.scoring import clear_cache, is_autoencoder, score_rows
+from recbole_ccd.model.scoring import clear_cache, is_autoencoder
 from recbole_ccd.plugin.base import PluginContext, TrainerPlugin
 from recbole_ccd.trainer.history import TrainingHistory
 from recbole_ccd.trainer.lazy_adam import LAZY, lazy_adam, sparse_gradients
@@ -39,8 +38,6 @@ from recbole_ccd.utils.wandb_log import StageCurves
 
 if TYPE_CHECKING:
     from recbole_ccd.config import CCDConfig
-
-Batch = tuple[Interaction, Any, Tensor, Tensor]
 
 # models whose own loss is a sum over the batch; here every loss is a mean, so that weights mean the same
 SUMMED_LOSS = (SGL, ENMF, CDAE)
@@ -103,8 +100,6 @@ class StageTrainer(ContainedTrainer):
             model: the model to train.
         """
         super().__init__(config, model)
-        # as FullSortEvaluator measures
-        self.eval_collector, self.evaluator = CandidateCollector(config), repaired_evaluator(config)
         # a logger of its own, so that the log can tell epoch lines from the rest
         self.logger = getLogger("recbole_ccd.epoch")
         self.seed, self.label = config["seed"], config.stage or "training"
@@ -443,38 +438,28 @@ class StageTrainer(ContainedTrainer):
 
     def evaluate(
         self,
-        eval_data: AbstractDataLoader | Sequence[AbstractDataLoader],
+        eval_data: BlockEvalDataLoader | Sequence[BlockEvalDataLoader],
         load_best_model: bool = False,
         **kwargs: Any,
-    ) -> dict | None:
-        """RecBole's ``evaluate`` on the current weights (best weights are restored by ``fit``).
+    ) -> dict[str, float]:
+        """What RecBole's ``evaluate`` measures, of the current weights (``fit`` restores the best ones).
 
         Args:
             eval_data: a loader, or several, such as one per block, whose metrics are averaged.
             load_best_model: has no effect.
-            **kwargs: as RecBole's.
+            **kwargs: RecBole's others, which have none either: a validation takes a second, and its bar would
+                push the stage's away.
         """
         clear_cache(self.model)
         self._read_inference_rows()
         loaders = eval_data if isinstance(eval_data, Sequence) else [eval_data]
-        results: Sequence[dict[str, float]]
-        if self.block is not None and all(isinstance(loader, BlockEvalDataLoader) for loader in loaders):
-            parts = {f"part {number}": loader for number, loader in enumerate(loaders)}
-            evaluator = FullSortEvaluator(self.config)
-            measured = evaluator.evaluate_parts(self.model, parts, self.label, train_data=self._learned.train)
-            results = list(measured.values())
-        else:
-            # a validation takes a second; its bar would push the stage's away
-            evaluate = partial(super().evaluate, load_best_model=False, **{**kwargs, "show_progress": False})
-            results = [evaluate(loader) for loader in loaders]
-        return {name: sum(result[name] for result in results) / len(results) for name in results[0]}
-
-    def _full_sort_batch_eval(self, batched_data: Batch) -> tuple[Interaction, Tensor, Tensor, Tensor]:
-        interaction, history, positive_u, positive_i = batched_data
-        scores = score_rows(self.model, interaction.to(self.device)[self.model.USER_ID])
-        scores[:, 0] = -torch.inf
-        scores[history] = -torch.inf
-        return interaction, scores, positive_u, positive_i
+        parts = {f"part {number}": loader for number, loader in enumerate(loaders)}
+        train = None if self.block is None else self._learned.train
+        results = FullSortEvaluator(self.config).evaluate_parts(
+            self.model, parts, self.label, train_data=train
+        )
+        names = results["part 0"]
+        return {name: sum(result[name] for result in results.values()) / len(results) for name in names}
 
     def _read_inference_rows(self) -> None:
         if self.block is not None:

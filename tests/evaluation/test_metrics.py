@@ -8,8 +8,11 @@ import pytest
 import torch
 from recbole.data.interaction import Interaction
 from recbole.model.general_recommender import BPR
+from scipy.sparse import lil_matrix
+from torch import nn
 
 from recbole_ccd.config.values import metric_names, supported_metrics
+from recbole_ccd.data.dataloader import EvaluatedUsers
 from recbole_ccd.evaluation import FullSortEvaluator
 from recbole_ccd.trainer import StageTrainer
 from recbole_ccd.utils.errors import RunError
@@ -121,21 +124,27 @@ def test_metrics_of_lists_need_no_whole_rankings(name):
 def test_early_stopping_measures_the_same(name, make_config, tiny_stream):
     table, loader = case(name)
     config = make_config("BPR", metrics=ALL, topk=TOPK, valid_metric="GAUC", metric_decimal_place=12)
-    trainer = StageTrainer(config, BPR(config, tiny_stream[0].train))
-    trainer.model = SimpleNamespace(eval=lambda: None, USER_ID="user_id", n_items=ITEMS)
-    evaluated = evaluate_rows(trainer, table, loader)
+    model = BPR(config, tiny_stream[0].train)
+    # the products of these vectors are the table
+    model.user_embedding, model.item_embedding = map(nn.Embedding.from_pretrained, (table, torch.eye(ITEMS)))
+    model.n_items = ITEMS
+    evaluated = StageTrainer(config, model).evaluate([part_of(loader)])
     expected = by_hand(table.numpy(), loader)
     assert evaluated == pytest.approx({key: expected[key] for key in asked(ALL)}, abs=1e-6)
 
 
-def evaluate_rows(trainer, table, loader):
-    """RecBole's loop over batches, with a table for a model."""
-    for interaction, history, *positives in loader:
-        scores = table[interaction["user_id"]].clone()
-        scores[:, 0] = -torch.inf
-        scores[history] = -torch.inf
-        trainer.eval_collector.eval_batch_collect(scores, Interaction({}), *positives)
-    return trainer.evaluator.evaluate(trainer.eval_collector.get_data_struct())
+def part_of(loader):
+    """The same users as a loader of a block has them."""
+    ids, n_users = torch.tensor(list(loader.positives)), max(loader.positives) + 1
+    positives, history = (lil_matrix((n_users, ITEMS)) for _ in range(2))
+    for matrix, items in ((positives, loader.positives), (history, loader.history)):
+        for user, listed in items.items():
+            matrix[user, listed] = 1
+    rows = Interaction({"user_id": ids})
+    users = EvaluatedUsers(ids, rows, "user_id", positives.tocsr(), history.tocsr())
+    return SimpleNamespace(
+        uid_list=ids, step=loader.step, population=None, history=users.history, evaluated=users
+    )
 
 
 def test_of_equal_scores_half_are_above():
