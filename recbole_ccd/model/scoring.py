@@ -16,6 +16,7 @@ from recbole.model.general_recommender import BPR, CDAE, DMF, ENMF, NGCF, SGL, L
 from recbole.utils import ModelType
 from torch import Tensor
 
+from recbole_ccd.data.block import reads_graph
 from recbole_ccd.model.lightgcn import LightGCN as CSRLightGCN
 from recbole_ccd.ranking.tiles import InnerProducts, is_large
 from recbole_ccd.ranking.topk import ScoreFn
@@ -167,7 +168,7 @@ def row_scorer(model: GeneralRecommender) -> ScoreFn:
     if not (has_factors(type(model)) and is_large(model.n_items, model.device)):
         return partial(score_rows, model)
     with torch.no_grad():
-        if isinstance(model, LightGCN | NGCF | SGL):
+        if reads_graph(type(model)):
             # as for whole rows, propagated once
             score_rows(model, torch.zeros(1, dtype=torch.int64, device=model.device))
             return InnerProducts(model.restore_user_e, model.restore_item_e)

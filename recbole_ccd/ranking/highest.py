@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-# columns whose maximum is found first
-_GROUP = 16
+GROUP = 16
+"""Columns whose maximum is found first."""
 
 
 def highest(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -23,19 +23,37 @@ def highest(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     n = scores.shape[1]
     if _is_short(scores, k):
         return torch.topk(scores, k, dim=1)
-    n_groups = n // _GROUP
-    grouped = scores[:, : n_groups * _GROUP].unflatten(1, (_GROUP, n_groups))
-    best = torch.topk(grouped.amax(1), k, dim=1, sorted=False).indices
-    members = torch.arange(0, n_groups * _GROUP, n_groups, device=scores.device)
-    left = torch.arange(n_groups * _GROUP, n, device=scores.device).expand(len(scores), -1)
+    n_groups = n // GROUP
+    best = torch.topk(group_maxima(scores), k, dim=1, sorted=False).indices
+    members = torch.arange(0, n_groups * GROUP, n_groups, device=scores.device)
+    left = torch.arange(n_groups * GROUP, n, device=scores.device).expand(len(scores), -1)
     columns = torch.cat([(best[:, None] + members[:, None]).flatten(1), left], dim=1)
     values, places = torch.topk(scores.gather(1, columns), k, dim=1)
     return values, columns.gather(1, places)
 
 
+def group_maxima(scores: Tensor) -> Tensor:
+    """The maximum of each group of columns.
+
+    Args:
+        scores: (B, n) scores.
+
+    Returns:
+        (B, g) with g = n // ``GROUP``; group j holds columns j, j + g, j + 2 g ..., the last n - ``GROUP`` g
+        columns are in none.
+    """
+    n_groups = scores.shape[1] // GROUP
+    return scores[:, : n_groups * GROUP].unflatten(1, (GROUP, n_groups)).amax(1)
+
+
+def has_equals(values: Tensor) -> Tensor:
+    """(B,) bool: whether some of the values (B, k) of a row, which are in order, are equal."""
+    return (values[:, 1:] == values[:, :-1]).any(dim=1)
+
+
 def _is_short(scores: Tensor, k: int) -> bool:
     """Whether groups of columns would save nothing."""
-    return scores.is_cuda or k == 0 or 4 * k * _GROUP > scores.shape[1]
+    return scores.is_cuda or k == 0 or 4 * k * GROUP > scores.shape[1]
 
 
 def highest_as_topk(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -55,7 +73,7 @@ def highest_as_topk(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
         return torch.topk(scores, k, dim=1)
     values, columns = highest(scores, k + 1)
     # one more tells whether the last one has been chosen among equals
-    tied = (values[:, 1:] == values[:, :-1]).any(dim=1).nonzero().squeeze(1)
+    tied = has_equals(values).nonzero().squeeze(1)
     values, columns = values[:, :k].contiguous(), columns[:, :k].contiguous()
     if len(tied):
         values[tied], columns[tied] = torch.topk(scores[tied], k, dim=1)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from recbole_ccd.ranking.highest import highest
+from recbole_ccd.ranking.highest import GROUP, group_maxima, has_equals, highest
 
 # columns of a tile and rows that share one: 4 MB of scores
 TILE = 2048
@@ -19,8 +19,6 @@ ROWS = 512
 _WORTH = 1 << 15
 # lists longer than this share of the catalogue would take most of each tile
 _SHORT = 1 / 64
-# columns whose maximum is held against the bound before any score of them is
-_GROUP = 16
 # columns on which bounds are estimated, one of so many
 _SAMPLE = 3072
 # standard errors by which bounds are on the safe side; rows where one fails are scored whole
@@ -171,7 +169,7 @@ class RowsBest:
         self._bounds = self._estimated_bounds()
         self._found: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
         self._counts = torch.zeros(len(rows), dtype=torch.int64, device=rows.device)
-        self._members = torch.arange(0, TILE, TILE // _GROUP, device=rows.device)
+        self._members = torch.arange(0, TILE, TILE // GROUP, device=rows.device)
 
     def _estimated_bounds(self) -> Tensor:
         """(B, 1): scores that about as many are above as are wanted, and some more."""
@@ -184,17 +182,15 @@ class RowsBest:
         expected = self._wanted / stride
         rank = math.ceil(expected + _ERRORS * math.sqrt(expected) + 1)
         # so many groups have a score that is as high: a bound that is hardly lower, and sooner found
-        n_groups = scores.shape[1] // _GROUP
-        best = scores[:, : n_groups * _GROUP].unflatten(1, (_GROUP, n_groups)).amax(1)
-        return torch.topk(best, min(rank, n_groups), dim=1).values[:, -1:]
+        best = group_maxima(scores)
+        return torch.topk(best, min(rank, best.shape[1]), dim=1).values[:, -1:]
 
     def take(self, tile: Tile) -> None:
         """Looks at a tile of the batch's scores, and overwrites what is masked."""
         scores, number = tile.scores, tile.start // TILE
         masked = slice(self._ends[number], self._ends[number + 1])
         scores[self._masked[0][masked], self._masked[1][masked] - tile.start] = -torch.inf
-        best = scores.unflatten(1, (_GROUP, TILE // _GROUP)).amax(1)
-        row, group = (best > self._bounds).nonzero(as_tuple=True)
+        row, group = (group_maxima(scores) > self._bounds).nonzero(as_tuple=True)
         values = scores.view(-1).take((row * TILE + group)[:, None] + self._members)
         hit, member = (values > self._bounds[row]).nonzero(as_tuple=True)
         row, column = row[hit], group[hit] + self._members[member] + tile.start
@@ -215,7 +211,7 @@ class RowsBest:
         columns = columns.gather(1, order)
         undecided = self._counts < self._wanted
         if self._as_topk:
-            undecided |= (values[:, 1:] == values[:, :-1]).any(dim=1)
+            undecided |= has_equals(values)
         values, columns = values[:, : self._k].contiguous(), columns[:, : self._k].contiguous()
         for some in undecided.nonzero().squeeze(1).split(_WHOLE_ROWS):
             values[some], columns[some] = self._by_whole_rows(some)
