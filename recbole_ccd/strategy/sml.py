@@ -177,12 +177,10 @@ class SML(ContinualStrategy):
             LossError: If the loss became NaN or infinite.
         """
         optimizer = torch.optim.Adam(self._made_by.parameters(), lr=config["sml_learning_rate"])
-        own, now = _OwnLoss(model), self._tables(model, before)
+        own, now = _WithTables(model, _own_loss), self._tables(model, before)
         for _ in range(config["sml_epochs"]):
             for batch in loader:
-                made = self._made(now, before)
-                tables = {f"model.{name}": table for name, table in made.items()}
-                loss = functional_call(own, tables, (batch.to(config["device"]),))
+                loss = own.by(self._made(now, before), batch.to(config["device"]))
                 if not torch.isfinite(loss):
                     reason = "the loss of the transfer is not finite; lower sml_learning_rate"
                     raise LossError(f"block {before.index + 1} {_STAGE}: {reason}")
@@ -191,27 +189,31 @@ class SML(ContinualStrategy):
                 optimizer.step()
 
 
-class _OwnLoss(nn.Module):
-    """A model's own loss as a module, which can be called with other parameters."""
+class _WithTables(nn.Module):
+    """A model that answers with other tables in the place of its own."""
 
-    def __init__(self, model: GeneralRecommender) -> None:
+    def __init__(
+        self, model: GeneralRecommender, answer: Callable[[GeneralRecommender, Interaction], Tensor]
+    ) -> None:
         super().__init__()
-        self.model = model
+        self.model, self._answer = model, answer
 
     def forward(self, interaction: Interaction) -> Tensor:
-        loss = self.model.calculate_loss(interaction)
-        return torch.stack(loss).sum() if isinstance(loss, tuple) else loss.sum()
+        return self._answer(self.model, interaction)
+
+    def by(self, tables: Mapping[str, Tensor], interaction: Interaction) -> Tensor:
+        """The answer by tables, which have the names of the model's parameters."""
+        named = {f"model.{name}": table for name, table in tables.items()}
+        return functional_call(self, named, (interaction,))
 
 
-class _OwnScores(nn.Module):
-    """A model's scores of pairs as a module, which can be called with other parameters."""
+def _own_loss(model: GeneralRecommender, interaction: Interaction) -> Tensor:
+    loss = model.calculate_loss(interaction)
+    return torch.stack(loss).sum() if isinstance(loss, tuple) else loss.sum()
 
-    def __init__(self, model: GeneralRecommender) -> None:
-        super().__init__()
-        self.model = model
 
-    def forward(self, interaction: Interaction) -> Tensor:
-        return self.model.predict(interaction)
+def _own_scores(model: GeneralRecommender, interaction: Interaction) -> Tensor:
+    return model.predict(interaction)
 
 
 class _Candidates(nn.Module):
@@ -222,12 +224,11 @@ class _Candidates(nn.Module):
 
     def __init__(self, model: GeneralRecommender, made: Callable[[], Mapping[str, Tensor]]) -> None:
         super().__init__()
-        self._scores, self._made, self.device = _OwnScores(model), made, model.device
+        self._scores, self._made, self.device = _WithTables(model, _own_scores), made, model.device
 
     def predict(self, interaction: Interaction) -> Tensor:
         """Scores of pairs."""
-        tables = {f"model.{name}": table for name, table in self._made().items()}
-        return functional_call(self._scores, tables, (interaction,))
+        return self._scores.by(self._made(), interaction)
 
 
 @dataclass(frozen=True)
