@@ -47,7 +47,7 @@ def yelp(data_path: str | Path, **settings: Any) -> tuple[CCDConfig, BlockStream
 
     Args:
         data_path: the folder that holds ``yelp-ccd/yelp-ccd.block0.train.inter`` and so on.
-        **settings: keys laid over the defaults for this data set.
+        **settings: keys laid over those of ``results/settings/yelp.yaml``.
 
     Returns:
         The configuration, for the CPU and without progress bars, and the stream.
@@ -58,7 +58,8 @@ def yelp(data_path: str | Path, **settings: Any) -> tuple[CCDConfig, BlockStream
     # loaders are gone through without a model that could choose among candidates, and references distil to
     # embeddings that are not propagated
     plain = {"train_neg_sample_args": {"dynamic": False, "candidate_num": 0}, "distill_layer": "ego"}
-    config = CCDConfig("LightGCN", "yelp-ccd", config_dict={**quiet, **plain, **settings})
+    tuned = Path(__file__).parents[1] / "results/settings/yelp.yaml"
+    config = CCDConfig("LightGCN", "yelp-ccd", [tuned], config_dict={**quiet, **plain, **settings})
     return config, create_stream(config)
 
 

@@ -83,5 +83,5 @@ def test_an_argument_of_another_kind_may_be_meant():
 
 
 def test_defaults_for_the_teacher_that_fit_no_member_are_left_out():
-    config = CCDConfig(dataset="yelp-ccd", config_dict={"teacher_models": ["BPR"]})
+    config = CCDConfig(config_dict={"teacher_models": ["BPR"], "preset": "paper-yelp"})
     assert config["teacher_args"] == {"embedding_size": 128}

@@ -37,7 +37,7 @@ def test_a_plain_key_of_the_user_holds_for_stages_that_only_we_set():
     config = CCDConfig(config_dict={"learning_rate": 0.1, "teacher_update_learning_rate": 0.2})
     rates = {stage: config.for_stage(stage)["learning_rate"] for stage in STAGES}
     assert rates == {"base": 0.1, "student_generation": 0.1, "student_update": 0.1, "teacher_update": 0.2}
-    assert config.for_stage("student_generation")["train_batch_size"] == 1024
+    assert config.for_stage("student_generation")["train_batch_size"] == "auto"
 
 
 def test_for_member_separates_the_teacher_from_the_student():
@@ -68,7 +68,7 @@ def test_for_member_separates_the_teacher_from_the_student():
 def test_members_of_another_students_teacher():
     config = CCDConfig("MultiVAE", "yelp-ccd", argv=["--latent_dimension=6", "--use_gpu=False"])
     member = config.for_member(1)
-    assert (member["model"], member["embedding_size"], member["n_layers"]) == ("LightGCN", 128, 2)
+    assert (member["model"], member["embedding_size"], member["n_layers"]) == ("LightGCN", 64, 2)
     assert member["dataset"] == "yelp-ccd" and member["latent_dimension"] is None
     assert member["device"] == torch.device("cpu")
     assert config.for_stage("base").for_member(0)["model"] == "LightGCN"
