@@ -3,7 +3,9 @@
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from scipy.sparse import csr_matrix
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -137,18 +139,20 @@ def _loss_and_gradients(
     """The summed loss and its derivatives by ``rows`` and ``columns``."""
     rows, interesting = rows[windows.order], interesting[windows.order]
     counts = None if row_weights is None else row_weights.detach().to(rows)[windows.order, None]
-    listed = columns[interesting]
+    # whole rows are copied, where an index of two dimensions would fetch number by number
+    listed = columns.index_select(0, interesting.view(-1)).view(*interesting.shape, columns.shape[1])
     raw = torch.bmm(listed, rows[:, :, None]).squeeze(2)
     scores, valid = raw.clamp(max=score_max), interesting > 0
     # of the list alone as yet; the tiles add the rest
     denominators, by_rows = log_sums_of_tails(scores, valid), torch.empty_like(rows)
+    places, first_of = _used(windows)
     # transposed: the products with few rows on the left are the fast ones
-    table = columns.T.index_select(1, windows.columns)
+    table = columns.index_select(0, windows.columns[places]).T.contiguous()
     by_table = torch.zeros_like(table)
     buffer = rows.new_empty(0)
     for part, start, ends, barred in _split(windows):
-        width = int(ends.max())
-        near = table[:, start : start + width]
+        width, first = int(ends.max()), first_of[start]
+        near = table[:, first : first + width]
         if buffer.numel() < (size := len(ends) * width):
             buffer = rows.new_empty(size)
         tile = torch.mm(rows[part], near, out=buffer[:size].view(len(ends), width))
@@ -158,15 +162,15 @@ def _loss_and_gradients(
         if counts is not None:
             factor *= counts[part]
         torch.mul((near @ tile.T).T, factor, out=by_rows[part])
-        by_table[:, start : start + width].addmm_((rows[part] * factor).T, tile)
+        by_table[:, first : first + width].addmm_((rows[part] * factor).T, tile)
     losses = (denominators - scores).masked_fill_(~valid, 0.0)
     by_listed = derivative_by_list(scores, valid, denominators).masked_fill_(raw > score_max, 0.0)
     if counts is not None:
         losses *= counts
         by_listed *= counts
     by_rows += torch.bmm(by_listed[:, None], listed).squeeze(1)
-    by_columns = _sum_of_rows(by_listed[:, :, None] * rows[:, None], interesting, len(columns))
-    by_columns += _fold(by_table, windows.columns, len(columns))
+    by_columns = _sum_by_column(by_listed, rows, interesting, len(columns))
+    by_columns += _fold(by_table, windows.columns, places, len(columns))
     return losses.sum(), torch.empty_like(by_rows).index_copy_(0, windows.order, by_rows), by_columns
 
 
@@ -220,17 +224,42 @@ def _split(windows: Windows) -> Iterator[_Tile]:
         first += size
 
 
-def _sum_of_rows(vectors: Tensor, places: Tensor, size: int) -> Tensor:
-    """(size, d): the vectors (…, d) summed by place, in a fixed order; place 0 gets nothing."""
-    flat = vectors.reshape(-1, vectors.shape[-1])
-    result = flat.new_zeros(size, flat.shape[1]).index_add_(0, places.reshape(-1), flat)
+def _used(windows: Windows) -> tuple[Tensor, dict[int, int]]:
+    """Places of the circle in some window, rising, and where among them the window of each first place is."""
+    spans, last = list[tuple[int, int]](), 0
+    for size, start in windows.tiles:
+        spans.append((start, start + int(windows.ends[last : last + size].max())))
+        last += size
+    parts, first_of, count, end = [windows.order.new_zeros(0)], dict[int, int](), 0, 0
+    for start, stop in sorted(spans):
+        first_of[start] = count - max(end - start, 0)
+        fresh = torch.arange(max(start, end), max(stop, start, end), device=windows.order.device)
+        parts.append(fresh)
+        count, end = count + len(fresh), max(stop, end)
+    return torch.cat(parts), first_of
+
+
+def _sum_by_column(weights: Tensor, rows: Tensor, columns: Tensor, size: int) -> Tensor:
+    """(size, d): the rows (B, d) times each weight (B, K), summed by column (B, K); column 0 gets nothing.
+
+    The order of each sum is that of the rows, and within a row that of its weights.
+    """
+    if rows.is_cuda:
+        products = (weights[:, :, None] * rows[:, None]).flatten(0, 1)
+        result = rows.new_zeros(size, rows.shape[1]).index_add_(0, columns.reshape(-1), products)
+    else:
+        ends = np.arange(len(columns) + 1) * columns.shape[1]
+        parts = (weights.numpy().ravel(), columns.numpy().ravel(), ends)
+        result = torch.from_numpy(csr_matrix(parts, shape=(len(columns), size)).T @ rows.numpy())
     result[0] = 0.0
     return result
 
 
-def _fold(by_table: Tensor, columns: Tensor, size: int) -> Tensor:
-    """(size, d): derivatives at places of the doubled circle, summed by column."""
-    half = len(columns) // 2
+def _fold(by_table: Tensor, circle: Tensor, places: Tensor, size: int) -> Tensor:
+    """(size, d): derivatives at some places, rising, of the doubled circle, summed by column."""
     result = by_table.new_zeros(size, by_table.shape[0])
-    result[columns[:half]] = (by_table[:, :half] + by_table[:, half:]).T
+    # a column is at one place of each half
+    once = int(torch.searchsorted(places, len(circle) // 2))
+    for half in (slice(None, once), slice(once, None)):
+        result[circle[places[half]]] += by_table[:, half].T
     return result

@@ -1,7 +1,8 @@
 """Draws the uninteresting columns of the list-wise loss, the same ones until the next redraw."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from scipy.sparse import csr_matrix
 from torch import Tensor
@@ -11,6 +12,22 @@ from recbole_ccd.loss.windowed import Windows
 
 # rows that share a window; in batches of a thousand rows enough of them come together for fast products
 _GROUPS = 8
+# rows whose windows are measured at a time
+_MEASURED = 1 << 14
+
+
+class _Measured(NamedTuple):
+    """The windows of all rows until the next redraw: a row is asked for in several batches and epochs.
+
+    Attributes:
+        ineligible: the pairs by which they were measured.
+        ends: (n_rows,) their lengths.
+        barred: (n_rows, n_columns - 1) places inside the windows, from their beginning, that hold no samples.
+    """
+
+    ineligible: csr_matrix
+    ends: Tensor
+    barred: csr_matrix
 
 
 class UninterestingSampler:
@@ -21,7 +38,8 @@ class UninterestingSampler:
     from its group's place on. For any single row that is a uniform sample of the eligible columns; the
     samples of two rows are not independent. What rows share is what makes it cheap: the scores of a group
     are one matrix product with neighbouring columns, whatever share of the catalogue is sampled. The state
-    is O(n_columns + n_rows), and no row's sample is stored.
+    is O(n_columns + n_rows), and no row's sample is stored; what is kept beside it until the next redraw are
+    the windows' lengths and the ineligible pairs inside.
 
     Source: the set Z of RRD, Kang et al., CIKM 2020, redrawn every few epochs in CCD, Lee et al., KDD 2024.
 
@@ -57,6 +75,7 @@ class UninterestingSampler:
         self._columns = torch.randperm(self._length, **draw) + 1
         self._groups = torch.randint(_GROUPS, (self.n_rows,), **draw)
         self._starts = torch.randint(max(self._length, 1), (_GROUPS,), **draw)
+        self._measured: _Measured | None = None
 
     def windows(self, rows: Tensor, ineligible: csr_matrix) -> Windows:
         """Sampled columns of a batch of rows.
@@ -69,33 +88,57 @@ class UninterestingSampler:
             A window for each row that holds exactly min(n_samples, eligible columns) columns besides those
             barred.
         """
+        measured = self._measure(ineligible)
         groups = self._groups.to(rows.device)[rows]
         order = groups.argsort(stable=True)
-        groups, positions = groups[order], self._positions(rows.device)
-        pairs = csr_rows(ineligible, rows[order].cpu().numpy())
-        real = pairs[1] > 0
-        owners, columns = (torch.from_numpy(part[real]).to(rows.device) for part in pairs)
-        starts = self._starts.to(rows.device)[groups]
-        places = positions[columns - 1] - starts[owners]
-        places += self._length * (places < 0)
-        ends = self._ends(len(rows), owners, places)
-        inside = places < ends[owners]
+        ordered = rows[order].cpu()
+        barred = (
+            torch.from_numpy(part).to(rows.device) for part in csr_rows(measured.barred, ordered.numpy())
+        )
         circle = self._columns.to(rows.device)
         sizes = torch.bincount(groups, minlength=_GROUPS).tolist()
         return Windows(
-            columns=torch.cat([circle, circle]),
-            order=order,
-            tiles=[(size, start) for size, start in zip(sizes, self._starts.tolist(), strict=True) if size],
-            ends=ends,
-            barred_rows=owners[inside],
-            barred_places=places[inside],
+            torch.cat([circle, circle]),
+            order,
+            [(size, start) for size, start in zip(sizes, self._starts.tolist(), strict=True) if size],
+            measured.ends[ordered].to(rows.device),
+            *barred,
         )
 
-    def _positions(self, device: torch.device) -> Tensor:
+    def _measure(self, ineligible: csr_matrix) -> _Measured:
+        """The windows of all rows, measured now or before."""
+        if self._measured is None or self._measured.ineligible is not ineligible:
+            positions, lengths = self._positions(), [np.zeros(1, dtype=np.int64)]
+            ends, places = [torch.zeros(0, dtype=torch.int64)], [np.zeros(0, dtype=np.int32)]
+            for rows in torch.arange(self.n_rows).split(_MEASURED):
+                owners, found = self._ineligible_places(rows, ineligible, positions)
+                ends.append(self._ends(len(rows), owners, found))
+                inside = found < ends[-1][owners]
+                places.append(found[inside].to(torch.int32).numpy())
+                lengths.append(torch.bincount(owners[inside], minlength=len(rows)).numpy())
+            indices, indptr = np.concatenate(places), np.cumsum(np.concatenate(lengths))
+            shape = (self.n_rows, max(self._length, 1))
+            barred = csr_matrix((np.ones(len(indices), dtype=np.int8), indices, indptr), shape=shape)
+            self._measured = _Measured(ineligible, torch.cat(ends), barred)
+        return self._measured
+
+    def _ineligible_places(
+        self, rows: Tensor, ineligible: csr_matrix, positions: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Place among the rows (B,) of each ineligible pair, and its column's from the window's first."""
+        pairs = csr_rows(ineligible, rows.numpy())
+        real = pairs[1] > 0
+        owners, columns = (torch.from_numpy(part[real]) for part in pairs)
+        places = positions[columns - 1] - self._starts.cpu()[self._groups.cpu()[rows]][owners]
+        places += self._length * (places < 0)
+        return owners, places
+
+    def _positions(self) -> Tensor:
         """(n_columns - 1,): where on the circle each column is, column 1 first."""
-        positions = torch.empty_like(self._columns)
-        positions[self._columns - 1] = torch.arange(self._length, device=positions.device)
-        return positions.to(device)
+        columns = self._columns.cpu()
+        positions = torch.empty_like(columns)
+        positions[columns - 1] = torch.arange(self._length)
+        return positions
 
     def _ends(self, n_rows: int, owners: Tensor, places: Tensor) -> Tensor:
         """(B,) smallest window of each row that holds ``n_samples`` eligible columns, or all there are."""
@@ -138,4 +181,5 @@ class UninterestingSampler:
         self._columns = state["columns"].to(self._columns, copy=True)
         self._groups = state["groups"].to(self._groups, copy=True)
         self._starts = state["starts"].to(self._starts, copy=True)
+        self._measured = None
         self._generator.set_state(state["generator"])
