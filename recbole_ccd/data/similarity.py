@@ -1,7 +1,19 @@
 """Similarity graphs of users or of items, built block by block."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
-from scipy.sparse import csr_matrix, triu
+import torch
+from scipy.sparse import csr_matrix
+
+# rows that others are compared with at a time: what a product adds up in then stays in the cache
+_COMPARED = 1 << 14
+
+_Found = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Squared cosines, rows and columns of some pairs."""
 
 
 def similarity_graph(matrix: csr_matrix, mean_degree: float, block_rows: int = 1024) -> csr_matrix:
@@ -53,26 +65,69 @@ def _most_similar_pairs(
     binary: csr_matrix, degrees: np.ndarray, budget: int, block_rows: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Row and column (row < column) of the ``budget`` most similar pairs."""
-    kept = _Best(budget)
-    transposed = binary.T.tocsr()
-    for start in range(0, binary.shape[0], block_rows):
-        overlap = triu(binary[start : start + block_rows] @ transposed, k=start + 1, format="coo")
-        row, col = overlap.row.astype(np.int64) + start, overlap.col.astype(np.int64)
-        # The square of the cosine: a quotient of whole numbers, so that equal similarities are equal floats.
-        kept.add(overlap.data.astype(np.float64) ** 2 / (degrees[row] * degrees[col]), row, col)
+    kept, n, n_threads = _Best(budget), binary.shape[0], max(torch.get_num_threads(), 1)
+    width = block_rows * max(_COMPARED // block_rows, 1)
+    others = [binary[start : start + width].T.tocsr() for start in range(0, n, width)]
+
+    def similar(start: int) -> _Found:
+        rows = binary[start : start + block_rows]
+        parts = zip(*_similar(rows, start, others, width, degrees, kept.floor), strict=True)
+        values, row, col = (np.concatenate(part) for part in parts)
+        return values, row, col
+
+    starts = range(0, n, block_rows)
+    # scipy releases the interpreter during a product, so threads share the blocks
+    with ThreadPoolExecutor(n_threads) as pool:
+        for first in range(0, len(starts), n_threads):
+            for found in list(pool.map(similar, starts[first : first + n_threads])):
+                kept.add(*found)
     return kept.pairs()
 
 
+def _similar(
+    rows: csr_matrix,
+    start: int,
+    others: Sequence[csr_matrix],
+    width: int,
+    degrees: np.ndarray,
+    floor: float,
+) -> Iterator[_Found]:
+    """Pairs of some rows, ``start`` the first, and of later ones that are more similar than a floor.
+
+    Args:
+        rows: (b, m) neighbouring rows.
+        start: the first of them.
+        others: transposed, ``width`` rows in each; the given ones are all in one of these.
+        width: how many.
+        degrees: (n,) numbers of interactions.
+        floor: what a squared cosine has to be above.
+    """
+    for number in range(start // width, len(others)):
+        overlap = rows @ others[number]
+        row = np.repeat(np.arange(start, start + rows.shape[0]), np.diff(overlap.indptr))
+        col = overlap.indices.astype(np.int64) + number * width
+        # The square of the cosine: a quotient of whole numbers, so that equal similarities are equal floats.
+        values = overlap.data.astype(np.float64) ** 2 / (degrees[row] * degrees[col])
+        high = values > floor
+        if number == start // width:
+            high &= row < col
+        yield values[high], row[high], col[high]
+
+
 class _Best:
-    """The most similar pairs so far, of equal ones those with the lowest ids."""
+    """The most similar pairs so far, of equal ones those with the lowest ids.
+
+    Attributes:
+        floor: what a further pair has to be above.
+    """
 
     def __init__(self, budget: int) -> None:
-        self._budget, self._floor, self._size = budget, 0.0 if budget else np.inf, 0
+        self._budget, self.floor, self._size = budget, 0.0 if budget else np.inf, 0
         self._parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
 
     def add(self, values: np.ndarray, rows: np.ndarray, cols: np.ndarray) -> None:
         """Takes pairs, none of which has lower row ids than earlier ones, into account."""
-        high = values > self._floor
+        high = values > self.floor
         self._parts.append((values[high], rows[high], cols[high]))
         self._size += int(high.sum())
         # Cutting back costs as much as what there is to cut, so it waits until that has doubled.
@@ -82,8 +137,8 @@ class _Best:
     def _cut(self) -> None:
         values, rows, cols = (np.concatenate(part) for part in zip(*self._parts, strict=True))
         if len(values) > self._budget:
-            self._floor = np.partition(values, -self._budget)[-self._budget]
-            above, equal = values > self._floor, np.flatnonzero(values == self._floor)
+            self.floor = np.partition(values, -self._budget)[-self._budget]
+            above, equal = values > self.floor, np.flatnonzero(values == self.floor)
             first = np.lexsort((cols[equal], rows[equal]))[: self._budget - int(above.sum())]
             above[equal[first]] = True
             values, rows, cols = values[above], rows[above], cols[above]

@@ -1,12 +1,39 @@
-"""Items on which a student's ranks are estimated, the same ones for all users of a batch."""
+"""Items on which a model's ranks are estimated, the same ones for all users of a batch."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import torch
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from recbole_ccd.data.sparse import csr_rows
+from recbole_ccd.ranking.tiles import InnerProducts
+
+
+class RankSample(NamedTuple):
+    """A sample with what a model that scores by an inner product knows of it.
+
+    Attributes:
+        vectors: (S, d) vectors of its items.
+        place: (n_items,) where each item is among them, -1 for the others.
+    """
+
+    vectors: Tensor
+    place: Tensor
+
+    @classmethod
+    def of(cls, score: InnerProducts, sample: Tensor) -> RankSample:
+        """Of some items.
+
+        Args:
+            score: the model's vectors.
+            sample: (S,) distinct items.
+        """
+        place = torch.full((len(score.items),), -1, device=sample.device)
+        place[sample] = torch.arange(len(sample), device=sample.device)
+        return cls(score.items[sample], place)
 
 
 def drawn_items(n_items: int, size: int, generator: torch.Generator) -> Tensor:

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from recbole_ccd.ranking import ensemble_scores, ranks_of
+from recbole_ccd.ranking.rank import Barred, ranks_above
 
 
 def naive_ranks(scores):
@@ -159,3 +160,17 @@ def test_a_cut_ensemble_ranks_what_every_member_puts_first_as_ever(n_members):
 def test_a_depth_of_all_items_is_exact():
     members = [torch.randn(3, 12, generator=torch.Generator().manual_seed(m)) for m in range(2)]
     assert torch.equal(ensemble_scores(members, depth=11), ensemble_scores(members))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_barred_pairs_count_for_the_other_items_alone(seed):
+    generator = torch.Generator().manual_seed(seed)
+    items = torch.randint(0, 40, (6, 9), generator=generator)
+    holds = torch.rand(9, generator=generator) < 0.5
+    barred = torch.rand(6, 39, generator=generator) < 0.3
+    for scores in (coarse_scores(6, 40, seed), torch.randn(6, 40, generator=generator)):
+        compared, wanted = scores[:, 1:].contiguous(), scores.gather(1, items)
+        ranks = ranks_above(compared, wanted, items, 40, Barred(*barred.nonzero(as_tuple=True), holds))
+        fewer = compared.masked_fill(barred, -torch.inf)
+        assert torch.equal(ranks[:, ~holds], ranks_above(compared, wanted, items, 40)[:, ~holds])
+        assert torch.equal(ranks[:, holds], ranks_above(fewer, wanted, items, 40)[:, holds])

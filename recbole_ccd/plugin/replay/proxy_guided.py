@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,10 +19,17 @@ from recbole_ccd.model.scoring import clear_cache, is_autoencoder, row_scorer, s
 from recbole_ccd.plugin.base import PluginContext, TrainingPass
 from recbole_ccd.plugin.replay.base import ReplayScheme, ReplaySource
 from recbole_ccd.ranking.gumbel import gumbel_top_k, merge_pairs
-from recbole_ccd.ranking.rank import ranks_above, ranks_of
-from recbole_ccd.ranking.rank_sample import candidates_among
+from recbole_ccd.ranking.rank import Barred, ranks_above, ranks_of
+from recbole_ccd.ranking.rank_sample import RankSample
 from recbole_ccd.ranking.tiles import InnerProducts
-from recbole_ccd.ranking.topk import ScoreFn, list_length, mask_rows, top_k, users_at_a_time
+from recbole_ccd.ranking.topk import (
+    ScoreFn,
+    excluded_pairs,
+    list_length,
+    mask_rows,
+    top_k,
+    users_at_a_time,
+)
 from recbole_ccd.registry import register
 from recbole_ccd.utils.parallel.workers import Workers, nothing
 from recbole_ccd.utils.seeding import derive_seed, torch_generator
@@ -136,13 +144,13 @@ class ReplayDraws:
             return merge_pairs(users, items, labels)
         n_users = max(source.model.n_users for source in self._sources)
         score, sample = row_scorer(live), self._sampled_items(live.n_items, epoch)
-        scored = live.n_items
+        rank, size = partial(self._live_ranks, score, sample), users_at_a_time(live.n_items)
         if sample is not None and isinstance(score, InnerProducts):
-            scored = len(sample)
-        size = users_at_a_time(scored)
+            rank = partial(self._sampled_ranks, score, RankSample.of(score, sample))
+            size = users_at_a_time(len(sample))
         for batch in torch.arange(1, n_users, device=self._device).split(size):
             candidates = [_rows_or_none(lists, batch) for lists in self._candidates]
-            ranks = self._live_ranks(score, batch, candidates, sample)
+            ranks = rank(batch, candidates)
             for source, ids, now in zip(self._sources, candidates, ranks, strict=True):
                 place = torch.arange(1, ids.shape[1] + 1, device=ids.device).expand_as(ids).float()
                 drawn = self._law(now, place, ids, source.n_draws, self._temperature, generator)
@@ -167,11 +175,9 @@ class ReplayDraws:
         return (torch.randperm(n_items - 1, generator=generator)[: self._rank_sample] + 1).to(self._device)
 
     def _live_ranks(
-        self, score: ScoreFn, users: Tensor, candidates: Sequence[Tensor], sample: Tensor | None
-    ) -> list[Tensor]:
+        self, score: ScoreFn, sample: Tensor | None, users: Tensor, candidates: Sequence[Tensor]
+    ) -> Sequence[Tensor]:
         """The live ranks of each source's candidates, among the items that the source could draw."""
-        if sample is not None and isinstance(score, InnerProducts):
-            return self._sampled_ranks(score, users, candidates, sample)
         scores, ranks = score(users), dict[int, Tensor]()
         for of_all in (True, False):
             places = [place for place, source in enumerate(self._sources) if source.of_all == of_all]
@@ -186,20 +192,23 @@ class ReplayDraws:
         return [ranks[place] for place in range(len(candidates))]
 
     def _sampled_ranks(
-        self, score: InnerProducts, users: Tensor, candidates: Sequence[Tensor], sample: Tensor
-    ) -> list[Tensor]:
+        self, score: InnerProducts, sample: RankSample, users: Tensor, candidates: Sequence[Tensor]
+    ) -> Sequence[Tensor]:
         """The same, of which no more is scored than the sample and the candidates."""
-        vectors, ranks = score.users[users], []
-        sampled, usable = vectors @ score.items[sample].T, candidates_among(sample, users, self._seen)[0]
-        place = torch.full((len(score.items),), -1, device=users.device)
-        place[sample] = torch.arange(len(sample), device=users.device)
-        for source, items in zip(self._sources, candidates, strict=True):
-            compared = sampled if source.of_all else sampled.masked_fill(~usable, -torch.inf)
-            wanted, at = torch.bmm(score.items[items], vectors[:, :, None]).squeeze(2), place[items]
-            # an item is not above itself: another product rounds otherwise
-            wanted = torch.where(at < 0, wanted, sampled.gather(1, at.clamp(min=0)))
-            ranks.append(ranks_above(compared, wanted, items, len(score.items)))
-        return ranks
+        vectors, items, wanted = score.users[users], torch.cat(list(candidates), dim=1), list[Tensor]()
+        sampled, at = vectors @ sample.vectors.T, sample.place[items]
+        for ids in candidates:
+            listed = score.items.index_select(0, ids.view(-1)).view(*ids.shape, vectors.shape[1])
+            wanted.append(torch.bmm(listed, vectors[:, :, None]).squeeze(2))
+        # an item is not above itself: another product rounds otherwise
+        scores = torch.where(at < 0, torch.cat(wanted, dim=1), sampled.gather(1, at.clamp(min=0)))
+        rows, places = excluded_pairs(users, self._seen, len(score.items))
+        places = sample.place[places]
+        drawn, widths = places >= 0, [ids.shape[1] for ids in candidates]
+        unseen = torch.tensor([not source.of_all for source in self._sources], device=users.device)
+        holds = unseen.repeat_interleave(torch.tensor(widths, device=users.device))
+        barred = Barred(rows[drawn], places[drawn], holds)
+        return ranks_above(sampled, scores, items, len(score.items), barred).split(widths, dim=1)
 
 
 def _rows_or_none(lists: Tensor, users: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ import recbole_ccd.plugin.replay.proxy_guided as replay_module
 from recbole_ccd.model.scoring import row_scorer, score_rows
 from recbole_ccd.plugin.replay.proxy_guided import ReplayDraws, score_pairs_cached, score_scale
 from recbole_ccd.ranking import tiles
+from recbole_ccd.ranking.rank_sample import RankSample
 from tests.model.small_models import SMALL_MODELS, all_scores, small_model
 
 
@@ -166,11 +167,12 @@ def test_ranks_on_a_sample_need_no_other_scores(source_of, live, tiny_stream, mo
     draws = ReplayDraws(sources, seen, 10, 1e-4, 5, device, rank_sample=12)
     users, sample = torch.arange(1, 20), draws._sampled_items(live.n_items, 0)
     candidates = [source.candidates[users] for source in sources]
-    whole = draws._live_ranks(partial(score_rows, live), users, candidates, sample)
+    whole = draws._live_ranks(partial(score_rows, live), sample, users, candidates)
     monkeypatch.setattr(tiles, "_WORTH", 10)
     asked = []
     monkeypatch.setattr(tiles.InnerProducts, "__call__", lambda *_: asked.append("whole rows"))
-    sampled = draws._live_ranks(row_scorer(live), users, candidates, sample)
+    score = row_scorer(live)
+    sampled = draws._sampled_ranks(score, RankSample.of(score, sample), users, candidates)
     for ours, theirs in zip(sampled, whole, strict=True):
         assert torch.equal(ours, theirs)
     assert not asked and float(whole[0].max()) > 20
