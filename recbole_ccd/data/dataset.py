@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from recbole_ccd.config import CCDConfig
 
 _REFUSALS = (ValueError, LookupError, TypeError, AttributeError, AssertionError, ArithmeticError, re.error)
+_ALL_PASS = (None, "[0,inf)")  # RecBole's default
 _PART_NAME = re.compile(r"(?P<block>.+)\.(?P<part>train|valid|test)")
 
 
@@ -215,6 +216,11 @@ class IncrementalDataset(TodaysDataset):
             self.inter_feat = self.inter_feat.iloc[order]
             pairs = [self.uid_field, self.iid_field]
             self.inter_feat.drop_duplicates(subset=pairs, keep=keep, inplace=True)
+
+    def _filter_by_inter_num(self) -> None:
+        # RecBole counts in Python, even where it lets every user and every item pass
+        if any(self.config[f"{what}_inter_num_interval"] not in _ALL_PASS for what in ("user", "item")):
+            super()._filter_by_inter_num()
 
     def _remap_ID_all(self) -> None:
         # RecBole numbers tokens in the order of inter_feat, so that order of arrival is all it takes
