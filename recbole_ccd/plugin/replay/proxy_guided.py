@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 Pairs = tuple[Tensor, Tensor, Tensor]
 Law = Callable[[Tensor, Tensor, Tensor, int, float, torch.Generator], Tensor]
 _PAIRS_AT_A_TIME = 65536
+# users whose scores tell a model's scale: of so many a mean is known to half a hundredth of their deviation
+_SCALE_USERS = 1 << 15
 
 
 def top_candidates(
@@ -49,8 +51,9 @@ def top_candidates(
     n_candidates: int,
     workers: Workers | None = None,
     waiting: Callable[[], None] = nothing,
+    users: Tensor | None = None,
 ) -> Tensor:
-    """The items a model ranks highest for every user it knows.
+    """The items a model ranks highest for every user it knows, or for some.
 
     Args:
         model: a frozen model; what it has cached for scoring is dropped first.
@@ -58,14 +61,17 @@ def top_candidates(
         n_candidates: length of a list; see :func:`~recbole_ccd.ranking.topk.list_length`.
         workers: who ranks; None for this process.
         waiting: called now and then while workers are at it.
+        users: ids of the users, shape ``(n,)``; None for all.
 
     Returns:
-        Shape ``(n_users, n_candidates)``, 0-padded, row = user id.
+        Shape ``(n_users, n_candidates)``, 0-padded, row = user id; or ``(n, n_candidates)``, in the order of
+        the users given.
     """
     n_candidates = list_length(n_candidates, model.n_items)
     clear_cache(model)
     model.eval()
-    users = torch.arange(model.n_users, device=model.device)
+    if users is None:
+        users = torch.arange(model.n_users, device=model.device)
     score = row_scorer(model)
     size = users_at_a_time(model.n_items, score, n_candidates)
     return top_k(score, users, n_candidates, seen, size, workers, waiting=waiting)
@@ -233,9 +239,10 @@ def score_pairs_cached(model: GeneralRecommender, users: Tensor, items: Tensor) 
     return score_pairs(model, users, items)
 
 
-@torch.no_grad()
 def score_scale(model: GeneralRecommender, lists: Tensor) -> tuple[float, float]:
     """How large a model's scores of the items on its users' lists are.
+
+    Of many users some tell, spread evenly over the ids, which are in order of arrival.
 
     Args:
         model: a model in eval mode.
@@ -244,17 +251,8 @@ def score_scale(model: GeneralRecommender, lists: Tensor) -> tuple[float, float]
     Returns:
         Mean and standard deviation; 0 and 1 of no items.
     """
-    count, moments = 0, torch.zeros(2, dtype=torch.float64)
-    users = torch.arange(1, len(lists), device=lists.device)
-    for batch in users.split(max(_PAIRS_AT_A_TIME // lists.shape[1], 1)):
-        rows, places = torch.nonzero(lists[batch], as_tuple=True)
-        scores = score_pairs_cached(model, batch[rows], lists[batch[rows], places].long()).double()
-        moments += torch.stack([scores.sum(), scores.square().sum()]).cpu()
-        count += len(rows)
-    if not count:
-        return 0.0, 1.0
-    mean, square = (moments / count).tolist()
-    return mean, max(square - mean**2, 0.0) ** 0.5
+    users = _spread_users(len(lists), lists.device)
+    return _moments(model, users, lists[users])
 
 
 def own_scale(model: GeneralRecommender, block: Block, n_candidates: int) -> tuple[float, float]:
@@ -265,9 +263,32 @@ def own_scale(model: GeneralRecommender, block: Block, n_candidates: int) -> tup
         block: the block to learn.
         n_candidates: how many items of each user.
     """
-    scale = score_scale(model, top_candidates(model, block.recent_train_matrix, n_candidates))
+    users = _spread_users(model.n_users, model.device)
+    lists = top_candidates(model, block.recent_train_matrix, n_candidates, users=users)
+    scale = _moments(model, users, lists)
     clear_cache(model)
     return scale
+
+
+def _spread_users(n_users: int, device: torch.device) -> Tensor:
+    """Every user, or of many every second, third ... one."""
+    return torch.arange(1, n_users, max(n_users // _SCALE_USERS, 1), device=device)
+
+
+@torch.no_grad()
+def _moments(model: GeneralRecommender, users: Tensor, lists: Tensor) -> tuple[float, float]:
+    """Mean and standard deviation of scores: of the items (n, k), 0-padded, for users (n,)."""
+    count, moments = 0, torch.zeros(2, dtype=torch.float64)
+    step = max(_PAIRS_AT_A_TIME // lists.shape[1], 1)
+    for batch, items in zip(users.split(step), lists.split(step), strict=True):
+        rows, places = torch.nonzero(items, as_tuple=True)
+        scores = score_pairs_cached(model, batch[rows], items[rows, places].long()).double()
+        moments += torch.stack([scores.sum(), scores.square().sum()]).cpu()
+        count += len(rows)
+    if not count:
+        return 0.0, 1.0
+    mean, square = (moments / count).tolist()
+    return mean, max(square - mean**2, 0.0) ** 0.5
 
 
 def with_pseudo_interactions(rows: csr_matrix, pairs: Pairs, value: float) -> csr_matrix:

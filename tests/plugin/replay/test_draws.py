@@ -84,6 +84,18 @@ def test_the_scale_of_lists_is_that_of_all_their_scores(source_of, monkeypatch, 
     assert score_scale(model, lists) == (0.0, 1.0)
 
 
+def test_of_many_users_some_tell_the_scale(source_of, monkeypatch):
+    model = source_of().model
+    lists = torch.tensor([[7, 8], [3, 1], [5, 0], [2, 9], [4, 6], [8, 1]])
+    monkeypatch.setattr(replay_module, "_SCALE_USERS", 3)
+    # one of every two
+    scores = all_scores(model)
+    listed = torch.cat([scores[user, lists[user]] for user in (1, 3, 5)])
+    mean, std = score_scale(model, lists)
+    assert mean == pytest.approx(listed.mean().item(), abs=1e-6)
+    assert std == pytest.approx(listed.std(correction=0).item(), abs=1e-6)
+
+
 def test_where_sources_agree_the_larger_label_stays(source_of, live, tiny_stream):
     block = tiny_stream[1]
     # all candidates are drawn, so that there is no chance in it; the second source knows more users and items
