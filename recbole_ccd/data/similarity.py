@@ -11,6 +11,8 @@ from scipy.sparse import csr_matrix
 
 # rows that others are compared with at a time: what a product adds up in then stays in the cache
 _COMPARED = 1 << 14
+# products that a block of rows is made of at most, and so its pairs: at first all of them are among the best
+_PRODUCTS = 1 << 21
 
 _Found = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Squared cosines, rows and columns of some pairs."""
@@ -66,50 +68,55 @@ def _most_similar_pairs(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Row and column (row < column) of the ``budget`` most similar pairs."""
     kept, n, n_threads = _Best(budget), binary.shape[0], max(torch.get_num_threads(), 1)
-    width = block_rows * max(_COMPARED // block_rows, 1)
-    others = [binary[start : start + width].T.tocsr() for start in range(0, n, width)]
+    others = [binary[start : start + _COMPARED].T.tocsr() for start in range(0, n, _COMPARED)]
 
-    def similar(start: int) -> _Found:
-        rows = binary[start : start + block_rows]
-        parts = zip(*_similar(rows, start, others, width, degrees, kept.floor), strict=True)
+    def similar(block: slice) -> _Found:
+        parts = zip(*_similar(binary[block], block.start, others, degrees, kept.floor), strict=True)
         values, row, col = (np.concatenate(part) for part in parts)
         return values, row, col
 
-    starts = range(0, n, block_rows)
+    blocks = _blocks(binary, block_rows)
     # scipy releases the interpreter during a product, so threads share the blocks
     with ThreadPoolExecutor(n_threads) as pool:
-        for first in range(0, len(starts), n_threads):
-            for found in list(pool.map(similar, starts[first : first + n_threads])):
+        for first in range(0, len(blocks), n_threads):
+            for found in list(pool.map(similar, blocks[first : first + n_threads])):
                 kept.add(*found)
     return kept.pairs()
 
 
+def _blocks(binary: csr_matrix, block_rows: int) -> list[slice]:
+    """Neighbouring rows that are compared with others at a time, at most so many."""
+    counts = np.bincount(binary.indices, minlength=binary.shape[1])
+    work = np.cumsum(binary @ counts.astype(np.float64))
+    blocks, start = list[slice](), 0
+    while start < len(work):
+        limit = _PRODUCTS + (work[start - 1] if start else 0.0)
+        stop = min(max(int(np.searchsorted(work, limit, side="right")), start + 1), start + block_rows)
+        blocks.append(slice(start, min(stop, len(work))))
+        start = stop
+    return blocks
+
+
 def _similar(
-    rows: csr_matrix,
-    start: int,
-    others: Sequence[csr_matrix],
-    width: int,
-    degrees: np.ndarray,
-    floor: float,
+    rows: csr_matrix, start: int, others: Sequence[csr_matrix], degrees: np.ndarray, floor: float
 ) -> Iterator[_Found]:
-    """Pairs of some rows, ``start`` the first, and of later ones that are more similar than a floor.
+    """Pairs of some rows and of later ones that are more similar than a floor.
 
     Args:
         rows: (b, m) neighbouring rows.
         start: the first of them.
-        others: transposed, ``width`` rows in each; the given ones are all in one of these.
-        width: how many.
+        others: all rows, transposed, ``_COMPARED`` in each.
         degrees: (n,) numbers of interactions.
         floor: what a squared cosine has to be above.
     """
-    for number in range(start // width, len(others)):
-        overlap = rows @ others[number]
-        row = np.repeat(np.arange(start, start + rows.shape[0]), np.diff(overlap.indptr))
-        col = overlap.indices.astype(np.int64) + number * width
+    for number in range(start // _COMPARED, len(others)):
+        overlap, first = rows @ others[number], number * _COMPARED
+        row = np.repeat(np.arange(start, start + rows.shape[0], dtype=np.int32), np.diff(overlap.indptr))
+        col = overlap.indices + np.int32(first)
         # The square of the cosine: a quotient of whole numbers, so that equal similarities are equal floats.
         values = overlap.data.astype(np.float64) ** 2 / (degrees[row] * degrees[col])
         high = values > floor
-        if number == start // width:
+        if first < start + rows.shape[0]:
             high &= row < col
         yield values[high], row[high], col[high]
 

@@ -103,7 +103,7 @@ class Part(NamedTuple):
         """A copy of these rows, or for the last part of all rows the batch itself."""
         if self.rows is None:
             return batch if self.is_last else batch.clone()
-        return batch[self.rows]
+        return batch.index_select(0, self.rows)
 
 
 class Tile(NamedTuple):
