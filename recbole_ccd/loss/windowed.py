@@ -190,14 +190,17 @@ def _exponentiate(
         tile[:, shortest:].masked_fill_(tail >= ends[:, None], -torch.inf)
     top = tile.amax(1) if width else tile.new_full((len(tile),), -torch.inf)
     clamped = top > score_max
+    some_clamped = bool(clamped.any())
     # The exponential of a clamped score becomes exactly 1, that of any other one stays below.
     shift = torch.where(clamped, score_max, top + _BELOW_ONE)
     # An empty row has the maximum -inf, and -inf - -inf is NaN.
     shift.masked_fill_(shift == -torch.inf, 0.0)
-    tile.clamp_(max=score_max).sub_(shift[:, None])
+    if some_clamped:
+        tile.clamp_(max=score_max)
+    tile.sub_(shift[:, None])
     # Exponentials that are too small to matter would be denormal numbers, on which products are slow.
     sums = torch.threshold_(tile, _NEGLIGIBLE, -torch.inf).exp_().sum(1)
-    if bool(clamped.any()):
+    if some_clamped:
         # The fractional part is the fastest way to turn ones, and only these, into zeros.
         tile.frac_()
     return sums.log() + shift, torch.where(sums > 0, 1.0 / sums, 0.0)
