@@ -47,8 +47,6 @@ class Block:
         n_items: items known once this block has arrived, [PAD] included.
         n_old_users: users known before this block, [PAD] included (1 for the base block).
         n_old_items: items known before this block, [PAD] included.
-        train: the train rows to learn as a RecBole data set that knows the prefix: this block's, and those
-            of earlier blocks that :meth:`with_earlier` has added.
         valid: its valid rows; may be empty.
         test: its test rows.
     """
@@ -78,13 +76,12 @@ class Block:
         """
         self._source, self._rows = source, rows
         self._arrived = rows[TRAIN] if arrived is None else arrived
-        earlier = rows[TRAIN][:0] if earlier is None else earlier
-        self._learned = np.concatenate([earlier, self._arrived])
+        self._earlier = rows[TRAIN][:0] if earlier is None else earlier
+        self._learned = np.concatenate([self._earlier, self._arrived])
         self.index, self.previous = index, previous
         self.n_users, self.n_items = known
         self.n_old_users, self.n_old_items = old
-        learned = np.concatenate([earlier, rows[TRAIN]])
-        self.train, self.valid, self.test = map(self._view, (learned, rows[VALID], rows[TEST]))
+        self.valid, self.test = map(self._view, (rows[VALID], rows[TEST]))
 
     def __repr__(self) -> str:
         """The block's sizes, without [PAD]."""
@@ -119,6 +116,14 @@ class Block:
         return torch.arange(self.n_old_items, self.n_items)
 
     @cached_property
+    def train(self) -> IncrementalDataset:
+        """The train rows to learn as a RecBole data set that knows the prefix.
+
+        These are the block's, and those of earlier blocks that :meth:`with_earlier` has added.
+        """
+        return self._view(np.concatenate([self._earlier, self._rows[TRAIN]]))
+
+    @cached_property
     def train_matrix(self) -> csr_matrix:
         """Train interactions of the block (so far) as 0/1, users × items of the known prefix, float32.
 
@@ -141,9 +146,14 @@ class Block:
         return np.concatenate([*self._source.before(self.index, (TRAIN,)), self._arrived])
 
     def release(self) -> None:
-        """Forgets the matrices derived so far; they are made anew when asked for."""
+        """Forgets the train rows and the matrices derived so far; they are made anew when asked for."""
+        self.release_rows()
         for name in ("train_matrix", "train_so_far", "recent_train_matrix"):
             self.__dict__.pop(name, None)
+
+    def release_rows(self) -> None:
+        """Forgets the train rows, of which the matrices are left."""
+        self.__dict__.pop("train", None)
 
     def model_data(self, config: CCDConfig) -> IncrementalDataset:
         """The rows a model is built on: its graph, or the histories it learns from.

@@ -65,6 +65,25 @@ def binary_matrix(dataset: Dataset) -> csr_matrix:
     return matrix
 
 
+def union(*matrices: csr_matrix) -> csr_matrix:
+    """The nonzeros of any of several matrices.
+
+    Args:
+        *matrices: all of one shape, in canonical form.
+
+    Returns:
+        bool matrix with sorted indices, of no more memory than these take.
+    """
+    flags = [
+        csr_matrix((np.ones(one.nnz, dtype=bool), one.indices, one.indptr), shape=one.shape)
+        for one in matrices
+    ]
+    total = sum(flags[1:], start=flags[0])
+    # a sum keeps room for the nonzeros of both
+    parts = total.data.copy(), total.indices.copy(), total.indptr
+    return csr_matrix(parts, shape=total.shape)
+
+
 def pairs_matrix(lists: Sequence[Tensor], n_rows: int, n_columns: int) -> csr_matrix:
     """Lists of ids as one 0/1 matrix.
 

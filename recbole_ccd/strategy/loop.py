@@ -115,6 +115,8 @@ class BlockLoop:
         self.logger.info(set_color(f"block {block.index} of {n_blocks - 1}", "green") + f": {block}")
         self._pace.begin()
         self._evaluate_before(block, roles)
+        if block.previous is not None:
+            block.previous.release_rows()
         (strategy.train_block if whole else strategy.train_block_by_student)(block)
         self._evaluate(block, roles)
         self._save(block, whole)

@@ -3,7 +3,7 @@ import pytest
 import torch
 from scipy.sparse import csr_matrix
 
-from recbole_ccd.data.sparse import contains, csr_rows, pairs_matrix
+from recbole_ccd.data.sparse import contains, csr_rows, pairs_matrix, union
 
 
 def random_matrix(shape, density=0.3, seed=0):
@@ -67,3 +67,13 @@ def test_lists_over_several_tiles(monkeypatch):
         matrix = pairs_matrix(lists, 13, 8)
         assert np.array_equal(matrix.toarray(), expected) and matrix.nnz == expected.sum()
         assert matrix.has_canonical_format
+
+
+def test_a_union_has_the_nonzeros_of_all_and_no_more_memory():
+    first = pairs_matrix([torch.tensor([[0, 0], [3, 1], [2, 0]])], 3, 5)
+    second = pairs_matrix([torch.tensor([[0, 0], [3, 4], [0, 0]])], 3, 5)
+    both = union(first, second)
+    assert both.toarray().tolist() == ((first + second).toarray() > 0).tolist()
+    assert both.dtype == bool and both.has_sorted_indices
+    held = [part if part.base is None else part.base for part in (both.data, both.indices)]
+    assert [len(part) for part in held] == [both.nnz] * 2 == [4, 4]

@@ -265,6 +265,15 @@ def test_a_piece_validates_with_all_that_was_trained_in_the_block_masked(tiny_st
     assert len(of_earlier_blocks) == 1
 
 
+def test_released_rows_come_back_the_same(tiny_stream):
+    block = tiny_stream[1]
+    rows, matrix = block.train.inter_feat, block.train_matrix
+    block.release_rows()
+    assert block.train_matrix is matrix and block.train.inter_feat is not rows
+    for field, values in rows.interaction.items():
+        assert torch.equal(block.train.inter_feat[field], values)
+
+
 def test_released_matrices_come_back_the_same(tiny_stream):
     block = tiny_stream[1]
     names = ("train_matrix", "train_so_far", "recent_train_matrix")

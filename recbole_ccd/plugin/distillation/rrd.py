@@ -10,7 +10,7 @@ import torch
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
-from recbole_ccd.data.sparse import pairs_matrix
+from recbole_ccd.data.sparse import pairs_matrix, union
 from recbole_ccd.loss.listwise import list_wise_loss, masked_log_sum_exp
 from recbole_ccd.loss.windowed import windowed_ranking_loss
 from recbole_ccd.model.scoring import has_factors, score_pairs
@@ -68,14 +68,14 @@ class RelaxedRankingDistillation(DistillationLoss):
 
     def prepare(self, rankings: TeacherRankings) -> None:
         """Makes the side of users, and that of items where ``distill_item_weight`` is above 0."""
-        taken = self.seen + rankings.excluded
+        taken = union(self.seen, rankings.excluded)
         self._users = self._side(rankings.top_items, taken, "items", swapped=False)
         self._items: _Side | None = None
         if self.config["distill_item_weight"] > 0:
-            self._items = self._side(rankings.top_users, taken.T, "users", swapped=True)
+            self._items = self._side(rankings.top_users, taken.T.tocsr(), "users", swapped=True)
 
     def _side(self, interesting: Tensor, taken: csr_matrix, what: str, swapped: bool) -> _Side:
-        ineligible = (taken + pairs_matrix([interesting], *taken.shape)).tocsr()
+        ineligible = union(taken, pairs_matrix([interesting], *taken.shape))
         generator = torch_generator(self.seed, "uninteresting", what)
         n_rows, n_columns = ineligible.shape
         sampler = UninterestingSampler(n_columns, n_rows, self.config[f"n_uninteresting_{what}"], generator)
