@@ -13,7 +13,7 @@ from recbole_ccd.loss.windowed import Windows
 # rows that share a window; in batches of a thousand rows enough of them come together for fast products
 _GROUPS = 8
 # rows whose windows are measured at a time
-_MEASURED = 1 << 14
+_MEASURED = 1 << 12
 
 
 class _Measured(NamedTuple):
