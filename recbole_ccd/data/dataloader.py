@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from logging import getLogger
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
 from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import GeneralRecommender
 from scipy.sparse import csr_matrix
+from torch.utils.data import DataLoader
 
 from recbole_ccd.data.sparse import csr_rows
 
@@ -24,12 +25,23 @@ if TYPE_CHECKING:
 REPLAY_LABEL = "replay_label"
 
 
-class WholeBatches(AbstractDataLoader):
+class _Numbered(DataLoader):
+    """Torch's loader of row numbers, of a range: the list that RecBole gives takes more than the rows."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{**kwargs, "dataset": range(len(kwargs["dataset"]))})
+
+
+class WholeBatches(AbstractDataLoader, _Numbered):
     """Iterates over batches of indices instead of collecting each batch from single ones.
 
     Torch's loader hands out one index at a time, which costs as much as a training step of a small
     model. The order is drawn from the loader's own generator.
     """
+
+    def __len__(self) -> int:
+        """How many batches there are."""
+        return -(-self.sample_size // self.step)
 
     def __iter__(self) -> Iterator[Interaction]:
         """Batches of one epoch, shuffled where the loader shuffles."""
@@ -259,8 +271,10 @@ class ReplayDataLoader(WholeBatches):
         fields = {dataset.uid_field: users, dataset.iid_field: items, REPLAY_LABEL: labels}
         self._triples = Interaction(fields)
         self._device = users.device
-        self.sample_size = len(users)
-        super().__init__(config, dataset, None, shuffle=self.sample_size > 0)
+        # RecBole's constructor makes a list of as many numbers
+        self.sample_size = 0
+        super().__init__(config, dataset, None, shuffle=False)
+        self.sample_size, self.shuffle = len(users), True
         self.generator.manual_seed(seed)
 
     def _init_batch_size_and_step(self) -> None:

@@ -12,7 +12,7 @@ from scipy.sparse import csr_matrix
 # rows that others are compared with at a time: what a product adds up in then stays in the cache
 _COMPARED = 1 << 14
 # products that a block of rows is made of at most, and so its pairs: at first all of them are among the best
-_PRODUCTS = 1 << 21
+_PRODUCTS = 1 << 22
 
 _Found = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Squared cosines, rows and columns of some pairs."""
