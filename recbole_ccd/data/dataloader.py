@@ -43,7 +43,7 @@ class WholeBatches(AbstractDataLoader, _Numbered):
         """How many batches there are."""
         return -(-self.sample_size // self.step)
 
-    def __iter__(self) -> Iterator[Interaction]:
+    def __iter__(self) -> Iterator[Interaction]:  # type: ignore[override]
         """Batches of one epoch, shuffled where the loader shuffles."""
         n = self.sample_size
         order = torch.randperm(n, generator=self.generator) if self.shuffle else torch.arange(n)
