@@ -16,6 +16,8 @@ _TILE_ELEMENTS = 3 << 19
 # Relative to the largest exponential of a row, e to this power is nothing in float32.
 _NEGLIGIBLE = -80.0
 _BELOW_ONE = 0.01
+# of so many places of the circle at most one is in a window where the others are left out
+_WORTH = 4
 
 
 class Windows(NamedTuple):
@@ -228,7 +230,10 @@ def _split(windows: Windows) -> Iterator[_Tile]:
 
 
 def _used(windows: Windows) -> tuple[Tensor, dict[int, int]]:
-    """Places of the circle in some window, rising, and where among them the window of each first place is."""
+    """Places of the circle to look at, rising, and where among them the window of each first place is.
+
+    These are the places in some window, or all of them where leaving some out would save little.
+    """
     spans, last = list[tuple[int, int]](), 0
     for size, start in windows.tiles:
         spans.append((start, start + int(windows.ends[last : last + size].max())))
@@ -239,6 +244,8 @@ def _used(windows: Windows) -> tuple[Tensor, dict[int, int]]:
         fresh = torch.arange(max(start, end), max(stop, start, end), device=windows.order.device)
         parts.append(fresh)
         count, end = count + len(fresh), max(stop, end)
+    if _WORTH * count > len(windows.columns):
+        return torch.arange(len(windows.columns), device=windows.order.device), {s: s for s in first_of}
     return torch.cat(parts), first_of
 
 

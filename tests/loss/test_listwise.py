@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from recbole_ccd.loss import list_wise_loss, masked_log_sum_exp
+from recbole_ccd.loss.listwise import _log_cumulative_sums
 
 
 def naive_list_wise(interesting, lse, valid):
@@ -130,3 +131,11 @@ def test_shapes_are_checked():
         list_wise_loss(torch.zeros(2, 3), torch.zeros(2), torch.ones(2, 2, dtype=torch.bool))
     with pytest.raises(ValueError, match="mask"):
         masked_log_sum_exp(torch.zeros(2, 3), torch.ones(2, 2, dtype=torch.bool))
+
+
+@pytest.mark.parametrize("largest", [1.0, 90.0, 599.0, 2000.0])
+def test_cumulative_sums_are_those_of_torch(largest):
+    generator = torch.Generator().manual_seed(int(largest))
+    values = largest * (2 * torch.rand(50, 7, generator=generator) - 1)
+    values[3, 2:], values[4], values[5, :3] = -torch.inf, -torch.inf, -torch.inf
+    torch.testing.assert_close(_log_cumulative_sums(values), torch.logcumsumexp(values, 1), rtol=0, atol=1e-6)

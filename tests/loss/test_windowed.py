@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from recbole_ccd.loss import windowed_ranking_loss
-from recbole_ccd.loss.windowed import _TILE_ELEMENTS
+from recbole_ccd.loss.windowed import _TILE_ELEMENTS, _used
 from tests.loss.windows import assert_equals_dense, gradients, make_windows, random_case
 
 
@@ -65,6 +65,18 @@ def test_mask_by_hand():
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_equals_the_dense_reference(seed, n_groups):
     assert_equals_dense(*random_case(seed, 29, 40, n_groups))
+
+
+def test_equals_the_dense_reference_where_few_columns_are_in_a_window():
+    rows, columns, interesting, _ = random_case(4, 24, 400, 4)
+    circle = torch.randperm(399, generator=torch.Generator().manual_seed(4)) + 1
+    # two overlap, one begins where another does, one passes the circle's end and comes back to the first
+    starts, lengths = [3, 10, 3, 395, 200], [12, 9, 0, 11, 7, 12]
+    barred = [(row, row % 7) for row in range(24)]
+    windows = make_windows(circle, [row % 5 for row in range(24)], starts, lengths * 4, barred)
+    places, first_of = _used(windows)
+    assert len(places) < 60 and [int(places[first_of[start]]) for start in starts] == starts
+    assert_equals_dense(rows, columns, interesting, windows)
 
 
 def test_equals_the_dense_reference_in_single_precision():

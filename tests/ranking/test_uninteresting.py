@@ -5,7 +5,8 @@ import pytest
 import torch
 from scipy.sparse import csr_matrix
 
-from recbole_ccd.ranking import UninterestingSampler
+from recbole_ccd.data.sparse import csr_rows
+from recbole_ccd.ranking import UninterestingSampler, uninteresting
 
 
 def sampler(n_columns, n_rows, n_samples, seed=1):
@@ -212,3 +213,24 @@ def test_the_smallest_catalogues(n_samples):
 
 def test_empty_batch():
     assert mask_of(sampler(5, 2, 2), [], ineligible_of([(1, 2)], (2, 5))).shape == (0, 5)
+
+
+@pytest.mark.parametrize("at_a_time", [3, 1000])
+def test_windows_are_measured_once_for_each_set_of_pairs(monkeypatch, at_a_time):
+    monkeypatch.setattr(uninteresting, "_MEASURED", at_a_time)
+    subject, rows = sampler(60, 20, 25, seed=2), list(range(20))
+    for seed in (8, 9):
+        ineligible = random_ineligible(20, 60, 150, seed=seed)
+        mask = mask_of(subject, rows, ineligible)
+        assert not (mask.numpy() & (ineligible.toarray() > 0)).any() and (mask.sum(1) == 25).all()
+        with monkeypatch.context() as patch:
+            patch.setattr(uninteresting, "csr_rows", only_of_windows(ineligible))
+            assert torch.equal(mask_of(subject, rows[5:9], ineligible), mask[5:9])
+
+
+def only_of_windows(ineligible):
+    def rows_of(matrix, rows):
+        assert matrix is not ineligible, "the pairs have been looked at before"
+        return csr_rows(matrix, rows)
+
+    return rows_of
