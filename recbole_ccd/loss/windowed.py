@@ -8,6 +8,7 @@ import torch
 from scipy.sparse import csr_matrix
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn.functional import embedding
 
 from recbole_ccd.loss.listwise import derivative_by_list, derivative_by_rest, log_sums_of_tails
 
@@ -142,7 +143,7 @@ def _loss_and_gradients(
     rows, interesting = rows[windows.order], interesting[windows.order]
     counts = None if row_weights is None else row_weights.detach().to(rows)[windows.order, None]
     # whole rows are copied, where an index of two dimensions would fetch number by number
-    listed = columns.index_select(0, interesting.view(-1)).view(*interesting.shape, columns.shape[1])
+    listed = embedding(interesting, columns)
     raw = torch.bmm(listed, rows[:, :, None]).squeeze(2)
     scores, valid = raw.clamp(max=score_max), interesting > 0
     # of the list alone as yet; the tiles add the rest

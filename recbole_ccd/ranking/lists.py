@@ -17,7 +17,7 @@ from recbole_ccd.ranking.highest import highest
 from recbole_ccd.ranking.tiles import InnerProducts, RowsBest, tiles_of
 from recbole_ccd.ranking.topk import ScoreFn, candidates, check_k, excluded_pairs, list_length
 from recbole_ccd.utils.parallel.shares import WORTH, shares_of
-from recbole_ccd.utils.parallel.workers import Sequential, Workers
+from recbole_ccd.utils.parallel.workers import Sequential, Workers, nothing
 
 _Taken = tuple[Tensor, Tensor, ColumnUpdates | None]
 
@@ -119,7 +119,7 @@ def top_lists(
     batch_size: int = 512,
     workers: Workers | None = None,
     worth: int = WORTH,
-    waiting: Callable[[], None] = lambda: None,
+    waiting: Callable[[], None] = nothing,
     seen_first: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """The items each user scores highest and the users that score each item highest, in one pass over users.

@@ -11,6 +11,7 @@ from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import GeneralRecommender
 from scipy.sparse import csr_matrix
 from torch import Tensor
+from torch.nn.functional import embedding
 
 from recbole_ccd.data.dataloader import REPLAY_LABEL, ReplayDataLoader
 from recbole_ccd.data.schedule import AUTO, steps_of
@@ -204,8 +205,7 @@ class ReplayDraws:
         vectors, items, wanted = score.users[users], torch.cat(list(candidates), dim=1), list[Tensor]()
         sampled, at = vectors @ sample.vectors.T, sample.place[items]
         for ids in candidates:
-            listed = score.items.index_select(0, ids.view(-1)).view(*ids.shape, vectors.shape[1])
-            wanted.append(torch.bmm(listed, vectors[:, :, None]).squeeze(2))
+            wanted.append(torch.bmm(embedding(ids, score.items), vectors[:, :, None]).squeeze(2))
         # an item is not above itself: another product rounds otherwise
         scores = torch.where(at < 0, torch.cat(wanted, dim=1), sampled.gather(1, at.clamp(min=0)))
         rows, places = excluded_pairs(users, self._seen, len(score.items))
