@@ -28,7 +28,7 @@ class Check:
         accepts: whether a value is allowed.
         is_text: whether all that is allowed is text, or lists and dictionaries of text, so that ``2020`` is
             a word and no number.
-        alone: whether it is text alone, and no list or dictionary.
+        exclusive: whether it is text alone, and no list or dictionary.
     """
 
     allowed: str
@@ -86,10 +86,15 @@ def optional(check: Check) -> Check:
     return replace(check, allowed=f"{check.allowed}, or ~", accepts=lambda v: v is None or accepts(v))
 
 
-def automatic(check: Check) -> Check:
-    """What ``check`` allows, or the word auto."""
-    accepts = check.accepts
-    return replace(check, allowed=f"{check.allowed}, or auto", accepts=lambda v: v == "auto" or accepts(v))
+def automatic(check: Check, *words: str) -> Check:
+    """What ``check`` allows, or the word auto, or one of further words."""
+    accepts, all_words = check.accepts, ("auto", *words)
+    # a word alone, as an array compared with words is an array
+    return replace(
+        check,
+        allowed=", or ".join((check.allowed, *all_words)),
+        accepts=lambda v: (isinstance(v, str) and v in all_words) or accepts(v),
+    )
 
 
 def list_of(check: Check, *, distinct: bool = False) -> Check:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from recbole_ccd.config import CCDConfig
 
 AUTO = "auto"
+BY_BATCH = "by_batch"
 _AUTOMATIC = ("train_batch_size", "eval_step", "epochs", "learning_rate", "weight_decay")
 # What decides how much is learned is the number of optimizer steps, whatever the size of a block.
 STEPS_PER_EPOCH = 20
@@ -21,6 +22,8 @@ STEPS_PER_VALIDATION = 100
 VALIDATIONS = 20
 # for a stage whose rate is ``auto`` and that has no validation part to choose it on
 FALLBACK_RATE = 0.005
+# the rate that ``by_batch`` scales, and the size of batch that it was found with
+REFERENCE_RATE, REFERENCE_BATCH = 0.005, 2048
 # of models in which every row has a gradient in every step; in others idle rows would fade, as Adam's steps
 # for a decay alone are of full size
 GRAPH_WEIGHT_DECAY = 1e-6
@@ -38,6 +41,18 @@ def batch_size_for(n_rows: int) -> int:
     """
     wanted = max(n_rows, 1) / STEPS_PER_EPOCH
     return min(max(2 ** round(math.log2(max(wanted, 1))), SMALLEST_BATCH), LARGEST_BATCH)
+
+
+def rate_for(batch_size: int) -> float:
+    """The learning rate of ``by_batch``: Adam's grows with the square root of the batch.
+
+    Malladi et al., *On the SDEs and Scaling Rules for Adaptive Gradient Algorithms*, NeurIPS 2022: of an
+    adaptive optimizer two batch sizes take the same way if its rate is scaled by the root of their ratio.
+
+    Args:
+        batch_size: interactions or users per step.
+    """
+    return REFERENCE_RATE * math.sqrt(batch_size / REFERENCE_BATCH)
 
 
 def steps_of(n_rows: int, batch_size: int) -> int:
@@ -58,11 +73,12 @@ def rows_to_visit(config: CCDConfig, block: Block) -> int:
 
 
 def scheduled(config: CCDConfig, block: Block) -> CCDConfig:
-    """A stage's settings with numbers in the place of ``auto``.
+    """A stage's settings with numbers in the place of ``auto`` and ``by_batch``.
 
     ``train_batch_size`` makes about 20 steps an epoch, ``eval_step`` about 100 between two validations, and
     ``epochs`` is at most 20 validations. So a block of a thousand interactions and one of a million are
     learned by as many steps; where batches cannot grow further, validations come after each epoch.
+    ``learning_rate: by_batch`` is :func:`rate_for` the size of batch.
     ``weight_decay`` is :data:`GRAPH_WEIGHT_DECAY` for models that propagate over all interactions so far, and
     0 for others.
 
@@ -71,9 +87,9 @@ def scheduled(config: CCDConfig, block: Block) -> CCDConfig:
         block: the block to learn.
 
     Returns:
-        A copy, or ``config`` itself where nothing is ``auto``.
+        A copy, or ``config`` itself where nothing is left to the block's size.
     """
-    if AUTO not in [config[key] for key in _AUTOMATIC]:
+    if not {AUTO, BY_BATCH} & {config[key] for key in _AUTOMATIC}:
         return config
     rows, own = rows_to_visit(config, block), copy.deepcopy(config)
     values = own.final_config_dict
@@ -84,7 +100,9 @@ def scheduled(config: CCDConfig, block: Block) -> CCDConfig:
         values["eval_step"] = max(round(STEPS_PER_VALIDATION / steps), 1)
     if values["epochs"] == AUTO:
         values["epochs"] = VALIDATIONS * values["eval_step"]
-    if values["learning_rate"] == AUTO:
+    if values["learning_rate"] == BY_BATCH:
+        values["learning_rate"] = rate_for(values["train_batch_size"])
+    elif values["learning_rate"] == AUTO:
         values["learning_rate"] = FALLBACK_RATE
     if values["weight_decay"] == AUTO:
         fades = config["graph"] == "block" or not reads_graph(config.model_class)

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from recbole_ccd.data.schedule import batch_size_for, rows_to_visit, scheduled, steps_of
+from recbole_ccd.data.schedule import batch_size_for, rate_for, rows_to_visit, scheduled, steps_of
 
 
 @pytest.mark.parametrize(
@@ -34,6 +34,15 @@ def test_what_is_set_stays_and_the_rest_follows_from_it(make_config, tiny_stream
     assert given["eval_step"] == "auto"
     plain = make_config()
     assert scheduled(plain, block) is plain
+
+
+def test_rates_by_batch_grow_with_its_root(make_config, tiny_stream):
+    assert [rate_for(size) for size in (512, 2048, 8192)] == [0.0025, 0.005, 0.01]
+    block = tiny_stream[0]
+    config = scheduled(make_config(learning_rate="by_batch", train_batch_size=512), block)
+    assert (config["learning_rate"], config["train_batch_size"]) == (0.0025, 512)
+    config = scheduled(make_config(learning_rate="by_batch", train_batch_size="auto"), block)
+    assert config["learning_rate"] == rate_for(batch_size_for(len(block.train)))
 
 
 @pytest.mark.parametrize(
