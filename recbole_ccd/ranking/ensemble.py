@@ -85,12 +85,15 @@ def _descending_order(scores: Tensor) -> Tensor:
 
 def _radix_order(values: np.ndarray) -> np.ndarray:
     """Columns of float32 values by falling value, by numpy's radix sort of the low, then the high 16 bits."""
+    n_rows, n = values.shape
     # Flipping the sign bit, or all bits of a negative number, orders floats like integers; ~ reverses that.
     bits = values.view(np.int32)
     keys = ~(bits ^ ((bits >> 31) | np.int32(-(2**31))))
-    low = np.argsort(keys.astype(np.uint16), axis=1, kind="stable")
-    high = np.take_along_axis((keys >> 16).astype(np.uint16), low, axis=1)
-    return np.take_along_axis(low, np.argsort(high, axis=1, kind="stable"), axis=1)
+    # Places in all rows laid end to end, which numpy takes twice as fast as places in each row.
+    starts = np.arange(0, n_rows * n, n)[:, None] if n else np.zeros((n_rows, 1), np.int64)
+    low = np.argsort(keys.astype(np.uint16), axis=1, kind="stable") + starts
+    high = (keys >> 16).astype(np.uint16).take(low)
+    return low.take(np.argsort(high, axis=1, kind="stable") + starts) - starts
 
 
 @dataclass(frozen=True)
