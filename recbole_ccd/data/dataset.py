@@ -232,7 +232,9 @@ class IncrementalDataset(TodaysDataset):
         order = np.lexsort((self._arrival_times(), blocks))
         order = order[parts[order] != DROPPED]
         self.inter_feat = self.inter_feat.iloc[order].reset_index(drop=True)
-        self.block_of_row, self.part_of_row = blocks[order], parts[order]
+        self.block_of_row, self.part_of_row = blocks[order].astype(np.int32), parts[order]
+        # eight bytes a row that nobody asks for again
+        del self._pairs
 
     def _arrival_times(self) -> np.ndarray:
         if self.benchmark_filename_list:

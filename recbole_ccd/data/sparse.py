@@ -85,7 +85,7 @@ def union(*matrices: csr_matrix) -> csr_matrix:
 
 
 def pairs_matrix(lists: Sequence[Tensor], n_rows: int, n_columns: int) -> csr_matrix:
-    """Lists of ids as one 0/1 matrix.
+    """Lists of ids as one matrix.
 
     Args:
         lists: tensors of shape ``(rows, K)`` of column ids, 0-padded, such as each user's items. Some may
@@ -94,7 +94,7 @@ def pairs_matrix(lists: Sequence[Tensor], n_rows: int, n_columns: int) -> csr_ma
         n_columns: columns of the result.
 
     Returns:
-        float32 matrix with sorted indices; row 0 and column 0 ([PAD]) are empty.
+        bool matrix with sorted indices; row 0 and column 0 ([PAD]) are empty.
 
     Raises:
         ValueError: If a list lies beyond the rows, or holds an id beyond the columns.
@@ -121,5 +121,5 @@ def pairs_matrix(lists: Sequence[Tensor], n_rows: int, n_columns: int) -> csr_ma
         lengths.append(kept.sum(axis=1))
         tiles.append(ids[kept])
     indices = np.concatenate(tiles)
-    data = np.ones(len(indices), dtype=np.float32)
+    data = np.ones(len(indices), dtype=bool)
     return csr_matrix((data, indices, np.cumsum(np.concatenate(lengths))), shape=(n_rows, n_columns))

@@ -229,6 +229,8 @@ class CCD(Strategy):
         """Stage 3: every member learns the block, the past of all, and what the student side knows."""
         extended, _ = self.extended(block, self.config)
         learn = trained(self._member_stage(block, [self._updated_student(block)]))
+        # the stage knows what it needs of them
+        self.discard_rankings()
         members = self.stages.run(extended, learn, self.member_tasks(block), built_on=block)
         return self.ensemble(members, block)
 

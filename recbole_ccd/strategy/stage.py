@@ -183,6 +183,8 @@ class Stage:
         """
         name, epochs = self.name, self.epochs
         record = stage_record(name.block, name.stage, name.member, epochs, seconds, self.history(), rss_mb)
+        for trainer in self._trainers:
+            trainer.release()
         return StageResult(record, model.state_dict(), model, self.extra)
 
 

@@ -239,6 +239,10 @@ class StageTrainer(ContainedTrainer):
             self.fit(*loaders, show_progress=show_progress)
         del self._train_data
 
+    def release(self) -> None:
+        """Lets go of plugins and callbacks, which know the trainer: it would stay until cycles are looked for."""
+        self.plugins, self._between_epochs = [], None
+
     def turns(self, show_progress: bool) -> Iterator[None]:
         """The training of :meth:`run`, an epoch and its validation at a time; it is done when it ends.
 

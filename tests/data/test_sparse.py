@@ -46,7 +46,7 @@ def test_lists_become_one_matrix_of_ones():
     matrix = pairs_matrix(lists, 4, 5)
     expected = [[0] * 5, [0, 1, 1, 1, 0], [0, 1, 0, 0, 0], [0] * 5]
     assert isinstance(matrix, csr_matrix) and matrix.toarray().tolist() == expected
-    assert matrix.dtype == np.float32 and matrix.indices.tolist() == [1, 2, 3, 1]
+    assert matrix.dtype == bool and matrix.indices.tolist() == [1, 2, 3, 1]
 
 
 def test_no_lists_become_an_empty_matrix():
