@@ -77,7 +77,9 @@ class Block:
         self._source, self._rows = source, rows
         self._arrived = rows[TRAIN] if arrived is None else arrived
         self._earlier = rows[TRAIN][:0] if earlier is None else earlier
-        self._learned = np.concatenate([self._earlier, self._arrived]) if len(self._earlier) else self._arrived
+        self._learned = (
+            np.concatenate([self._earlier, self._arrived]) if len(self._earlier) else self._arrived
+        )
         self.index, self.previous = index, previous
         self.n_users, self.n_items = known
         self.n_old_users, self.n_old_items = old

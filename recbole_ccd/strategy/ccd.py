@@ -190,8 +190,8 @@ class CCD(Strategy):
     def update_proxies(self, block: Block) -> None:
         """Moves the proxies towards the distilled student, which is each of them at first."""
         if not self.proxies:
-            names = self.config["proxies"]
-            self.proxies = dict.fromkeys(names, update_proxy(None, self.student, keep=1.0)) if names else {}
+            # one model, whose lists are made once
+            self.proxies = dict.fromkeys(self.config["proxies"], self.student)
             return
         finals = self.config["growth"] == "predictions"
         self.proxies = {

@@ -27,6 +27,7 @@ from recbole_ccd.strategy.evaluation import (
     seed_evaluation,
 )
 from recbole_ccd.strategy.pace import Pace
+from recbole_ccd.utils.malloc import return_freed_memory
 from recbole_ccd.utils.wandb_log import log_to_wandb
 
 if TYPE_CHECKING:
@@ -171,6 +172,7 @@ class BlockLoop:
                 yield role, model
                 # a model keeps what it scored with: final embeddings, and of each member of an ensemble
                 clear_cache(model.eval())
+                return_freed_memory()
                 self.state.stop_if_asked()
 
     def _measured_at(self, block: int) -> dict[str, float]:

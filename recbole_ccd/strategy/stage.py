@@ -16,6 +16,7 @@ from recbole_ccd.data.block import Block
 from recbole_ccd.data.schedule import scheduled
 from recbole_ccd.evaluation.stage_record import stage_record
 from recbole_ccd.trainer import StageTrainer, make_trainer
+from recbole_ccd.utils.malloc import return_freed_memory
 from recbole_ccd.utils.memory import MemoryWatch
 from recbole_ccd.utils.seeding import derive_seed, deterministic, seed_stage
 
@@ -292,6 +293,7 @@ def run_stage(context: StageContext, task: StageTask) -> StageResult:
         LossError: If the loss became NaN or infinite.
     """
     config = task.config
+    return_freed_memory()
     seed_stage(config["seed"], config["reproducibility"], *task.name.purpose)
     stage = Stage(context, task)
     with deterministic(config["reproducibility"]), MemoryWatch() as memory:

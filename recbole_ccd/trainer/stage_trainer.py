@@ -33,6 +33,7 @@ from recbole_ccd.trainer.lazy_adam import LAZY, lazy_adam, sparse_gradients
 from recbole_ccd.trainer.progress import StageProgress
 from recbole_ccd.trainer.training_state import RESUMABLE, load_training_state, training_state
 from recbole_ccd.utils.errors import TrainingError
+from recbole_ccd.utils.malloc import return_freed_memory
 from recbole_ccd.utils.seeding import derive_seed, generator_states, set_generator_states
 from recbole_ccd.utils.wandb_log import StageCurves
 
@@ -240,7 +241,7 @@ class StageTrainer(ContainedTrainer):
         del self._train_data
 
     def release(self) -> None:
-        """Lets go of plugins and callbacks, which know the trainer: it would stay until cycles are looked for."""
+        """Lets go of plugins and callbacks, which know the trainer; it would stay until cycles are sought."""
         self.plugins, self._between_epochs = [], None
 
     def turns(self, show_progress: bool) -> Iterator[None]:
@@ -339,6 +340,8 @@ class StageTrainer(ContainedTrainer):
         return sparse_gradients(self.model, self.learner.lower() == LAZY)
 
     def _begin_fit(self) -> None:
+        # of candidates and lists, which plugins have found
+        return_freed_memory()
         self.epochs_run = self.start_epoch
         self._progress = StageProgress(self._shown or self.label, self.epochs, self.start_epoch)
 
