@@ -63,17 +63,15 @@ class LWCKDRegularizer(Regularizer):
     """
 
     def bind(self, context: PluginContext) -> None:
-        """Finds the frozen layers, and begins PIW's parts."""
+        """Copies the frozen layers, and begins PIW's parts."""
         super().bind(context)
         with torch.no_grad():
-            self._old_layers = [
-                (users.detach(), items.detach()) for users, items in self._tables(self.frozen)
-            ]
+            self._old_layers = self._layers(self.frozen)
         self._generator = torch_generator(self.seed, "anchors")
         self._imitation = self._start_imitation() if self.config["piw"] else None
 
     def _start_imitation(self) -> _Imitation:
-        items = self._old_layers[0][1][1:]
+        items = self._old_layers[0][self.frozen.n_users + 1 :]
         centers = cluster_centers(items, self.config["piw_clusters"], derive_seed(self.seed, "clusters"))
         generator = torch_generator(self.seed, "imitation")
         return _Imitation(centers, self.live.n_items - 2, generator).to(items.device)
@@ -119,19 +117,13 @@ class LWCKDRegularizer(Regularizer):
         items = np.flatnonzero(self.block.train_matrix.getnnz(axis=0))
         return torch.from_numpy(items).to(self.live.device) + self.live.n_users
 
-    @classmethod
-    def _layers(cls, model: GeneralRecommender) -> list[Tensor]:
-        """Embeddings of all users, then of all items, in each layer that is held on to."""
+    @staticmethod
+    def _layers(model: GeneralRecommender) -> list[Tensor]:
+        """Copies of all users' embeddings, then of all items', in each layer that is held on to."""
         if isinstance(model, LightGCN):
             return model.layers(max(model.n_layers, 1) - 1)
-        return [torch.cat(tables) for tables in cls._tables(model)]
-
-    @classmethod
-    def _tables(cls, model: GeneralRecommender) -> list[tuple[Tensor, Tensor]]:
-        """The same of users and of items, which are the model's own where they can be."""
-        if isinstance(model, LightGCN):
-            return [layer.split([model.n_users, model.n_items]) for layer in cls._layers(model)]
-        return [required_factors(model, "ego" if isinstance(model, RecBoleLightGCN) else "final")]
+        layer = "ego" if isinstance(model, RecBoleLightGCN) else "final"
+        return [torch.cat(required_factors(model, layer))]
 
     def batch_losses(self, interaction: Interaction) -> tuple[Tensor, ...]:
         """LWC-KD averaged over layers, and PIW's cluster loss."""
@@ -141,7 +133,7 @@ class LWCKDRegularizer(Regularizer):
         weights: Tensor | None = None
         clustering: tuple[Tensor, ...] = ()
         if self._imitation is not None:
-            weights = self._imitation(self._old_layers[0][0][users], live[0].index_select(0, users))
+            weights = self._imitation(self._old_layers[0][users], live[0].index_select(0, users))
             term = self._imitation.clustering(live[0].detach().index_select(0, self._block_items))
             clustering = (self.config["piw_weight"] / len(interaction) * term,)
         pairs = self._pairs(users, items)
@@ -167,14 +159,14 @@ class LWCKDRegularizer(Regularizer):
 
     def _layer_loss(
         self,
-        old: tuple[Tensor, Tensor],
+        old: Tensor,
         new: Tensor,
         users: Tensor,
         items: Tensor,
         pairs: tuple[Tensor, Tensor],
         weights: Tensor | None,
     ) -> Tensor:
-        anchors = torch.cat([old[0][users], old[1][items]])
+        anchors = old[torch.cat([users, self.frozen.n_users + items])]
         n_users = self.live.n_users
         kinds = (slice(1, self.frozen.n_users), slice(n_users + 1, n_users + self.frozen.n_items))
         losses, active = contrastive_terms(anchors, new, kinds, *pairs, self.config["lwc_kd_temperature"])
