@@ -24,8 +24,13 @@ from recbole_ccd.ranking.highest import highest_as_topk
 from recbole_ccd.ranking.tiles import ROWS, TILE, InnerProducts, Part
 from recbole_ccd.ranking.topk import ScoreFn
 from recbole_ccd.utils.errors import RunError, TrainingError
+from recbole_ccd.utils.malloc import return_freed_memory
 from recbole_ccd.utils.parallel.shares import WORTH, batch_by_batch
 from recbole_ccd.utils.parallel.workers import Workers, nothing
+
+# batches between which freed memory is returned: what is kept of a batch lies between its scores, so that
+# those of the next one find no place there
+_KEPT = 32
 
 Scorer = Callable[[Any], ScoreFn]
 
@@ -140,7 +145,10 @@ class FullSortEvaluator:
         found: dict[int, dict[str, _Collected]] = {}
         n, bar = whole.n_batches, f"Evaluate {label}" if show_progress else None
         with closing(batch_by_batch(_collected_of, whole, n, workers, worth, waiting)) as batches:
-            found.update(_with_bar(batches, n, bar))
+            for number, collected in _with_bar(batches, n, bar):
+                found[number] = collected
+                if number % _KEPT == _KEPT - 1:
+                    return_freed_memory()
         in_order = [found[number] for number in range(n)]
         return {
             name: part.metrics(
