@@ -73,7 +73,7 @@ def test_without_weight_it_is_one_stage_after_the_other(make_config, turns):
 
 def test_student_and_members_change_each_other(make_config, tiny_stream):
     class Noting(Recorded):
-        """CCD that records the trainers that have met."""
+        """CCD that records the last plugin of each of the trainers that have met."""
 
         def prepare(self):
             super().prepare()
@@ -82,7 +82,7 @@ def test_student_and_members_change_each_other(make_config, tiny_stream):
             def noting(block, parts, meet):
                 def note(trainers):
                     meet(trainers)
-                    self.met.append(trainers)
+                    self.met.append([trainer.plugins[-1] for trainer in trainers])
 
                 return run_in_turns(block, parts, note)
 
@@ -101,8 +101,8 @@ def test_student_and_members_change_each_other(make_config, tiny_stream):
         for members in ("first", "all")
     )
     for run, n in ((first, 2), (both, 3)):
-        assert [len(trainers) for trainers in run.met] == [n, n]
-        assert all(isinstance(t.plugins[-1], MutualReplay) for trainers in run.met for t in trainers)
+        assert [len(plugins) for plugins in run.met] == [n, n]
+        assert all(isinstance(plugin, MutualReplay) for plugins in run.met for plugin in plugins)
         rows = run.result.summary("teacher", "recall@5")["R"]
         assert [len(row) for row in rows] == [1, 2, 3] and all(math.isfinite(v) for row in rows for v in row)
         records = [r for r in run.result.stages if "mutual" in r]
