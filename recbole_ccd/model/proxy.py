@@ -10,15 +10,15 @@ from recbole_ccd.model.lightgcn import LightGCN
 
 
 def update_proxy(
-    proxy: GeneralRecommender | None, student: GeneralRecommender, keep: float, of_predictions: bool = False
+    proxy: GeneralRecommender, student: GeneralRecommender, keep: float, of_predictions: bool = False
 ) -> GeneralRecommender:
     """Moves a proxy towards the newly distilled student.
 
     On the shared prefix ``proxy ← keep·proxy + (1 - keep)·student``; rows the proxy does not have yet
-    are the student's. Without a proxy the result is the student itself, frozen.
+    are the student's.
 
     Args:
-        proxy: the proxy of the block before, or None at the first.
+        proxy: the proxy of the block before; at the first one that is the distilled student.
         student: the distilled student, of the same or a larger prefix; left as it is.
         keep: the share that stays; near 1 for stability, near 0 for plasticity.
         of_predictions: whether the average of a LightGCN is of final embeddings (``growth: predictions``),
@@ -28,8 +28,6 @@ def update_proxy(
         A frozen model of the student's size, with the student's graph.
     """
     moved = duplicate(student).requires_grad_(False).eval()
-    if proxy is None:
-        return moved
     if of_predictions and isinstance(moved, LightGCN):
         _average_predictions(moved, proxy, keep)
         return moved

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from recbole_ccd.model.duplicate import duplicate
 from recbole_ccd.model.growth import grow
 from recbole_ccd.model.proxy import update_proxy
 from tests.model.small_models import SMALL_MODELS, all_scores, small_model, state_of
@@ -16,8 +17,7 @@ def fill(model, value):
 def test_moving_average_by_hand(tiny_stream, make_config):
     config, small = small_model(make_config, "BPR", tiny_stream[0])
     student = fill(grow(small, config, tiny_stream[1]), 2.0)
-    proxy = update_proxy(None, fill(small, 12.0), keep=0.9)
-    moved = update_proxy(proxy, student, keep=0.9)
+    moved = update_proxy(fill(small, 12.0), student, keep=0.9)
     users, n_old = moved.user_embedding.weight, small.n_users
     # 0.9 * 12 + 0.1 * 2 on the shared prefix, the student's beyond
     torch.testing.assert_close(users[:n_old], torch.full((n_old, 8), 11.0))
@@ -30,7 +30,7 @@ def test_moving_average_by_hand(tiny_stream, make_config):
 @pytest.mark.parametrize(("keep", "expected"), [(1.0, 12.0), (0.0, 2.0)])
 def test_keeping_all_or_nothing(tiny_stream, make_config, keep, expected):
     _, student = small_model(make_config, "LightGCN", tiny_stream[0])
-    proxy = update_proxy(None, fill(student, 12.0), keep)
+    proxy = duplicate(fill(student, 12.0))
     moved = update_proxy(proxy, fill(student, 2.0), keep)
     assert (moved.user_embedding.weight == expected).all()
 
@@ -41,7 +41,7 @@ def test_a_proxy_is_frozen_and_shares_no_weight_with_the_student(tiny_stream, ma
     student.train()
     before, scores = state_of(student), all_scores(student.eval())
     student.train()
-    proxy = update_proxy(None, student, keep=0.9)
+    proxy = update_proxy(student, student, keep=1.0)
     assert not proxy.training and student.training
     assert not any(p.requires_grad for p in proxy.parameters())
     trainable = {n for n, p in student.named_parameters() if p.requires_grad}
@@ -54,7 +54,7 @@ def test_a_proxy_is_frozen_and_shares_no_weight_with_the_student(tiny_stream, ma
 
 def test_the_student_and_the_old_proxy_stay_as_they_are(tiny_stream, make_config):
     config, student = small_model(make_config, "BPR", tiny_stream[0])
-    proxy = update_proxy(None, student, keep=0.9)
+    proxy = update_proxy(student, student, keep=0.9)
     bigger = grow(student, config, tiny_stream[1])
     fill(bigger, 3.0)
     old_proxy = state_of(proxy)
@@ -66,14 +66,14 @@ def test_the_student_and_the_old_proxy_stay_as_they_are(tiny_stream, make_config
 def test_the_graph_is_the_students_own(tiny_stream, make_config):
     config, small = small_model(make_config, "LightGCN", tiny_stream[0])
     student = grow(small, config, tiny_stream[1])
-    moved = update_proxy(update_proxy(None, small, 0.9), student, 0.9)
+    moved = update_proxy(small, student, 0.9)
     assert moved.norm_adj_matrix is student.norm_adj_matrix
     assert all_scores(moved).shape == (tiny_stream[1].n_users, tiny_stream[1].n_items)
 
 
 def test_cached_predictions_of_the_student_are_not_taken_over(tiny_stream, make_config):
     _, student = small_model(make_config, "LightGCN", tiny_stream[0])
-    old = update_proxy(None, student, keep=0.5)
+    old = duplicate(student)
     fill(student, 0.1)
     all_scores(student)
     assert student.restore_user_e is not None
