@@ -10,11 +10,14 @@ import numpy as np
 import torch
 from recbole.model.abstract_recommender import GeneralRecommender
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 
 from recbole_ccd.evaluation.full_sort import FullSortEvaluator
 from recbole_ccd.evaluation.sampling import Measurement
 from recbole_ccd.model.scoring import factors
 from recbole_ccd.model.teacher import ordering_scorer
+from recbole_ccd.ranking.tiles import InnerProducts, is_large
+from recbole_ccd.ranking.topk import ScoreFn
 from recbole_ccd.utils.parallel.workers import Workers, nothing
 from recbole_ccd.utils.seeding import numpy_generator, seed_stage
 
@@ -23,6 +26,9 @@ if TYPE_CHECKING:
     from recbole_ccd.data.block import Block
     from recbole_ccd.data.dataloader import BlockEvalDataLoader
     from recbole_ccd.data.stream import BlockStream
+
+# coordinates of a random direction
+_DIRECTIONS = 16
 
 
 def measure(
@@ -107,16 +113,36 @@ def measure_random(config: CCDConfig, block: Block, loader: BlockEvalDataLoader)
         block: the block that has arrived.
         loader: its ``next_loader``.
     """
-    # one stream of numbers, however many users a batch holds
-    draw, n_items = numpy_generator(config["seed"], "random ranking", block.index), block.before.n_items
-
-    def score(users: Tensor) -> Tensor:
-        return torch.from_numpy(draw.random((len(users), n_items), dtype=np.float32)).to(users.device)
-
-    name = f"block {block.index}"
+    draw = numpy_generator(config["seed"], "random ranking", block.index)
+    score, name = random_order(draw, block.before, config["device"]), f"block {block.index}"
     return FullSortEvaluator(config, lambda _: score).evaluate_parts(
         nn.Identity(), {name: loader}, "a random ranking", train_data=block.before.train
     )[name]
+
+
+def random_order(draw: np.random.Generator, block: Block, device: torch.device) -> ScoreFn:
+    """Scores that put the known items in a random order for each user.
+
+    Of a large catalogue they are inner products of random directions, which are cheaper than a number for
+    each pair: for one user they are independent of one another, so that any order is as likely; of any item
+    the place is as likely to be high for one user as for another.
+
+    Args:
+        draw: where the numbers come from.
+        block: the block that tells who is known.
+        device: where scores are wanted.
+    """
+    n_users, n_items = block.n_users, block.n_items
+    if is_large(n_items, device):
+        vectors = (draw.standard_normal((n, _DIRECTIONS), dtype=np.float32) for n in (n_users, n_items))
+        users, items = (normalize(torch.from_numpy(rows)) for rows in vectors)
+        return InnerProducts(users, items)
+
+    # one stream of numbers, however many users a batch holds
+    def score(users: Tensor) -> Tensor:
+        return torch.from_numpy(draw.random((len(users), n_items), dtype=np.float32)).to(users.device)
+
+    return score
 
 
 def seed_evaluation(config: CCDConfig, block: Block, role: str) -> None:

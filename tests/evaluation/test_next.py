@@ -13,9 +13,10 @@ from recbole_ccd.data.splitting import PARTS, TEST
 from recbole_ccd.evaluation import FullSortEvaluator, StreamResult, summary
 from recbole_ccd.evaluation.result import RANDOM
 from recbole_ccd.quick_start import create_stream
+from recbole_ccd.ranking import tiles
 from recbole_ccd.report import final_table
 from recbole_ccd.report.tables import next_line
-from recbole_ccd.strategy.evaluation import measure_random
+from recbole_ccd.strategy.evaluation import measure_random, random_order
 from recbole_ccd.utils.errors import RunError
 from tests.evaluation.test_result import CONFIG, metrics
 from tests.strategy.runs import write_files
@@ -141,6 +142,21 @@ def test_a_random_order_does_not_depend_on_batches_and_finds_its_share(tiny_stre
     assert found[0]["recall@20"] == pytest.approx(expected, abs=0.15)
     other = make_config(seed=3, topk=[20], valid_metric="Recall@20")
     assert measure_random(other, block, block.next_loader(other)) != found[0]
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_any_order_of_the_items_is_as_likely_for_each_user(tiny_stream, monkeypatch, large):
+    monkeypatch.setattr(tiles, "_WORTH", 1 if large else 10**9)
+    block, n_draws = tiny_stream[0], 400
+    users, cpu = torch.arange(1, block.n_users), torch.device("cpu")
+    firsts = torch.zeros(block.n_users, block.n_items)
+    for seed in range(n_draws):
+        scores = random_order(np.random.default_rng(seed), block, cpu)(users)[:, 1:]
+        firsts[users, scores.argmax(1) + 1] += 1
+    n = block.n_items - 1
+    # each item heads the lists as often, of each user and of all; 1.3 is far beyond five standard errors
+    assert firsts[1:, 1:].sum(0).max() < 1.3 * n_draws * len(users) / n
+    assert firsts[1:, 1:].max() < n_draws / n + 6 * (n_draws / n) ** 0.5
 
 
 def test_mean_and_forward_transfer_by_hand() -> None:
