@@ -224,7 +224,9 @@ class StageTrainer(ContainedTrainer):
     def history(self) -> dict[str, Any]:
         """What result.json has of the training beside its epochs and its time."""
         own = (plugin.history() for plugin in self.plugins)
-        return {**self._history.record(), **{key: value for part in own for key, value in part.items()}}
+        # which may have been left to the block's size
+        steps = {"train_batch_size": self.config["train_batch_size"], "learning_rate": self.learning_rate}
+        return {**steps, **self._history.record(), **{k: value for part in own for k, value in part.items()}}
 
     def run(self, show_progress: bool) -> None:
         """Trains on the block with its own loaders and early stopping.

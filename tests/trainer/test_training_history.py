@@ -73,7 +73,8 @@ def test_plugins_add_what_they_record(make_trainer_of):
 
     trainer = make_trainer_of("BPR", Counting())
     trainer.run(show_progress=False)
-    assert trainer.history().keys() == {"loss", "valid_score", "counted"}
+    recorded = {"loss", "valid_score", "train_batch_size", "learning_rate", "counted"}
+    assert trainer.history().keys() == recorded
 
 
 def test_the_history_outlives_a_file():
