@@ -12,7 +12,7 @@ from recbole_ccd.ranking.highest import highest
 from recbole_ccd.ranking.tiles import InnerProducts, Pairs, Part
 
 # Rows that a thread sorts at a time: few enough to stay in its cache.
-_SORTED_ROWS = 16
+_SORTED_ROWS = 8
 # Rows that are added up at a time, of all items.
 _ADDED_ROWS = 16
 
@@ -72,10 +72,11 @@ def _descending_order(scores: Tensor) -> Tensor:
     values = (scores.detach() + 0.0).numpy()
     order = torch.empty(scores.shape, dtype=torch.int64)
     places = order.numpy()
+    sort_rows = _sort_packed if _numpy_sorts_by_vectors() else _sort_by_radix
 
     def sort(start: int) -> None:
         tile = slice(start, start + _SORTED_ROWS)
-        places[tile] = _radix_order(values[tile])
+        sort_rows(values[tile], places[tile])
 
     # Numpy releases the interpreter while it sorts, so threads share the rows.
     with ThreadPoolExecutor(max(torch.get_num_threads(), 1)) as pool:
@@ -83,17 +84,34 @@ def _descending_order(scores: Tensor) -> Tensor:
     return order
 
 
-def _radix_order(values: np.ndarray) -> np.ndarray:
-    """Columns of float32 values by falling value, by numpy's radix sort of the low, then the high 16 bits."""
+def _numpy_sorts_by_vectors() -> bool:
+    """Whether numpy sorts 64-bit integers by vector instructions here, several times as fast as without."""
+    first_version = {"AVX512": "1.25.0", "AVX2": "2.0.0"}.get(torch.backends.cpu.get_cpu_capability())
+    return first_version is not None and np.lib.NumpyVersion(np.__version__) >= first_version
+
+
+def _sort_packed(values: np.ndarray, out: np.ndarray) -> None:
+    """Columns of float32 values by falling value into ``out``: a sort of value and column in one integer."""
+    # Flipping all bits but the sign of a negative number orders floats like integers; ~ reverses that.
+    bits = values.view(np.int32)
+    out[:] = ~(bits ^ ((bits >> 31) & np.int32(2**31 - 1)))
+    out <<= 32
+    out |= np.arange(values.shape[1])
+    out.sort(axis=1)
+    out &= 2**32 - 1
+
+
+def _sort_by_radix(values: np.ndarray, out: np.ndarray) -> None:
+    """The same by numpy's radix sort of the low, then the high 16 bits."""
     n_rows, n = values.shape
-    # Flipping the sign bit, or all bits of a negative number, orders floats like integers; ~ reverses that.
+    # Flipping the sign bit, or all bits of a negative number, orders floats like unsigned integers.
     bits = values.view(np.int32)
     keys = ~(bits ^ ((bits >> 31) | np.int32(-(2**31))))
     # Places in all rows laid end to end, which numpy takes twice as fast as places in each row.
     starts = np.arange(0, n_rows * n, n)[:, None] if n else np.zeros((n_rows, 1), np.int64)
     low = np.argsort(keys.astype(np.uint16), axis=1, kind="stable") + starts
     high = (keys >> 16).astype(np.uint16).take(low)
-    return low.take(np.argsort(high, axis=1, kind="stable") + starts) - starts
+    np.subtract(low.take(np.argsort(high, axis=1, kind="stable") + starts), starts, out=out)
 
 
 @dataclass(frozen=True)

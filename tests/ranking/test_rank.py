@@ -5,7 +5,7 @@ import weakref
 import pytest
 import torch
 
-from recbole_ccd.ranking import ensemble_scores, ranks_of
+from recbole_ccd.ranking import ensemble, ensemble_scores, ranks_of
 from recbole_ccd.ranking.rank import Barred, ranks_above
 
 
@@ -103,6 +103,26 @@ def test_ensemble_holds_one_member_at_a_time():
 
     ensemble_scores(members())
     assert len(past) == 3
+
+
+def _hostile_scores():
+    """Ties, both zeros, infinities, the smallest numbers of either sign, and more rows than a tile has."""
+    scores = torch.randn(21, 70, generator=torch.Generator().manual_seed(3))
+    scores[:, ::3] = coarse_scores(21, 24, 4)
+    tiny = torch.finfo(torch.float32).smallest_normal / 4
+    scores[:, 1:8] = torch.tensor([0.0, -0.0, torch.inf, -torch.inf, tiny, -tiny, 0.0])
+    return scores
+
+
+@pytest.mark.parametrize("by_vectors", [True, False])
+def test_both_sorts_order_like_a_stable_sort(by_vectors, monkeypatch):
+    # which of the two a machine takes depends on its processor; results must not
+    monkeypatch.setattr(ensemble, "_numpy_sorts_by_vectors", lambda: by_vectors)
+    scores = _hostile_scores()
+    order = scores[:, 1:].argsort(dim=1, descending=True, stable=True) + 1
+    powers = (1 / torch.arange(1.0, 70)).expand(21, -1)
+    expected = torch.full(scores.shape, -torch.inf).scatter_(1, order, powers)
+    assert torch.equal(ensemble_scores([scores], exponent=1.0), expected)
 
 
 def test_ensemble_needs_a_member():
