@@ -144,6 +144,11 @@ class Block:
         earlier = self._source.before(self.index, (TRAIN,))[-1:]
         return binary_matrix(self._view(np.concatenate([*earlier, self._learned])))
 
+    @property
+    def n_train_so_far(self) -> int:
+        """Train interactions of all blocks up to this one, of this one those that have arrived."""
+        return sum(map(len, self.earlier_train_rows)) + len(self._arrived)
+
     def _train_rows_so_far(self) -> np.ndarray:
         return np.concatenate([*self._source.before(self.index, (TRAIN,)), self._arrived])
 

@@ -55,6 +55,15 @@ def test_weights_decay_where_no_row_is_idle(make_config, tiny_stream, model, gra
     assert scheduled(make_config(model, weight_decay=0.01), tiny_stream[0])["weight_decay"] == 0.01
 
 
+def test_weights_decay_by_the_interactions_so_far(make_config, tiny_stream):
+    config, n_so_far = make_config(weight_decay="by_interactions"), 0
+    for block in tiny_stream:
+        n_so_far += len(block.train)
+        assert scheduled(config, block)["weight_decay"] == 0.3 / n_so_far
+        # who learns the past again has no more of it
+        assert scheduled(config, block.with_all_earlier())["weight_decay"] == 0.3 / n_so_far
+
+
 def test_models_that_learn_from_whole_rows_visit_users(make_config, tiny_stream):
     block = tiny_stream[1]
     users = len(set(block.train.inter_feat["user_id"].tolist()))
