@@ -373,7 +373,7 @@ _KEYS: dict[str, Key] = {
     # training
     "epochs": Key(automatic(_SIZE), BASE, STAGES),
     "learning_rate": Key(automatic(_POSITIVE, "by_batch"), BASE, STAGES),
-    "weight_decay": Key(automatic(_WEIGHT, "by_interactions"), BASE, STAGES),
+    "weight_decay": Key(automatic(_WEIGHT, "by_size"), BASE, STAGES),
     "train_batch_size": Key(automatic(_SIZE), BASE, STAGES),
     "eval_step": Key(automatic(_SIZE), BASE, STAGES),
     "eval_start": Key(optional(_SIZE), BASE, STAGES),

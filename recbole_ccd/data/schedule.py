@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 AUTO = "auto"
 BY_BATCH = "by_batch"
-BY_INTERACTIONS = "by_interactions"
+BY_SIZE = "by_size"
 _AUTOMATIC = ("train_batch_size", "eval_step", "epochs", "learning_rate", "weight_decay")
 # What decides how much is learned is the number of optimizer steps, whatever the size of a block.
 STEPS_PER_EPOCH = 20
@@ -28,7 +28,7 @@ REFERENCE_RATE, REFERENCE_BATCH = 0.005, 2048
 # of models in which every row has a gradient in every step; in others idle rows would fade, as Adam's steps
 # for a decay alone are of full size
 GRAPH_WEIGHT_DECAY = 1e-6
-# the decay of ``by_interactions`` times these
+# the decay of ``by_size`` times the terms of the loss
 DECAY_OF_ALL = 0.3
 SMALLEST_BATCH, LARGEST_BATCH = 32, 8192
 
@@ -58,17 +58,18 @@ def rate_for(batch_size: int) -> float:
     return REFERENCE_RATE * math.sqrt(batch_size / REFERENCE_BATCH)
 
 
-def weight_decay_for(n_interactions: int) -> float:
-    """The weight decay of ``by_interactions``: 0.3, divided by the train interactions so far.
+def weight_decay_for(n_terms: int) -> float:
+    """The weight decay of ``by_size``: 0.3, divided by what the loss is a mean over.
 
-    Losses are means over interactions. A Gaussian prior adds a decay to their *sum* that does not depend on
-    how many there are (Salakhutdinov & Mnih, *Probabilistic Matrix Factorization*, NeurIPS 2007), so that
-    beside their mean it falls with their number. What 0.3 was found on is in results/weight-decay.md.
+    A Gaussian prior adds a decay to the *sum* of the terms that does not depend on how many there are
+    (Salakhutdinov & Mnih, *Probabilistic Matrix Factorization*, NeurIPS 2007), so that beside their mean it
+    falls with their number. What 0.3 was found on is in results/weight-decay.md.
 
     Args:
-        n_interactions: train interactions of all blocks so far.
+        n_terms: train interactions of all blocks so far, or users of these for models that learn from whole
+            rows.
     """
-    return DECAY_OF_ALL / max(n_interactions, 1)
+    return DECAY_OF_ALL / max(n_terms, 1)
 
 
 def steps_of(n_rows: int, batch_size: int) -> int:
@@ -88,14 +89,21 @@ def rows_to_visit(config: CCDConfig, block: Block) -> int:
     return len(block.train)
 
 
+def _terms_so_far(config: CCDConfig, block: Block) -> int:
+    """As :func:`rows_to_visit`, of all blocks up to this one."""
+    if learns_from_rows(config):
+        return int(np.count_nonzero(block.train_so_far.getnnz(axis=1)))
+    return block.n_train_so_far
+
+
 def scheduled(config: CCDConfig, block: Block) -> CCDConfig:
-    """A stage's settings with numbers in the place of ``auto``, ``by_batch`` and ``by_interactions``.
+    """A stage's settings with numbers in the place of ``auto``, ``by_batch`` and ``by_size``.
 
     ``train_batch_size`` makes about 20 steps an epoch, ``eval_step`` about 100 between two validations, and
     ``epochs`` is at most 20 validations. So a block of a thousand interactions and one of a million are
     learned by as many steps; where batches cannot grow further, validations come after each epoch.
     ``learning_rate: by_batch`` is :func:`rate_for` the size of batch.
-    ``weight_decay: by_interactions`` is :func:`weight_decay_for` those so far, and ``auto``
+    ``weight_decay: by_size`` is :func:`weight_decay_for` what there is so far, and ``auto``
     :data:`GRAPH_WEIGHT_DECAY` for models that propagate over all interactions so far, and 0 for others.
 
     Args:
@@ -105,7 +113,7 @@ def scheduled(config: CCDConfig, block: Block) -> CCDConfig:
     Returns:
         A copy, or ``config`` itself where nothing is left to the block's size.
     """
-    if not {AUTO, BY_BATCH, BY_INTERACTIONS} & {config[key] for key in _AUTOMATIC}:
+    if not {AUTO, BY_BATCH, BY_SIZE} & {config[key] for key in _AUTOMATIC}:
         return config
     rows, own = rows_to_visit(config, block), copy.deepcopy(config)
     values = own.final_config_dict
@@ -120,8 +128,8 @@ def scheduled(config: CCDConfig, block: Block) -> CCDConfig:
         values["learning_rate"] = rate_for(values["train_batch_size"])
     elif values["learning_rate"] == AUTO:
         values["learning_rate"] = FALLBACK_RATE
-    if values["weight_decay"] == BY_INTERACTIONS:
-        values["weight_decay"] = weight_decay_for(block.n_train_so_far)
+    if values["weight_decay"] == BY_SIZE:
+        values["weight_decay"] = weight_decay_for(_terms_so_far(config, block))
     elif values["weight_decay"] == AUTO:
         fades = config["graph"] == "block" or not reads_graph(config.model_class)
         values["weight_decay"] = 0.0 if fades else GRAPH_WEIGHT_DECAY

@@ -56,12 +56,19 @@ def test_weights_decay_where_no_row_is_idle(make_config, tiny_stream, model, gra
 
 
 def test_weights_decay_by_the_interactions_so_far(make_config, tiny_stream):
-    config, n_so_far = make_config(weight_decay="by_interactions"), 0
+    config, n_so_far = make_config(weight_decay="by_size"), 0
     for block in tiny_stream:
         n_so_far += len(block.train)
         assert scheduled(config, block)["weight_decay"] == 0.3 / n_so_far
         # who learns the past again has no more of it
         assert scheduled(config, block.with_all_earlier())["weight_decay"] == 0.3 / n_so_far
+
+
+def test_weights_decay_by_the_users_so_far_where_rows_are_learned(make_config, tiny_stream):
+    config, users = make_config("MultiVAE", weight_decay="by_size"), set()
+    for block in tiny_stream:
+        users |= set(block.train.inter_feat["user_id"].tolist())
+        assert scheduled(config, block)["weight_decay"] == 0.3 / len(users)
 
 
 def test_models_that_learn_from_whole_rows_visit_users(make_config, tiny_stream):
