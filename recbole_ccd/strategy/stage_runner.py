@@ -199,7 +199,7 @@ class StageRunner:
                     if place not in saved:
                         name = tasks[place].name
                         result.save(tasks[place].checkpoints, name.key, name.block)
-                    keep(place, result, f"{record['epochs']} epochs, {record['seconds']:.1f}s")
+                    keep(place, result, _told(record))
         except LossError as error:
             if self.state.checkpoints is None:
                 raise
@@ -283,6 +283,14 @@ class StageRunner:
                 shared.add(part, models[part], [record], extras[part])
         self.extras = [extras[part] for part in parts]
         return [models[part] for part in parts]
+
+
+def _told(record: Mapping[str, Any]) -> str:
+    """What the log says of a stage that has been trained: how long, by what steps."""
+    words = [f"{record['epochs']} epochs"]
+    if "train_batch_size" in record:  # a strategy's own training may have none
+        words += [f"batches of {record['train_batch_size']}", f"rate {record['learning_rate']:.3g}"]
+    return ", ".join([*words, f"{record['seconds']:.1f}s"])
 
 
 def learn_plainly(stage: Stage) -> GeneralRecommender:

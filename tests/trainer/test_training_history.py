@@ -73,7 +73,7 @@ def test_plugins_add_what_they_record(make_trainer_of):
 
     trainer = make_trainer_of("BPR", Counting())
     trainer.run(show_progress=False)
-    recorded = {"loss", "valid_score", "train_batch_size", "learning_rate", "counted"}
+    recorded = {"loss", "valid_score", "train_batch_size", "learning_rate", "weight_decay", "counted"}
     assert trainer.history().keys() == recorded
 
 
