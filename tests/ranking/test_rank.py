@@ -5,7 +5,7 @@ import weakref
 import pytest
 import torch
 
-from recbole_ccd.ranking import ensemble, ensemble_scores, ranks_of
+from recbole_ccd.ranking import descending, ensemble_scores, ranks_of
 from recbole_ccd.ranking.rank import Barred, ranks_above
 
 
@@ -117,7 +117,7 @@ def _hostile_scores():
 @pytest.mark.parametrize("by_vectors", [True, False])
 def test_both_sorts_order_like_a_stable_sort(by_vectors, monkeypatch):
     # which of the two a machine takes depends on its processor; results must not
-    monkeypatch.setattr(ensemble, "_numpy_sorts_by_vectors", lambda: by_vectors)
+    monkeypatch.setattr(descending, "sorts_by_vectors", lambda: by_vectors)
     scores = _hostile_scores()
     order = scores[:, 1:].argsort(dim=1, descending=True, stable=True) + 1
     powers = (1 / torch.arange(1.0, 70)).expand(21, -1)
