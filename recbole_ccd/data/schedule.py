@@ -1,4 +1,4 @@
-"""How long a stage learns where nobody has said so: batches, epochs and validations by a block's size."""
+"""What is left to a block's size: batches, epochs, validations, rates and weight decay."""
 
 from __future__ import annotations
 
