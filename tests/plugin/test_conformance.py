@@ -149,7 +149,7 @@ class Foreseeing(Pulling):
     """Knows how many blocks there are going to be."""
 
     def weight(self):
-        return float(len(self.config["benchmark_filename"]))
+        return float(len(self.config["benchmark_filename"]) > 2)
 
 
 @register("stubborn")

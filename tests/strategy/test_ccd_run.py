@@ -161,11 +161,12 @@ def test_every_stage_is_listed_in_the_order_of_the_method(result):
     ]
     for stage in result["stages"]:
         always = {"block", "stage", "member", "epochs", "seconds", "rss_mb", "peak_rss_mb", "loss"}
-        always |= {"valid_score", "train_batch_size", "learning_rate"}
+        always |= {"valid_score", "train_batch_size", "learning_rate", "weight_decay"}
         assert set(stage) == always | ({"replayed"} if stage["stage"].endswith("_update") else set())
         assert stage["epochs"] == 1 and stage["seconds"] > 0 and stage["peak_rss_mb"] > 50
         # numbers, whatever was left to the block's size
         assert isinstance(stage["train_batch_size"], int) and 0 < stage["learning_rate"] < 0.1
+        assert isinstance(stage["weight_decay"], float)
 
 
 def test_sizes_count_what_the_checkpoints_hold(result, run_dir):
