@@ -147,7 +147,7 @@ class Block:
     @property
     def n_train_so_far(self) -> int:
         """Train interactions of all blocks up to this one, of this one those that have arrived."""
-        return sum(map(len, self.earlier_train_rows)) + len(self._arrived)
+        return len(self._train_rows_so_far())
 
     def _train_rows_so_far(self) -> np.ndarray:
         return np.concatenate([*self._source.before(self.index, (TRAIN,)), self._arrived])

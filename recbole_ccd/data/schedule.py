@@ -7,6 +7,7 @@ import math
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.sparse import csr_matrix
 
 from recbole_ccd.data.block import Block, learns_from_rows, reads_graph
 
@@ -85,15 +86,19 @@ def rows_to_visit(config: CCDConfig, block: Block) -> int:
         block: the block to learn.
     """
     if learns_from_rows(config):
-        return int(np.count_nonzero(block.train_matrix.getnnz(axis=1)))
+        return _n_users(block.train_matrix)
     return len(block.train)
 
 
 def _terms_so_far(config: CCDConfig, block: Block) -> int:
     """As :func:`rows_to_visit`, of all blocks up to this one."""
     if learns_from_rows(config):
-        return int(np.count_nonzero(block.train_so_far.getnnz(axis=1)))
+        return _n_users(block.train_so_far)
     return block.n_train_so_far
+
+
+def _n_users(interactions: csr_matrix) -> int:
+    return int(np.count_nonzero(interactions.getnnz(axis=1)))
 
 
 def scheduled(config: CCDConfig, block: Block) -> CCDConfig:

@@ -225,8 +225,11 @@ class StageTrainer(ContainedTrainer):
         """What result.json has of the training beside its epochs and its time."""
         own = (plugin.history() for plugin in self.plugins)
         # which may have been left to the block's size
-        steps = {key: self.config[key] for key in ("train_batch_size", "weight_decay")}
-        steps["learning_rate"] = self.learning_rate
+        steps = {
+            "train_batch_size": self.config["train_batch_size"],
+            "learning_rate": self.learning_rate,
+            "weight_decay": self.weight_decay,
+        }
         return {**steps, **self._history.record(), **{k: value for part in own for k, value in part.items()}}
 
     def run(self, show_progress: bool) -> None:
