@@ -212,22 +212,19 @@ def copy_prefix(target: dict[str, Tensor], source: dict[str, Tensor]) -> None:
             new[tuple(slice(0, size) for size in old.shape)].copy_(old)
 
 
-def grow(
-    model: GeneralRecommender, config: CCDConfig, block: Block, initialize: bool = True
-) -> GeneralRecommender:
+def grow(model: GeneralRecommender, config: CCDConfig, block: Block) -> GeneralRecommender:
     """The model at the size of a block, its parameters for old ids bit-identical.
 
     What a model keeps outside its state dict starts anew, such as MultiVAE's count of annealing steps.
     LightGCN's predictions for old ids depend on the graph too, which may have changed. With ``growth:
     predictions`` the *final* embeddings of old ids stay what they were (to rounding), those of new ids are
-    initialised, and the parameters become what propagates to them on the new graph.
+    initialised, and the parameters become what propagates to them on the new graph. New rows of embeddings
+    start as ``new_entity_initialization`` says.
 
     Args:
         model: a model of an earlier prefix; left as it is.
         config: the model's configuration.
         block: the block that has arrived.
-        initialize: whether new rows of embeddings start from their neighbourhood (CCD)
-            instead of at random.
 
     Returns:
         A new model.
@@ -237,13 +234,10 @@ def grow(
     keeps_predictions = config["growth"] == "predictions" and isinstance(grown, LightGCN)
     if keeps_predictions:
         _set_tables(grown, model())
-    if initialize:
-        initialize_new_entities(
-            grown,
-            block,
-            n_popular=config["n_popular_neighbors"],
-            two_hop=config["new_entity_initialization"] == "two_hop",
-        )
+    start = config["new_entity_initialization"]
+    if start != "random":
+        n_popular = config["n_popular_neighbors"]
+        initialize_new_entities(grown, block, n_popular=n_popular, two_hop=start == "two_hop")
     if keeps_predictions:
         _set_tables(grown, grown.own_of(grown.user_embedding.weight, grown.item_embedding.weight))
     return grown

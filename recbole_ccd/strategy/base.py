@@ -359,10 +359,6 @@ class Strategy(ABC):
         extended = block if scheme is None else scheme.extend(block, self.config)
         return extended, extended if learns_from_rows(config) else block
 
-    def grow(self, model: GeneralRecommender, config: CCDConfig, block: Block) -> GeneralRecommender:
-        """A model at the size of a block, new users and items initialised as configured."""
-        return grow(model, config, block, self.config["new_entity_initialization"] != "random")
-
     # the base block
 
     def train_plainly(self, block: Block, config: CCDConfig) -> GeneralRecommender:
@@ -421,26 +417,15 @@ class Strategy(ABC):
             update: trains a member, called with the stage, the grown member and the one before. It may be
                 sent to workers, with all that it knows; so it must not know the strategy.
         """
-        begin = self.grown_member(block)
 
         def learn(stage: Stage) -> GeneralRecommender:
-            member = begin(stage)
+            member = grown_member(stage, block)
             update(stage, member, stage.old)
             return member
 
         extended, _ = self.extended(block, self.config)
         members = self.stages.run(extended, learn, self.member_tasks(block), built_on=block)
         return self.ensemble(members, block)
-
-    def grown_member(self, block: Block) -> Callable[[Stage], GeneralRecommender]:
-        """What grows the member of a stage to a block; it does not know the strategy."""
-        at_random = self.config["new_entity_initialization"] == "random"
-
-        def begin(stage: Stage) -> GeneralRecommender:
-            known = stage.block if learns_from_rows(stage.config) else block
-            return grow(stage.old, stage.config, known, not at_random)
-
-        return begin
 
     def member_tasks(self, block: Block) -> list[StageTask]:
         """The stages in which the members learn a block."""
@@ -473,7 +458,7 @@ class Strategy(ABC):
         known = (block.n_users, block.n_items)
         brings_nobody = known == (block.n_old_users, block.n_old_items)
         if brings_nobody or (old.n_users, old.n_items) != known:
-            return self.grow(old, config, block)
+            return grow(old, config, block)
         # it is of this block already
         student = build(config, block)
         student.load_state_dict(old.state_dict())
@@ -537,3 +522,13 @@ def learn_with_course(stage: Stage) -> GeneralRecommender:
     best = better(scores, key=lambda entry: entry[1])[0] if scores else None
     stage.extra[_COURSE] = recorder.course(best)
     return model
+
+
+def grown_member(stage: Stage, block: Block) -> GeneralRecommender:
+    """The member of a stage, grown to the block that has arrived.
+
+    Args:
+        stage: the stage; its own block may have rows that are replayed, which auto-encoders read.
+        block: the block that has arrived.
+    """
+    return grow(stage.old, stage.config, stage.block if learns_from_rows(stage.config) else block)

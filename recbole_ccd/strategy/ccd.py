@@ -11,7 +11,7 @@ from recbole.model.abstract_recommender import GeneralRecommender
 from recbole_ccd.data.block import Block, learns_from_rows
 from recbole_ccd.data.sparse import pairs_matrix
 from recbole_ccd.data.stream import BlockStream
-from recbole_ccd.model.growth import rebuild
+from recbole_ccd.model.growth import grow, rebuild
 from recbole_ccd.model.proxy import update_proxy
 from recbole_ccd.model.scoring import has_factors
 from recbole_ccd.model.teacher import TeacherEnsemble
@@ -27,7 +27,7 @@ from recbole_ccd.plugin.replay.proxy_guided import top_candidates
 from recbole_ccd.ranking.teacher_rankings import TeacherRankings
 from recbole_ccd.ranking.topk import list_length
 from recbole_ccd.registry import register
-from recbole_ccd.strategy.base import Strategy
+from recbole_ccd.strategy.base import Strategy, grown_member
 from recbole_ccd.strategy.stage import Prepare, Stage
 from recbole_ccd.strategy.teacher_lists import GROWN_TEACHER
 from recbole_ccd.strategy.turns import StageInTurns, trained
@@ -213,7 +213,7 @@ class CCD(Strategy):
         scheme, current = chosen_scheme(self.config), self.config["replay_rank_student"] == "current"
 
         def prepare(stage: Stage) -> StageTrainer:
-            student = self.grow(self.student, stage.config, known)
+            student = grow(self.student, stage.config, known)
             trainer = stage.trainer(student, previous=self.student)
             if scheme is not None:
                 sources = self._proxies("student", block)
@@ -267,10 +267,8 @@ class CCD(Strategy):
         if self.config["exclude_teacher_negatives"]:
             excluded = self.exclusion(block, self._ranked.excluded_items)
 
-        begin = self.grown_member(block)
-
         def prepare(stage: Stage) -> StageTrainer:
-            member = begin(stage)
+            member = grown_member(stage, block)
             trainer = stage.trainer(member, previous=stage.old).exclude(excluded)
             if scheme is not None:
                 trainer.add(scheme("teacher", sources))
@@ -301,7 +299,7 @@ class CCD(Strategy):
         # before the stages, whose own seeds it must not move
         seed_stage(self.config["seed"], self.config["reproducibility"], "reminder", block.index)
         pairs = zip(self._teaching.members, self.members, strict=True)
-        grown = self.ensemble([self.grow(old, config, block) for old, config in pairs], block)
+        grown = self.ensemble([grow(old, config, block) for old, config in pairs], block)
         item_lists = wants_item_lists(self.config) and self.config["update_distill_users"] == "all"
         top_items, top_users = self.teacher_lists.make(grown, block, item_lists)
         excluded, listed = (top_items[:, : self.config[f"{key}_top_k"]] for key in ("exclusion", "distill"))

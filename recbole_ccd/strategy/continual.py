@@ -8,6 +8,7 @@ from recbole.model.abstract_recommender import GeneralRecommender
 
 from recbole_ccd.data.block import Block
 from recbole_ccd.data.stream import BlockStream
+from recbole_ccd.model.growth import grow
 from recbole_ccd.model.scoring import has_factors
 from recbole_ccd.plugin.regularization import chosen_regularizers
 from recbole_ccd.plugin.replay import chosen_scheme
@@ -79,7 +80,7 @@ class ContinualStrategy(Strategy):
         extended, known = self.extended(block, self.config)
 
         def learn(stage: Stage) -> GeneralRecommender:
-            student = self.grow(self.student, stage.config, known)
+            student = grow(self.student, stage.config, known)
             self.learn(stage, student, self.student)
             return student
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from recbole_ccd.data.block import Block
+from recbole_ccd.model.growth import grow
 from recbole_ccd.registry import register
 from recbole_ccd.strategy.base import Strategy
 
@@ -26,6 +27,6 @@ class Distill(Strategy):
             "student_update",
             block,
             self.config,
-            lambda stage: self.grow(self.student, stage.config, block).eval(),
+            lambda stage: grow(self.student, stage.config, block).eval(),
         )
         self.teacher = self.update_members(block, lambda stage, member, old: member.eval())

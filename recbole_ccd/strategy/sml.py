@@ -17,7 +17,7 @@ from torch.func import functional_call
 
 from recbole_ccd.data.block import Block, learns_from_rows
 from recbole_ccd.data.schedule import scheduled
-from recbole_ccd.model.growth import rebuild
+from recbole_ccd.model.growth import grow, rebuild
 from recbole_ccd.model.initialization import embedding_tables
 from recbole_ccd.model.scoring import clear_cache
 from recbole_ccd.model.transfer import Transfer
@@ -119,7 +119,7 @@ class SML(ContinualStrategy):
         extended, known = self.extended(block, self.config)
         task = self.stages.task(_STAGE, extended, self.config)
         seed_stage(self.config["seed"], self.config["reproducibility"], *task.name.purpose)
-        return self.grow(self._student, scheduled(self.config.for_stage(_STAGE), extended), known)
+        return grow(self._student, scheduled(self.config.for_stage(_STAGE), extended), known)
 
     @torch.no_grad()
     def _serve(self, block: Block) -> None:

@@ -74,8 +74,9 @@ def test_new_rows_are_random_when_initialisation_is_switched_off(tiny_stream, ma
     torch.manual_seed(5)
     fresh = build(config, block).user_embedding.weight[model.n_users :]
     torch.manual_seed(5)
-    grown = grow(model, config, block, initialize=False).user_embedding.weight[model.n_users :]
-    assert torch.equal(grown, fresh)
+    config["new_entity_initialization"] = "random"
+    assert torch.equal(grow(model, config, block).user_embedding.weight[model.n_users :], fresh)
+    config["new_entity_initialization"] = "two_hop"
     torch.manual_seed(5)
     assert not torch.equal(grow(model, config, block).user_embedding.weight[model.n_users :], fresh)
 

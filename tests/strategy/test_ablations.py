@@ -7,11 +7,10 @@ import torch
 import yaml
 
 from recbole_ccd.config.catalogue import names_of, properties_dir
-from recbole_ccd.model.growth import build
+from recbole_ccd.model.growth import build, grow
 from recbole_ccd.plugin.regularization import Regularizer
 from recbole_ccd.plugin.replay import ReplayScheme
 from recbole_ccd.plugin.replay import proxy_guided as replay_module
-from recbole_ccd.strategy.ccd import CCD
 from recbole_ccd.trainer import StageTrainer
 from recbole_ccd.utils.errors import ConfigError
 from tests.conftest import few
@@ -203,7 +202,7 @@ def test_what_the_stages_are_given(run, name):
 
 def grown_by(config, old, block):
     torch.manual_seed(4)
-    return CCD(config).grow(old, config, block)
+    return grow(old, config, block)
 
 
 def test_without_two_hops_new_rows_are_means_of_their_neighbours(make_config, tiny_stream):

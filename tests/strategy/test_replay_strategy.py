@@ -5,6 +5,7 @@ import pytest
 
 from recbole_ccd.plugin.replay import ReservoirReplay
 from recbole_ccd.quick_start import create_stream
+from recbole_ccd.strategy import continual
 from recbole_ccd.strategy.fine_tune import FineTune
 from recbole_ccd.strategy.replay import ExperienceReplay
 from recbole_ccd.trainer import StageTrainer
@@ -85,18 +86,18 @@ def test_the_reservoir_hangs_on_the_seed_alone(stream, make):
 @pytest.fixture
 def trained(monkeypatch):
     """What each update was grown on, and what it was trained on."""
-    grown, trained, grow, fit = [], [], ExperienceReplay.grow, StageTrainer.run
+    grown, trained, grow, fit = [], [], continual.grow, StageTrainer.run
 
-    def spy_grow(self, model, config, block):
+    def spy_grow(model, config, block):
         grown.append(block)
-        return grow(self, model, config, block)
+        return grow(model, config, block)
 
     def spy_fit(self, show_progress):
         if self.block.index:
             trained.append(self.block)
         return fit(self, show_progress)
 
-    monkeypatch.setattr(ExperienceReplay, "grow", spy_grow)
+    monkeypatch.setattr(continual, "grow", spy_grow)
     monkeypatch.setattr(StageTrainer, "run", spy_fit)
     return grown, trained
 
