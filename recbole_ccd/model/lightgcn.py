@@ -266,8 +266,7 @@ class LightGCN(RecBoleLightGCN):
         """
         nodes = torch.cat([users, *(ids + self.n_users for ids in items)])
         weights = self.user_embedding.weight, self.item_embedding.weight
-        known, self._known = self._known, None
-        final, own = _MeanOfLayers.apply(self.norm_adj_matrix, *weights, self.n_layers, nodes, known)
+        final, own = _MeanOfLayers.apply(self.norm_adj_matrix, *weights, self.n_layers, nodes, self._known)
         sizes = [len(users), *map(len, items)]
         return list(final.split(sizes)), list(own.split(sizes))
 
@@ -277,10 +276,10 @@ class LightGCN(RecBoleLightGCN):
         return tuple(final.split([self.n_users, self.n_items]))
 
     def predict(self, interaction: Interaction) -> Tensor:
-        """Scores of pairs; without gradients, the next :meth:`rows` need no propagation.
+        """Scores of pairs; without gradients, :meth:`rows` of the same weights need no propagation.
 
-        So the candidates of dynamic negatives and the loss of the batch, of the same weights, cost one
-        propagation between them.
+        So the candidates of dynamic negatives, the loss of the batch, and that of pairs replayed with it cost
+        one propagation between them.
 
         Args:
             interaction: users and items, each of shape ``(B,)``.

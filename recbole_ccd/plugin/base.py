@@ -30,6 +30,7 @@ class PluginContext:
         seed: seed of everything drawn in the stage; derive one for each purpose.
         fine_tuned: trains a copy of the model, as it is now, on the block with its own loss and nothing else,
             with the settings of the stage; what the stage draws itself stays as it was.
+        n_batches: how many batches the epoch has that has begun.
     """
 
     config: CCDConfig
@@ -38,6 +39,7 @@ class PluginContext:
     previous: GeneralRecommender | None
     seed: int
     fine_tuned: Callable[[], GeneralRecommender] | None = None
+    n_batches: Callable[[], int] = lambda: 1
 
     def frozen_previous(self, asker: str) -> GeneralRecommender:
         """The model before the block, ready to be scored with.

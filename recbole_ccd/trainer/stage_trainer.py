@@ -107,7 +107,7 @@ class StageTrainer(ContainedTrainer):
         if config["eval_start"] is not None:
             step, first = (min(config[key], self.epochs) for key in ("eval_step", "eval_start"))
             self.eval_step = ValidationInterval(step, first)
-        self.epochs_run = 0
+        self.epochs_run = self._n_batches = 0
         self.plugins: list[TrainerPlugin] = []
         self._history = TrainingHistory()
         self._previous: GeneralRecommender | None = None
@@ -170,7 +170,8 @@ class StageTrainer(ContainedTrainer):
             if any(plugin.name == other.name for other in self.plugins):
                 raise ValueError(f"{self.label} has a plugin {plugin.name!r} already")
             models = (self.model, self._previous)
-            plugin.bind(PluginContext(self.config, self._learned, *models, self.seed, self._fine_tuned))
+            asked = (self._fine_tuned, lambda: self._n_batches)
+            plugin.bind(PluginContext(self.config, self._learned, *models, self.seed, *asked))
             parameters = plugin.parameters()
             if parameters:
                 self.optimizer.add_param_group({"params": parameters, "weight_decay": 0.0})
@@ -381,6 +382,7 @@ class StageTrainer(ContainedTrainer):
             if self._between_epochs is not None and epoch_idx > self.start_epoch:
                 self._between_epochs()
             self.epochs_run += 1
+            self._n_batches = len(train_data)
             clear_cache(self.model)
             # what is drawn before an epoch must not depend on whether a validation has just taken place
             self._read_inference_rows()

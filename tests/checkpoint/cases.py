@@ -47,6 +47,7 @@ CASES = {
         "deployed_student": "generated",
         "teacher_replay_labels": "matched",
         "student_replay_batch_size": 64,
+        "teacher_replay_batch_size": "joint",
     },
     "ccd-auto": {
         **teachers("BPR"),

@@ -29,7 +29,7 @@ KEYS = {
     "exclude_student_items": False,
 }
 TWO_BLOCKS = {"block_ratios": [0.6, 0.4], "epochs": 3, **KEYS}
-MUTUAL = {"mutual_learning": True, "mutual_temperature": 0.1}
+MUTUAL = {"mutual_learning": True, "mutual_temperature": 0.1, "student_replay_batch_size": "joint"}
 
 
 @pytest.fixture(autouse=True)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
+from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import GeneralRecommender
 from scipy.sparse import csr_matrix
 from torch import Tensor
@@ -15,12 +16,11 @@ from recbole_ccd.model.scoring import clear_cache, is_autoencoder
 from recbole_ccd.plugin.base import PluginContext, TrainerPlugin, TrainingPass
 from recbole_ccd.plugin.replay.base import ReplaySource
 from recbole_ccd.plugin.replay.proxy_guided import (
-    Pairs,
     ReplayDraws,
     own_scale,
-    replay_pass,
     with_pseudo_interactions,
 )
+from recbole_ccd.plugin.replay.steps import Pairs, ReplaySteps
 from recbole_ccd.ranking.gumbel import gumbel_top_k, tanh_top_k
 from recbole_ccd.utils.seeding import derive_seed
 
@@ -40,8 +40,8 @@ class MutualReplay(TrainerPlugin):
     first law, a member of the teacher by the second. Labels y are the other model's scores, brought to the
     mean and deviation of this one's own best ones. Items are drawn among the first
     ``*_replay_candidates`` of the other model; every ``replay_redraw`` epochs both are ranked and pairs are
-    drawn anew, from several other models by turns. The pass after each epoch, and what auto-encoders have in
-    its place, are those of :class:`~recbole_ccd.plugin.replay.ProxyGuidedReplay`.
+    drawn anew, from several other models by turns. The steps that learn them, and what auto-encoders have in
+    their place, are those of :class:`~recbole_ccd.plugin.replay.ProxyGuidedReplay`.
 
     Source: Kweon, Kang, Yu, "Bidirectional Distillation for Top-K Recommender System", WWW 2021.
 
@@ -68,6 +68,7 @@ class MutualReplay(TrainerPlugin):
         """Nothing is drawn before the first epoch."""
         super().bind(context)
         self._reads_rows = is_autoencoder(self.model)
+        self._steps = ReplaySteps(context, self._role)
         self._count = 0
 
     def before_epoch(self, epoch: int) -> None:
@@ -76,6 +77,8 @@ class MutualReplay(TrainerPlugin):
         if epoch % every == 0:
             self._pairs = self._drawn(self._others[epoch // every % len(self._others)], epoch)
         self._count += len(self._pairs[0])
+        if not self._reads_rows:
+            self._steps.begin(self._pairs, self.config["mutual_weight"], self._pass_seed(epoch))
 
     def _drawn(self, other: GeneralRecommender, epoch: int) -> Pairs:
         config, block = self.config, self.block
@@ -99,14 +102,18 @@ class MutualReplay(TrainerPlugin):
             clear_cache(model)
         return pairs
 
+    def batch_losses(self, interaction: Interaction) -> tuple[Tensor, ...]:
+        """The loss of the pairs that are learned with the batch."""
+        return self._steps.batch_losses()
+
     def after_epoch(self, epoch: int) -> Iterator[TrainingPass]:
         """The pass over the pairs drawn, where they have optimizer steps of their own."""
-        if self._reads_rows or not len(self._pairs[0]):
-            return
-        weight, seed = self.config["mutual_weight"], derive_seed(self.seed, "mutual pass", epoch)
-        yield replay_pass(
-            self.name, self.model, self.block, self.config, self._role, self._pairs, weight, seed
-        )
+        if not self._reads_rows:
+            weight, seed = self.config["mutual_weight"], self._pass_seed(epoch)
+            yield from self._steps.own_pass(self.name, self._pairs, weight, seed)
+
+    def _pass_seed(self, epoch: int) -> int:
+        return derive_seed(self.seed, "mutual pass", epoch)
 
     def visited_users(self) -> Tensor | None:
         """For auto-encoders everybody known."""

@@ -13,12 +13,11 @@ from scipy.sparse import csr_matrix
 from torch import Tensor
 from torch.nn.functional import embedding
 
-from recbole_ccd.data.dataloader import REPLAY_LABEL, ReplayDataLoader
-from recbole_ccd.data.schedule import AUTO, steps_of
-from recbole_ccd.loss.replay import annealed, replay_loss
+from recbole_ccd.loss.replay import annealed
 from recbole_ccd.model.scoring import clear_cache, is_autoencoder, row_scorer, score_pairs, score_rows
 from recbole_ccd.plugin.base import PluginContext, TrainingPass
 from recbole_ccd.plugin.replay.base import ReplayScheme, ReplaySource
+from recbole_ccd.plugin.replay.steps import Pairs, ReplaySteps
 from recbole_ccd.ranking.gumbel import gumbel_top_k, merge_pairs
 from recbole_ccd.ranking.rank import Barred, ranks_above, ranks_of
 from recbole_ccd.ranking.rank_sample import RankSample
@@ -36,10 +35,8 @@ from recbole_ccd.utils.parallel.workers import Workers, nothing
 from recbole_ccd.utils.seeding import derive_seed, torch_generator
 
 if TYPE_CHECKING:
-    from recbole_ccd.config import CCDConfig
     from recbole_ccd.data.block import Block
 
-Pairs = tuple[Tensor, Tensor, Tensor]
 Law = Callable[[Tensor, Tensor, Tensor, int, float, torch.Generator], Tensor]
 _PAIRS_AT_A_TIME = 65536
 # users whose scores tell a model's scale: of so many a mean is known to half a hundredth of their deviation
@@ -305,43 +302,6 @@ def with_pseudo_interactions(rows: csr_matrix, pairs: Pairs, value: float) -> cs
     return (rows + csr_matrix((values, (users, items)), shape=rows.shape)).tocsr()
 
 
-def replay_pass(
-    name: str,
-    model: GeneralRecommender,
-    block: Block,
-    config: CCDConfig,
-    role: str,
-    pairs: Pairs,
-    weight: float,
-    seed: int,
-) -> TrainingPass:
-    """The pass over pairs with soft labels after an epoch, divided by ``train_batch_size`` as all sums are.
-
-    Args:
-        name: what the progress bar calls it.
-        model: the model in training.
-        block: the block to learn.
-        config: the stage's configuration.
-        role: ``student`` or ``teacher``, whose ``*_replay_batch_size`` holds; ``auto`` makes as many steps as
-            the block's own interactions do.
-        pairs: users, items and labels, each of shape ``(P,)``.
-        weight: what the loss is multiplied by.
-        seed: seed of the shuffling.
-    """
-    size, batch_size = config[f"{role}_replay_batch_size"], config["train_batch_size"]
-    if size == AUTO:
-        size = max(-(-len(pairs[0]) // steps_of(len(block.train), batch_size)), batch_size)
-    loader = ReplayDataLoader(config, block.train, pairs, seed, size or None)
-    scale = weight / batch_size
-
-    def loss(batch: Interaction) -> Tensor:
-        batch = batch.to(model.device)
-        scores = score_pairs(model, batch[model.USER_ID], batch[model.ITEM_ID])
-        return scale * replay_loss(scores, batch[REPLAY_LABEL])
-
-    return TrainingPass(name, loader, loss)
-
-
 @register("proxy_guided")
 class ProxyGuidedReplay(ReplayScheme):
     r"""Replays what proxies rank high and the model in training now ranks low.
@@ -350,13 +310,13 @@ class ProxyGuidedReplay(ReplayScheme):
               (1 - y_{ui}) \log(1 - \sigma(s_{ui})) \bigr], \qquad
               P(i \mid u) \propto e^{\epsilon (r_{ui} - r^p_{ui})}
 
-    in epoch t, with live scores s, a proxy's soft labels y, and the ranks of an item now and by the proxy. It
-    is minimised in a pass after each epoch, divided by ``train_batch_size`` as all sums are. Pairs are
-    redrawn every ``replay_redraw`` epochs (:class:`ReplayDraws`). Keys of the role say how many make a step
-    (``*_replay_batch_size``; larger steps are fewer, and each weighs more), and whether labels are on the
-    sources' scales or on that of the model's own best scores when the stage begins (``*_replay_labels``).
+    in epoch t, with live scores s, a proxy's soft labels y, and the ranks of an item now and by the proxy.
+    Pairs are redrawn every ``replay_redraw`` epochs (:class:`ReplayDraws`). Keys of the role say in which
+    optimizer steps they are learned (``*_replay_batch_size``, :class:`ReplaySteps`), and whether labels are
+    on the sources' scales or on that of the model's own best scores when the stage begins
+    (``*_replay_labels``).
 
-    Auto-encoders have no such pass: they read and reconstruct the replayed pairs as interactions of value
+    Auto-encoders have no such steps: they read and reconstruct the replayed pairs as interactions of value
     ``pseudo_interaction_value``, and visit every known user, since replay gives old users rows too.
 
     Source: Lee, Kang, Kweon, Yu, "Continual Collaborative Distillation for Recommender System", KDD 2024
@@ -394,18 +354,22 @@ class ProxyGuidedReplay(ReplayScheme):
             config["replay_rank_sample"],
             own_scale(self.model, block, candidates) if matched else None,
         )
+        self._steps = ReplaySteps(context, self.role)
         self._rank_with = self.rank_with or self.model
         self._replayed: dict[str, int] = {}
 
     def before_epoch(self, epoch: int) -> None:
-        """Draws replay pairs anew every ``replay_redraw`` epochs."""
+        """Draws replay pairs anew every ``replay_redraw`` epochs, and shares them out over the batches."""
         if epoch % self.config["replay_redraw"] == 0:
             self._rank_with.eval()
             self._pairs = self._draws.draw(self._rank_with, epoch)
             clear_cache(self._rank_with)
-        if self._weight(epoch) > 0:
+        weight = self._weight(epoch)
+        if weight > 0:
             for name, count in self._draws.drawn.items():
                 self._replayed[name] = self._replayed.get(name, 0) + count
+        if not self._reads_rows:
+            self._steps.begin(self._pairs, weight, self._pass_seed(epoch))
 
     def _weight(self, epoch: int) -> float:
         """What the loss of the replayed pairs is multiplied by; an auto-encoder's is that of all epochs."""
@@ -414,13 +378,18 @@ class ProxyGuidedReplay(ReplayScheme):
         weight, decay = (self.config[f"{self.role}_replay_{key}"] for key in ("weight", "decay"))
         return annealed(weight, epoch, decay)
 
+    def batch_losses(self, interaction: Interaction) -> tuple[Tensor, ...]:
+        """The loss of the pairs that are learned with the batch."""
+        return self._steps.batch_losses()
+
     def after_epoch(self, epoch: int) -> Iterator[TrainingPass]:
         """The pass over the pairs drawn, where they have optimizer steps of their own."""
-        weight = self._weight(epoch)
-        if self._reads_rows or weight == 0 or not len(self._pairs[0]):
-            return
-        seed = derive_seed(self.seed, "pass", epoch)
-        yield replay_pass("replay", self.model, self.block, self.config, self.role, self._pairs, weight, seed)
+        if not self._reads_rows:
+            weight, seed = self._weight(epoch), self._pass_seed(epoch)
+            yield from self._steps.own_pass("replay", self._pairs, weight, seed)
+
+    def _pass_seed(self, epoch: int) -> int:
+        return derive_seed(self.seed, "pass", epoch)
 
     def visited_users(self) -> Tensor | None:
         """For auto-encoders everybody known."""

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-import recbole_ccd.plugin.replay.proxy_guided as replay_module
+import recbole_ccd.plugin.replay.steps as steps_module
 from recbole_ccd.model.growth import grow
 from recbole_ccd.plugin.regularization import chosen_regularizers
 from recbole_ccd.plugin.replay import ProxyGuidedReplay
@@ -65,13 +65,13 @@ def test_the_pass_is_a_step_down_the_annealed_cross_entropy(make_update, epoch, 
 def test_so_many_pairs_make_a_step(make_update, monkeypatch, role, size):
     trainer = make_update(role=role, train_batch_size=70, **{f"{role}_replay_batch_size": size})
     trainer.plugins[0].before_epoch(0)
-    sizes, replay_loss = [], replay_module.replay_loss
+    sizes, replay_loss = [], steps_module.replay_loss
 
     def spy(scores, labels):
         sizes.append(len(labels))
         return replay_loss(scores, labels)
 
-    monkeypatch.setattr(replay_module, "replay_loss", spy)
+    monkeypatch.setattr(steps_module, "replay_loss", spy)
     take_passes(trainer)
     total, step = len(pairs_of(trainer)[0]), size or 70
     assert sum(sizes) == total and len(sizes) == math.ceil(total / step)
