@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -129,6 +130,37 @@ class _MeanOfAll(torch.autograd.Function):
         return None, _sum_of_layers(ctx.adjacency, grad.contiguous() / (ctx.n_layers + 1), ctx.n_layers), None
 
 
+class _AllLayers(torch.autograd.Function):
+    """Embeddings before and after each propagation; the gradients of all of them take one path back."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        adjacency: Tensor,
+        users: Tensor,
+        items: Tensor,
+        n_layers: int,
+        known: Sequence[Tensor] | None,
+    ) -> tuple[Tensor, ...]:
+        ctx.adjacency, ctx.n_users = adjacency, len(users)
+        ctx.set_materialize_grads(False)
+        if known is None:
+            known = _all_layers(adjacency, torch.cat([users, items]), n_layers)
+        return tuple(layer.detach() for layer in known)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[None, Tensor, Tensor, None, None]:
+        total: Tensor | None = None
+        for grad in reversed(grads):
+            if total is not None:
+                total = propagate(ctx.adjacency, total.contiguous())
+            if grad is not None:
+                total = grad if total is None else total + grad
+        assert total is not None, "autograd asks for a gradient only where one has arrived"
+        return None, total[: ctx.n_users], total[ctx.n_users :], None, None
+
+
 class _MeanOfLayers(torch.autograd.Function):
     """Final and own embeddings of some nodes, and one dense gradient for them all.
 
@@ -143,13 +175,13 @@ class _MeanOfLayers(torch.autograd.Function):
         items: Tensor,
         n_layers: int,
         nodes: Tensor,
-        known: _Known | None,
+        known: _Propagated | None,
     ) -> tuple[Tensor, Tensor]:
         ctx.adjacency, ctx.n_layers, ctx.n_users = adjacency, n_layers, len(users)
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(nodes)
         if known is not None and known.are_of(adjacency, users, items):
-            return known.final.index_select(0, nodes), known.own.index_select(0, nodes)
+            return known.final.index_select(0, nodes), known.layers[0].index_select(0, nodes)
         ego = torch.cat([users, items])
         own = ego.index_select(0, nodes)
         if not n_layers:
@@ -171,6 +203,17 @@ class _MeanOfLayers(torch.autograd.Function):
             total = grad if total is None else total.add_(grad)
         assert total is not None, "autograd asks for a gradient only where one has arrived"
         return None, total[: ctx.n_users], total[ctx.n_users :], None, None, None
+
+
+def _mean(layers: Sequence[Tensor]) -> Tensor:
+    return sum(layers[1:], layers[0]) / len(layers)
+
+
+def _all_layers(adjacency: Tensor, x: Tensor, n_layers: int) -> list[Tensor]:
+    layers = [x]
+    for _ in range(n_layers):
+        layers.append(propagate(adjacency, layers[-1]))
+    return layers
 
 
 def _sum_of_layers(adjacency: Tensor, x: Tensor, n_layers: int) -> Tensor:
@@ -209,18 +252,25 @@ def _sum_of_rows(rows: Tensor, places: Tensor, size: int) -> Tensor:
     return rows.new_zeros(size, rows.shape[1]).index_add_(0, places, rows)
 
 
-class _Known(NamedTuple):
-    """Own and final embeddings of all nodes on a graph."""
+class _Propagated(NamedTuple):
+    """Embeddings of all nodes on a graph.
+
+    Attributes:
+        adjacency: the graph.
+        layers: the own ones first; those after each propagation as far as they are wanted.
+        final: the mean over all layers.
+    """
 
     adjacency: Tensor
-    own: Tensor
+    layers: Sequence[Tensor]
     final: Tensor
 
     def are_of(self, adjacency: Tensor, users: Tensor, items: Tensor) -> bool:
         """Whether they are of this graph and these weights; a fused optimizer does not count its writes."""
-        if self.adjacency is not adjacency or len(self.own) != len(users) + len(items):
+        own = self.layers[0]
+        if self.adjacency is not adjacency or len(own) != len(users) + len(items):
             return False
-        return torch.equal(self.own[: len(users)], users) and torch.equal(self.own[len(users) :], items)
+        return torch.equal(own[: len(users)], users) and torch.equal(own[len(users) :], items)
 
 
 @register("LightGCN")
@@ -231,9 +281,19 @@ class LightGCN(RecBoleLightGCN):
     lacks, and multiplies in COO format, which is slow on CPU. This one changes only the graph and how
     embeddings are propagated and gathered, and forgets its cached embeddings whenever it switches
     between training and evaluation.
+
+    Attributes:
+        shares_propagation: whether all that reads embeddings in a step of training shares one propagation,
+            and one path back; worth it where more than the model's own loss does.
     """
 
-    _known: _Known | None = None
+    shares_propagation: bool = False
+    _known: _Propagated | None = None
+    _shared: _Propagated | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is copied or sent: all but embeddings that belong to a step of training."""
+        return {**vars(self), "_known": None, "_shared": None}
 
     def get_norm_adj_mat(self) -> Tensor:
         """The normalised graph of ``self.interaction_matrix`` as a CSR tensor."""
@@ -248,8 +308,11 @@ class LightGCN(RecBoleLightGCN):
         Returns:
             ``n_layers + 1`` tensors of shape ``(users + items, dim)``; the first is the parameters.
         """
+        wanted = self.n_layers if n_layers is None else n_layers
+        if self._shares_now and wanted <= self.n_layers:
+            return list(self._of_this_step().layers[: wanted + 1])
         layers = [self.get_ego_embeddings()]
-        for _ in range(self.n_layers if n_layers is None else n_layers):
+        for _ in range(wanted):
             layers.append(_SymmetricProduct.apply(self.norm_adj_matrix, layers[-1]))
         return layers
 
@@ -265,13 +328,20 @@ class LightGCN(RecBoleLightGCN):
             the layers (eq. 4 with equal weights), and the parameters.
         """
         nodes = torch.cat([users, *(ids + self.n_users for ids in items)])
-        weights = self.user_embedding.weight, self.item_embedding.weight
-        final, own = _MeanOfLayers.apply(self.norm_adj_matrix, *weights, self.n_layers, nodes, self._known)
+        if self._shares_now:
+            shared = self._of_this_step()
+            final, own = (rows.index_select(0, nodes) for rows in (shared.final, shared.layers[0]))
+        else:
+            final, own = _MeanOfLayers.apply(
+                self.norm_adj_matrix, *self._weights, self.n_layers, nodes, self._known
+            )
         sizes = [len(users), *map(len, items)]
         return list(final.split(sizes)), list(own.split(sizes))
 
     def forward(self) -> tuple[Tensor, Tensor]:
         """Final embeddings of all users and all items."""
+        if self._shares_now:
+            return tuple(self._of_this_step().final.split([self.n_users, self.n_items]))
         final = _MeanOfAll.apply(self.norm_adj_matrix, self.get_ego_embeddings(), self.n_layers)
         return tuple(final.split([self.n_users, self.n_items]))
 
@@ -288,11 +358,39 @@ class LightGCN(RecBoleLightGCN):
             Shape ``(B,)``.
         """
         own = self.get_ego_embeddings()
-        final = _MeanOfAll.apply(self.norm_adj_matrix, own, self.n_layers)
-        if not torch.is_grad_enabled():
-            self._known = _Known(self.norm_adj_matrix, own, final)
+        if torch.is_grad_enabled():
+            final = _MeanOfAll.apply(self.norm_adj_matrix, own, self.n_layers)
+        else:
+            self._known = self._propagated(own)
+            final = self._known.final
         users, items = final.split([self.n_users, self.n_items])
         return (users[interaction[self.USER_ID]] * items[interaction[self.ITEM_ID]]).sum(dim=1)
+
+    @property
+    def _weights(self) -> tuple[Tensor, Tensor]:
+        return self.user_embedding.weight, self.item_embedding.weight
+
+    @property
+    def _shares_now(self) -> bool:
+        return self.shares_propagation and torch.is_grad_enabled()
+
+    def _propagated(self, own: Tensor) -> _Propagated:
+        """All embeddings on the model's graph, without gradients."""
+        adjacency = self.norm_adj_matrix
+        if not self.shares_propagation:
+            return _Propagated(adjacency, [own], _mean_of_layers(adjacency, own, self.n_layers))
+        layers = _all_layers(adjacency, own, self.n_layers)
+        return _Propagated(adjacency, layers, _mean(layers))
+
+    def _of_this_step(self) -> _Propagated:
+        """The embeddings that all readers share as long as the weights and the graph stay what they are."""
+        adjacency, weights = self.norm_adj_matrix, self._weights
+        if self._shared is None or not self._shared.are_of(adjacency, *weights):
+            known = self._known
+            found = None if known is None or not known.are_of(adjacency, *weights) else known.layers
+            layers = _AllLayers.apply(adjacency, *weights, self.n_layers, found)
+            self._shared = _Propagated(adjacency, layers, _mean(layers))
+        return self._shared
 
     @torch.no_grad()
     def own_of(self, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
@@ -342,5 +440,5 @@ class LightGCN(RecBoleLightGCN):
 
     def train(self, mode: bool = True) -> LightGCN:
         """Switches mode and drops the embeddings cached for prediction."""
-        self.restore_user_e = self.restore_item_e = self._known = None
+        self.restore_user_e = self.restore_item_e = self._known = self._shared = None
         return super().train(mode)

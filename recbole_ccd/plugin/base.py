@@ -91,6 +91,9 @@ class TrainerPlugin:
 
     name: ClassVar[str]
     """What the plugin's state is called in a checkpoint; a stage has one plugin of a name."""
+    propagates: bool = False
+    """Whether the terms of a batch read propagated embeddings, of a model with a graph; it is said before
+    training begins."""
 
     config: CCDConfig
     block: Block

@@ -26,6 +26,7 @@ from recbole_ccd.evaluation.full_sort import FullSortEvaluator
 from recbole_ccd.model.duplicate import duplicate
 from recbole_ccd.model.growth import set_inference_history
 from recbole_ccd.model.history import use_history
+from recbole_ccd.model.lightgcn import LightGCN
 from recbole_ccd.model.scoring import clear_cache, is_autoencoder
 from recbole_ccd.plugin.base import PluginContext, TrainerPlugin
 from recbole_ccd.trainer.history import TrainingHistory
@@ -350,9 +351,15 @@ class StageTrainer(ContainedTrainer):
         # of candidates and lists, which plugins have found
         return_freed_memory()
         self.epochs_run = self.start_epoch
+        self._share_propagation(any(plugin.propagates for plugin in self.plugins))
         self._progress = StageProgress(self._shown or self.label, self.epochs, self.start_epoch)
 
+    def _share_propagation(self, shares: bool) -> None:
+        if isinstance(self.model, LightGCN):
+            self.model.shares_propagation = shares
+
     def _end_fit(self) -> None:
+        self._share_propagation(False)
         if self._best_state is not None:
             self.model.load_state_dict(self._best_state)
         self._best_state = None

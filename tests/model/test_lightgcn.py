@@ -7,6 +7,7 @@ from scipy.sparse import coo_matrix
 
 from recbole_ccd.compat import with_todays_scipy
 from recbole_ccd.model import lightgcn
+from recbole_ccd.model.duplicate import duplicate
 from recbole_ccd.model.lightgcn import LightGCN, normalized_adjacency, propagate
 from recbole_ccd.model.scoring import clear_cache, score_rows
 from tests.model.small_models import scatter, small_model
@@ -263,7 +264,7 @@ def test_a_loss_after_a_prediction_by_the_same_weights_needs_no_propagation(
     again, same = loss_and_gradients(model, batch)
     assert torch.equal(loss, again) and not asked
     assert all(torch.equal(*pair) for pair in zip(gradients, same, strict=True))
-    # what has been left is good for one loss
+    scatter(model, seed=9)
     with pytest.raises(AttributeError):
         model.calculate_loss(batch)
     assert asked
@@ -296,3 +297,56 @@ def test_a_prediction_with_gradients_leaves_nothing(tiny_stream, make_config):
         assert torch.equal(model.predict(batch), scores)
     model.train()
     assert model._known is None
+
+
+def read_by_all(model, batch):
+    """What several parts of a loss read in a step: some rows twice, layers, and all final embeddings."""
+    users, items = batch["user_id"], batch["item_id"]
+    (user, item), (own, _) = model.rows(users, items)
+    layer, (everyone, _) = model.layers(1)[1], model()
+    again = model.rows(items % model.n_users, users % model.n_items)[0][0]
+    parts = (user * item, own, layer, everyone, again)
+    return sum((part * torch.arange(part.numel()).reshape(part.shape).cos()).sum() for part in parts)
+
+
+@pytest.mark.parametrize("predicted", [False, True])
+@pytest.mark.parametrize("size", [8, 40])
+def test_a_shared_propagation_gives_the_same_values_and_gradients(
+    tiny_stream, make_config, monkeypatch, size, predicted
+):
+    _, model = small_model(make_config, "LightGCN", tiny_stream[0], embedding_size=size)
+    batch = draw_batch(tiny_stream[0])
+
+    made, product = [], lightgcn.propagate
+
+    def value_and_gradients():
+        value = read_by_all(model, batch)
+        return value, torch.autograd.grad(value, (model.user_embedding.weight, model.item_embedding.weight))
+
+    monkeypatch.setattr(lightgcn, "propagate", lambda *given: made.append(1) or product(*given))
+    for seed in (1, 2):
+        scatter(model, seed=seed)
+        model.shares_propagation = False
+        expected, gradients = value_and_gradients()
+        model.shares_propagation = True
+        if predicted:
+            with torch.no_grad():
+                model.predict(batch)
+        made.clear()
+        found, shared = value_and_gradients()
+        # there and back; a prediction has been there
+        assert len(made) == model.n_layers * (1 if predicted else 2)
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+        for gradient, other in zip(gradients, shared, strict=True):
+            torch.testing.assert_close(gradient, other, atol=1e-6, rtol=1e-5)
+
+
+def test_what_a_step_shares_is_neither_copied_nor_kept(tiny_stream, make_config):
+    _, model = small_model(make_config, "LightGCN", tiny_stream[0])
+    model.shares_propagation = True
+    model.calculate_loss(draw_batch(tiny_stream[0]))
+    assert model._shared is not None and duplicate(model)._shared is None
+    with torch.no_grad():
+        assert not model()[0].requires_grad
+    model.eval()
+    assert model._shared is None

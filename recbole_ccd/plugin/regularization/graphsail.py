@@ -60,6 +60,8 @@ class GraphSAILRegularizer(Regularizer):
         graphsail_clusters: 10
     """
 
+    propagates = True
+
     def bind(self, context: PluginContext) -> None:
         """Copies the frozen vectors."""
         super().bind(context)

@@ -62,6 +62,8 @@ class LWCKDRegularizer(Regularizer):
         piw_weight: 1.0
     """
 
+    propagates = True
+
     def bind(self, context: PluginContext) -> None:
         """Copies the frozen layers, and begins PIW's parts."""
         super().bind(context)

@@ -60,6 +60,8 @@ class PISARegularizer(Regularizer):
         pisa_item_weight: 1.0
     """
 
+    propagates = True
+
     def bind(self, context: PluginContext) -> None:
         """Copies the frozen vectors; what the forward model is, is found when training begins."""
         super().bind(context)

@@ -69,6 +69,7 @@ class MutualReplay(TrainerPlugin):
         super().bind(context)
         self._reads_rows = is_autoencoder(self.model)
         self._steps = ReplaySteps(context, self._role)
+        self.propagates = self._steps.propagates
         self._count = 0
 
     def before_epoch(self, epoch: int) -> None:

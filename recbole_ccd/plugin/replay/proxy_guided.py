@@ -355,6 +355,7 @@ class ProxyGuidedReplay(ReplayScheme):
             own_scale(self.model, block, candidates) if matched else None,
         )
         self._steps = ReplaySteps(context, self.role)
+        self.propagates = self._steps.propagates
         self._rank_with = self.rank_with or self.model
         self._replayed: dict[str, int] = {}
 

@@ -29,6 +29,9 @@ class ReplaySteps:
 
     Adam makes steps of like size for large and small gradients: steps of their own weigh more than their
     weight says, and double the way that is gone in an epoch.
+
+    Attributes:
+        propagates: whether a batch's share of the pairs is scored beside its interactions.
     """
 
     def __init__(self, context: PluginContext, role: str) -> None:
@@ -40,6 +43,7 @@ class ReplaySteps:
         """
         self._context, self._model = context, context.model
         self._size = context.config[f"{role}_replay_batch_size"]
+        self.propagates = self._size == JOINT
         self._shares: Iterator[Pairs] = iter(())
         self._scale = 0.0
 
