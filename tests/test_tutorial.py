@@ -62,18 +62,23 @@ def test_every_block_of_it_is_run_and_most_show_what_they_print():
     assert sum(shown is not None for _, _, shown in followed()) >= 8
 
 
-@pytest.mark.slow
-def test_the_tutorial_works_and_prints_what_it_shows(tmp_path):
-    shutil.copy(REPOSITORY / "run_ccd.py", tmp_path)
+def follow(folder):
+    """Runs the blocks in a folder, one after the other: what each is, what is shown of it, what it prints."""
+    shutil.copy(REPOSITORY / "run_ccd.py", folder)
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "PATH": path, "OMP_NUM_THREADS": "1"}
     for language, text, shown in followed():
         command = ["bash", "-e", "-c", text] if language == "bash" else [sys.executable, "-c", text]
         done = subprocess.run(
-            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=900
+            command, cwd=folder, env=environment, capture_output=True, text=True, timeout=900
         )
         assert done.returncode == 0, (text, done.stderr)
-        printed = done.stdout + done.stderr
+        yield text, shown, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_the_tutorial_works_and_prints_what_it_shows(tmp_path):
+    for _, shown, printed in follow(tmp_path):
         for line in (shown or "").splitlines():
             # the page leaves out what it says nothing about
             assert line == "…" or any(ends(other, line) for other in printed.splitlines()), (line, printed)
