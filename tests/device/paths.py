@@ -67,6 +67,7 @@ RUNS: dict[str, dict[str, Any]] = {
             "candidate_num": 3,
         },
         "replay_rank_sample": 20,
+        "teacher_replay_batch_size": "joint",
         "student_update_distill": 0.5,
         "teacher_update_distill": 0.5,
         "n_uninteresting_items": 20,
