@@ -19,7 +19,7 @@ from tests.test_tutorial import PAGE, ends, follow, shape
 
 
 def renewed(shown: str, printed: str) -> Iterator[str]:
-    """The lines shown, each as it is printed now; of lines of one shape the first that is left.
+    """The lines shown, each as it is printed now: the same line, or else the first of its shape that is left.
 
     Args:
         shown: the output as the page has it.
@@ -27,7 +27,9 @@ def renewed(shown: str, printed: str) -> Iterator[str]:
     """
     left = printed.splitlines()
     for line in shown.splitlines():
-        found = next((place for place, other in enumerate(left) if line.strip() and ends(other, line)), None)
+        alike = [place for place, other in enumerate(left) if line.strip() and ends(other, line)]
+        same = [place for place in alike if left[place].endswith(line)]
+        found = next(iter(same or alike), None)
         if line == "…" or not line.strip():
             yield line
         elif found is None:
