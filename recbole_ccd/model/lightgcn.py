@@ -386,7 +386,8 @@ class LightGCN(RecBoleLightGCN):
         """The embeddings that all readers share as long as the weights and the graph stay what they are."""
         adjacency, weights = self.norm_adj_matrix, self._weights
         if self._shared is None or not self._shared.are_of(adjacency, *weights):
-            known = self._known
+            # what a prediction has left is as large as the model
+            known, self._known = self._known, None
             found = None if known is None or not known.are_of(adjacency, *weights) else known.layers
             layers = _AllLayers.apply(adjacency, *weights, self.n_layers, found)
             self._shared = _Propagated(adjacency, layers, _mean(layers))
