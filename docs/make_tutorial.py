@@ -27,17 +27,18 @@ def renewed(shown: str, printed: str) -> Iterator[str]:
     """
     left = printed.splitlines()
     for line in shown.splitlines():
-        alike = [place for place, other in enumerate(left) if line.strip() and ends(other, line)]
-        same = [place for place in alike if left[place].endswith(line)]
-        found = next(iter(same or alike), None)
         if line == "…" or not line.strip():
             yield line
-        elif found is None:
+            continue
+        alike = [place for place, other in enumerate(left) if ends(other, line)]
+        same = [place for place in alike if left[place].endswith(line)]
+        if not alike:
             print("not printed any more:", line)
             yield line
-        else:
-            yield _without_time(left[found], line)
-            left = left[found + 1 :]
+            continue
+        found = (same or alike)[0]
+        yield _without_time(left[found], line)
+        left = left[found + 1 :]
 
 
 def _without_time(printed: str, line: str) -> str:

@@ -102,17 +102,17 @@ def propagate_to(adjacency: Tensor, x: Tensor, nodes: Tensor) -> Tensor:
 
 
 class _SymmetricProduct(torch.autograd.Function):
-    """``A @ x`` for a constant symmetric ``A``: the gradient of ``x`` is the same product."""
+    """``A @ x`` for a constant symmetric ``A``, or what is known of it; the gradient is the same product."""
 
     @staticmethod
-    def forward(ctx: Any, adjacency: Tensor, x: Tensor) -> Tensor:
+    def forward(ctx: Any, adjacency: Tensor, x: Tensor, known: Tensor | None) -> Tensor:
         ctx.adjacency = adjacency
-        return propagate(adjacency, x)
+        return propagate(adjacency, x) if known is None else known.detach()
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor]:
-        return None, propagate(ctx.adjacency, grad.contiguous())
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None]:
+        return None, propagate(ctx.adjacency, grad.contiguous()), None
 
 
 class _MeanOfAll(torch.autograd.Function):
@@ -128,37 +128,6 @@ class _MeanOfAll(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None]:
         # the map is its own transpose
         return None, _sum_of_layers(ctx.adjacency, grad.contiguous() / (ctx.n_layers + 1), ctx.n_layers), None
-
-
-class _AllLayers(torch.autograd.Function):
-    """Embeddings before and after each propagation; the gradients of all of them take one path back."""
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        adjacency: Tensor,
-        users: Tensor,
-        items: Tensor,
-        n_layers: int,
-        known: Sequence[Tensor] | None,
-    ) -> tuple[Tensor, ...]:
-        ctx.adjacency, ctx.n_users = adjacency, len(users)
-        ctx.set_materialize_grads(False)
-        if known is None:
-            known = _all_layers(adjacency, torch.cat([users, items]), n_layers)
-        return tuple(layer.detach() for layer in known)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *grads: Tensor | None) -> tuple[None, Tensor, Tensor, None, None]:
-        total: Tensor | None = None
-        for grad in reversed(grads):
-            if total is not None:
-                total = propagate(ctx.adjacency, total.contiguous())
-            if grad is not None:
-                total = grad if total is None else total + grad
-        assert total is not None, "autograd asks for a gradient only where one has arrived"
-        return None, total[: ctx.n_users], total[ctx.n_users :], None, None
 
 
 class _MeanOfLayers(torch.autograd.Function):
@@ -207,13 +176,6 @@ class _MeanOfLayers(torch.autograd.Function):
 
 def _mean(layers: Sequence[Tensor]) -> Tensor:
     return sum(layers[1:], layers[0]) / len(layers)
-
-
-def _all_layers(adjacency: Tensor, x: Tensor, n_layers: int) -> list[Tensor]:
-    layers = [x]
-    for _ in range(n_layers):
-        layers.append(propagate(adjacency, layers[-1]))
-    return layers
 
 
 def _sum_of_layers(adjacency: Tensor, x: Tensor, n_layers: int) -> Tensor:
@@ -311,10 +273,7 @@ class LightGCN(RecBoleLightGCN):
         wanted = self.n_layers if n_layers is None else n_layers
         if self._shares_now and wanted <= self.n_layers:
             return list(self._of_this_step().layers[: wanted + 1])
-        layers = [self.get_ego_embeddings()]
-        for _ in range(wanted):
-            layers.append(_SymmetricProduct.apply(self.norm_adj_matrix, layers[-1]))
-        return layers
+        return self._layers_from(self.get_ego_embeddings(), wanted)
 
     def rows(self, users: Tensor, *items: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """Final and own embeddings of some users and of lists of items.
@@ -374,12 +333,20 @@ class LightGCN(RecBoleLightGCN):
     def _shares_now(self) -> bool:
         return self.shares_propagation and torch.is_grad_enabled()
 
+    def _layers_from(self, own: Tensor, n_layers: int, known: Sequence[Tensor] | None = None) -> list[Tensor]:
+        """Embeddings before and after each propagation; of ``known`` ones none is made."""
+        layers = [own]
+        for place in range(1, n_layers + 1):
+            found = None if known is None else known[place]
+            layers.append(_SymmetricProduct.apply(self.norm_adj_matrix, layers[-1], found))
+        return layers
+
     def _propagated(self, own: Tensor) -> _Propagated:
         """All embeddings on the model's graph, without gradients."""
         adjacency = self.norm_adj_matrix
         if not self.shares_propagation:
             return _Propagated(adjacency, [own], _mean_of_layers(adjacency, own, self.n_layers))
-        layers = _all_layers(adjacency, own, self.n_layers)
+        layers = self._layers_from(own, self.n_layers)
         return _Propagated(adjacency, layers, _mean(layers))
 
     def _of_this_step(self) -> _Propagated:
@@ -389,7 +356,7 @@ class LightGCN(RecBoleLightGCN):
             # what a prediction has left is as large as the model
             known, self._known = self._known, None
             found = None if known is None or not known.are_of(adjacency, *weights) else known.layers
-            layers = _AllLayers.apply(adjacency, *weights, self.n_layers, found)
+            layers = self._layers_from(self.get_ego_embeddings(), self.n_layers, found)
             self._shared = _Propagated(adjacency, layers, _mean(layers))
         return self._shared
 
