@@ -111,7 +111,8 @@ def stage_table(options: list[Option], defaults: dict[str, str]) -> list[str]:
         first = of_stage[STAGES[0]]
         values = [defaults.get(option.key, option.default) for option in of_stage.values()]
         shown = " | ".join("" if value == "~" else code(value) for value in values)
-        meaning = first.text.removeprefix("Base block: ").capitalize()
+        meaning = first.text.removeprefix("Base block: ")
+        meaning = meaning[:1].upper() + meaning[1:]
         lines.append(f"| `{key}` | {cell(values_of(first))} | {cell(meaning)} | {shown} |")
     return [*lines, ""]
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_ccd.checkpoint.compatibility import settings_of
-from recbole_ccd.evaluation.comparison import Comparison
+from recbole_ccd.evaluation.comparison import COMPETITORS, Comparison
 from recbole_ccd.evaluation.result import StreamResult
 from recbole_ccd.report.comparison import (
     MARKDOWN,
@@ -32,8 +32,6 @@ HERE = Path(__file__).parent
 RUNS = HERE / "runs"
 PAGES = (*sorted(HERE.glob("*.md")), HERE.parent / "README.md")
 METRICS = ("recall@20", "ndcg@20")
-NAMED = ("fine_tune", "replay", "lwc_kd", "piw", "graphsail")
-"""The competitors that CCD's student is measured against; distill_each_block has a teacher too."""
 
 # runs of one label differ in the first, and in what is set for other labels beside it
 _NOT_ITS_OWN = ("seed", "strategy_args")
@@ -107,13 +105,8 @@ def finished(folder: Path) -> dict[tuple[str, int], dict[str, Any]]:
     return runs
 
 
-def comparison_of(file: Path, labels: Iterable[str] | None = None) -> Comparison:
-    """The runs kept in a file with seeds that all labels have, the worst label first.
-
-    Args:
-        file: where they are kept.
-        labels: those compared; None for all.
-    """
+def comparison_of(file: Path) -> Comparison:
+    """The runs kept in a file with seeds that all labels have, the worst label first."""
     runs = read(file)
     everybody = {label for label, _ in runs}
     seeds = [
@@ -122,7 +115,6 @@ def comparison_of(file: Path, labels: Iterable[str] | None = None) -> Comparison
     results = {
         label: [StreamResult.from_dict(runs[label, seed]) for seed in seeds]
         for label in everybody
-        if labels is None or label in labels
     }
 
     def height(label: str) -> float:
@@ -139,14 +131,14 @@ def tables_of(comparison: Comparison, role: str, metric: str) -> list[str]:
 
 
 def student(file: Path) -> list[str]:
-    """Everything of the student: H of both metrics, averages, and what ccd gains over the named ones."""
-    everyone, named = comparison_of(file), comparison_of(file, ("ccd", *NAMED))
-    H, averages, *_ = tables_of(everyone, "student", METRICS[0])
-    gain = tables_of(named, "student", METRICS[0])[2]
+    """Everything of the student: H of both metrics, averages, and what ccd gains over its competitors."""
+    everyone = comparison_of(file)
+    H, averages, gain = tables_of(everyone, "student", METRICS[0])
+    competitors = sorted(COMPETITORS & set(everyone.labels))
     return [
         f"Student, H-mean of Recall@20 after each block, {_seeds(everyone)} ({BOLD}):",
         H,
-        f"What `ccd` gains over the best of {_listed(NAMED)}, p of a t-test paired by seed:",
+        f"What `ccd` gains over the best of {_listed(competitors)}, p of a t-test paired by seed:",
         gain,
         "Student after the last block:",
         averages,
