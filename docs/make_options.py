@@ -185,7 +185,12 @@ def presets() -> list[str]:
 
 def of_recbole() -> list[str]:
     """The keys that RecBole explains and our files do not, as far as they have an effect."""
-    lines = ["## Other keys of RecBole", "", "With RecBole's own defaults and words.", ""]
+    lines = [
+        "## Other keys of RecBole",
+        "",
+        "In RecBole's own words, with its defaults unless a file of ours has another one.",
+        "",
+    ]
     return [*lines, *table(recbole_options())]
 
 

@@ -112,10 +112,7 @@ def comparison_of(file: Path) -> Comparison:
     seeds = [
         seed for seed in sorted({seed for _, seed in runs}) if all((one, seed) in runs for one in everybody)
     ]
-    results = {
-        label: [StreamResult.from_dict(runs[label, seed]) for seed in seeds]
-        for label in everybody
-    }
+    results = {label: [StreamResult.from_dict(runs[label, seed]) for seed in seeds] for label in everybody}
 
     def height(label: str) -> float:
         H = [run.summary("student", METRICS[0])["H"] for run in results[label]]

@@ -95,3 +95,16 @@ def test_a_later_files_default_is_shown():
     found = sections(properties_dir() / "learning.yaml")
     (later,) = (o for s in found for o in s.options if o.key == "base_learning_rate")
     assert base.default == later.default != "~"
+
+
+def test_an_entry_of_a_dictionary_has_the_default_that_our_files_give_it():
+    shown = {
+        option.key: option.default for section in topic_sections("recbole") for option in section.options
+    }
+    ours = yaml.safe_load((properties_dir() / "overall.yaml").read_text(encoding="utf-8"))
+    given = ours["train_neg_sample_args"]
+    assert given and not {"distribution", "alpha"} & given.keys()
+    for entry, value in given.items():
+        assert yaml.safe_load(shown[f"train_neg_sample_args.{entry}"]) == value
+    # RecBole's own
+    assert shown["train_neg_sample_args.distribution"] == "uniform"

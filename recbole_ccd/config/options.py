@@ -157,12 +157,30 @@ def stage_of(option: Option) -> str | None:
 
 
 def recbole_options() -> list[Option]:
-    """The keys that RecBole explains and our files do not, as far as they have an effect."""
-    ours = [section for name in ("overall", "learning") for section in sections(_file(name))]
-    known = {option.key for section in ours for option in section.options}
+    """The keys that RecBole explains and our files do not, as far as they have an effect.
+
+    Entries of a dictionary have the default that our files give them, where they do.
+    """
+    ours = [
+        option
+        for name in ("overall", "learning")
+        for section in sections(_file(name))
+        for option in section.options
+    ]
+    known = {option.key for option in ours}
+    entries = {
+        f"{option.key}.{entry}": inline(value)
+        for option in ours
+        if isinstance(values := yaml.safe_load(option.default), dict)
+        for entry, value in values.items()
+    }
     files = (recbole_properties_dir() / name for name in ("overall.yaml", "dataset/sample.yaml"))
     theirs = [option for path in files for section in sections(path) for option in section.options]
-    return [o for o in theirs if o.key not in known and o.key in SCHEMA and SCHEMA[o.key].is_read]
+    return [
+        replace(option, default=entries.get(option.key, option.default))
+        for option in theirs
+        if option.key not in known and option.key in SCHEMA and SCHEMA[option.key].is_read
+    ]
 
 
 def topics() -> list[str]:
@@ -185,7 +203,7 @@ def topic_sections(topic: str) -> list[Section]:
             f"{', '.join(topics())}"
         )
     if topic == "recbole":
-        return [Section(["Other keys of RecBole, with its own defaults and words"], recbole_options())]
+        return [Section(["Other keys of RecBole, in its own words"], recbole_options())]
     found = [_section(name, start) for name, start in _SECTIONS.get(topic, ())]
     # a strategy may have the name of what it does
     return found + (sections(_file(f"strategy/{topic}")) if topic in names_of("strategy") else [])
