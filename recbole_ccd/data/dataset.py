@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,7 +35,7 @@ from recbole_ccd.data.splitting import (
     PARTS,
     SplitRule,
     blocks_by_boundary,
-    blocks_by_ratio,
+    boundaries_by_ratio,
     raw_time,
     split_parts,
     times_of_split,
@@ -82,6 +84,8 @@ class IncrementalDataset(TodaysDataset):
             DataError: If a file is missing or cannot be cut into the blocks asked for.
         """
         self._known: dict[str, int] = {}
+        # set where rows are taken away by the block they are in, before the stream is cut
+        self._boundaries: Sequence[float | str | datetime.date] | None = None
         self._check_files(given_config(config))
         try:
             super().__init__(config)
@@ -214,8 +218,12 @@ class IncrementalDataset(TodaysDataset):
             # RecBole leaves it to chance which of the rows of one moment comes first
             order = np.argsort(self._arrival_times(), kind="stable")
             self.inter_feat = self.inter_feat.iloc[order]
-            pairs = [self.uid_field, self.iid_field]
-            self.inter_feat.drop_duplicates(subset=pairs, keep=keep, inplace=True)
+            pairs = self.inter_feat[[self.uid_field, self.iid_field]]
+            if keep == "last":
+                # a block has been learned by the time a later one brings the pair again
+                self._boundaries = self._boundaries_of_rows()
+                pairs = pairs.assign(block=blocks_by_boundary(self._arrival_times(), self._boundaries))
+            self.inter_feat = self.inter_feat[~pairs.duplicated(keep=keep).to_numpy()]
 
     def _filter_by_inter_num(self) -> None:
         # RecBole counts in Python, even where it lets every user and every item pass
@@ -241,25 +249,23 @@ class IncrementalDataset(TodaysDataset):
             return np.arange(len(self.inter_feat))
         return self.inter_feat[self.time_field].to_numpy(dtype=np.float64)
 
+    def _boundaries_of_rows(self) -> Sequence[float | str | datetime.date]:
+        """The moments that the rows there are now are cut at."""
+        given, ratios = self.config["block_boundaries"], self.config["block_ratios"]
+        return given or boundaries_by_ratio(self._arrival_times(), ratios)
+
     def _cut_time_line(self) -> tuple[np.ndarray, np.ndarray]:
-        times = self._arrival_times()
-        boundaries = self.config["block_boundaries"]
-        if boundaries:
-            blocks, n_blocks, key = (
-                blocks_by_boundary(times, boundaries),
-                len(boundaries) + 1,
-                "block_boundaries",
-            )
-        else:
-            ratios = self.config["block_ratios"]
-            blocks, n_blocks, key = blocks_by_ratio(times, ratios), len(ratios), "block_ratios"
+        times, given = self._arrival_times(), self.config["block_boundaries"]
+        boundaries = self._boundaries_of_rows() if self._boundaries is None else self._boundaries
+        blocks, n_blocks = blocks_by_boundary(times, boundaries), len(boundaries) + 1
         self.n_blocks = n_blocks
         # which block a row would be in that has been filtered away cannot be told
         pairs = [self._pairs, *(self._pairs[:0] for _ in range(n_blocks - 1))]
         self._given = [Given.of(codes, times[blocks == block]) for block, codes in enumerate(pairs)]
         counts = np.bincount(blocks, minlength=n_blocks)
         if (counts == 0).any():
-            shown = f" (boundaries {[raw_time(b) for b in boundaries]})" if boundaries else ""
+            shown = f" (boundaries {[raw_time(moment) for moment in given]})" if given else ""
+            key = "block_boundaries" if given else "block_ratios"
             raise DataError(
                 f"{self.dataset_name}: block {int(np.argmin(counts))} holds no interaction, times run from "
                 f"{times.min():.0f} to {times.max():.0f}{shown}; change {key}"

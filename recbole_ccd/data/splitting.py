@@ -21,8 +21,8 @@ LEFT_OUT = {"valid_and_test": (VALID, TEST), "valid_only": (VALID,), "test_only"
 """RecBole's ways of leaving one out, and the parts that a row is left out for."""
 
 
-def blocks_by_ratio(times: np.ndarray, ratios: Sequence[float]) -> np.ndarray:
-    """Assigns rows to blocks so that each holds about its share of all rows (CCD).
+def boundaries_by_ratio(times: np.ndarray, ratios: Sequence[float]) -> list[float]:
+    """The moments at which new blocks begin, so that each block holds about its share of all rows (CCD).
 
     The cuts lie on the global time line: rows of one moment are never divided between two blocks.
 
@@ -31,11 +31,11 @@ def blocks_by_ratio(times: np.ndarray, ratios: Sequence[float]) -> np.ndarray:
         ratios: share of each block; they sum to 1.
 
     Returns:
-        Block index of each row, shape ``(n,)``, int64.
+        ``len(ratios) - 1`` moments for :func:`blocks_by_boundary`.
     """
     ordered = np.sort(times, kind="stable")
     cuts = np.rint(np.cumsum(ratios[:-1]) * len(times)).astype(np.int64)
-    return np.searchsorted(ordered[np.minimum(cuts, len(times) - 1)], times, side="right")
+    return ordered[np.minimum(cuts, len(times) - 1)].tolist()
 
 
 def blocks_by_boundary(times: np.ndarray, boundaries: Sequence[float | str | datetime.date]) -> np.ndarray:

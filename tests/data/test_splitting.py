@@ -8,7 +8,7 @@ from recbole_ccd.data.splitting import (
     VALID,
     SplitRule,
     blocks_by_boundary,
-    blocks_by_ratio,
+    boundaries_by_ratio,
     raw_time,
     split_parts,
 )
@@ -18,7 +18,7 @@ SHARES = SplitRule((0.8, 0.1, 0.1))
 
 def test_ratios_cut_the_time_line_not_the_file():
     times = np.array([9.0, 1, 5, 3, 7, 2, 8, 4, 6, 10])
-    blocks = blocks_by_ratio(times, [0.5, 0.3, 0.2])
+    blocks = blocks_by_boundary(times, boundaries_by_ratio(times, [0.5, 0.3, 0.2]))
     assert blocks[times <= 5].tolist() == [0] * 5
     assert blocks[(times > 5) & (times <= 8)].tolist() == [1] * 3
     assert blocks[times > 8].tolist() == [2] * 2
@@ -26,7 +26,7 @@ def test_ratios_cut_the_time_line_not_the_file():
 
 def test_rows_of_one_moment_stay_in_one_block():
     times = np.array([1.0, 2, 2, 2, 2, 3])
-    blocks = blocks_by_ratio(times, [0.5, 0.5])  # the cut falls among the 2s
+    blocks = blocks_by_boundary(times, boundaries_by_ratio(times, [0.5, 0.5]))  # the cut falls among the 2s
     assert len(set(blocks[times == 2])) == 1
 
 

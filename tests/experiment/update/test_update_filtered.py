@@ -56,6 +56,19 @@ def cut_by_time():
     return [[row for row, block in numbered if block == k] for k in range(len(cuts) + 1)]
 
 
+def by_time(rows):
+    """In order of time, and of the file where it is the same."""
+    return sorted(rows, key=lambda row: row[3])
+
+
+def pairs_of(stream):
+    """The pairs of tokens of each block, in order of arrival."""
+    data = stream.dataset
+    users, items = (data.id2token(field, data.inter_feat[field].numpy()) for field in ("user_id", "item_id"))
+    pairs = list(zip(users.tolist(), items.tolist(), strict=True))
+    return [[pairs[n] for n in np.flatnonzero(data.block_of_row == block.index)] for block in stream]
+
+
 @pytest.mark.parametrize("by_time", [False, True], ids=["files", "times"])
 @pytest.mark.parametrize("case", FILTERS)
 def test_an_update_is_filtered_as_all_blocks_are(case, by_time, tmp_path):
@@ -114,6 +127,24 @@ def test_the_last_of_a_pair_is_the_last_of_its_block(tmp_path, make_config):
         wanted[name] = [row for n, row in enumerate(rows) if last[row[:2]] == n]
     filtered = stream_of(make_config, tmp_path / "a", blocks, rm_dup_inter="last")
     assert filtered.fingerprint == stream_of(make_config, tmp_path / "b", wanted).fingerprint
+
+
+@pytest.mark.parametrize("cut", ["boundaries", "ratios"])
+def test_so_it_is_where_one_file_is_cut_by_time(cut, tmp_path, make_config):
+    blocks = [by_time(rows) for rows in cut_by_time()]
+    by_hand = stream_of(
+        make_config, tmp_path, {f"b{k}": rows for k, rows in enumerate(blocks)}, rm_dup_inter="last"
+    )
+    write_inter(tmp_path / "own" / "own.inter", ROWS, RATED)
+    keys = {"dataset": "own", "data_path": tmp_path, "load_col": None, "rm_dup_inter": "last"}
+    if cut == "boundaries":
+        keys |= {"block_ratios": None, "block_boundaries": [rows[0][3] for rows in blocks[1:]]}
+    else:
+        keys |= {"block_ratios": [len(rows) / len(ROWS) for rows in blocks]}
+    pairs = pairs_of(create_stream(make_config(**keys)))
+    assert pairs == pairs_of(by_hand)
+    # what comes again later is still there
+    assert set(pairs[0]) & set(pairs[1])
 
 
 def test_parts_of_a_block_are_filtered_together(tmp_path, make_config):
