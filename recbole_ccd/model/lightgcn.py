@@ -325,6 +325,13 @@ class LightGCN(RecBoleLightGCN):
         users, items = final.split([self.n_users, self.n_items])
         return (users[interaction[self.USER_ID]] * items[interaction[self.ITEM_ID]]).sum(dim=1)
 
+    def begin_step(self) -> None:
+        """Lets go of what the step before has shared, which has been walked back once and cannot be again.
+
+        A step may leave the weights as they were, by a rate of almost nothing.
+        """
+        self._shared = None
+
     @property
     def _weights(self) -> tuple[Tensor, Tensor]:
         return self.user_embedding.weight, self.item_embedding.weight

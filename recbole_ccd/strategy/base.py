@@ -197,8 +197,10 @@ class Strategy(ABC):
         if "student" in states:
             self.student = rebuild(self.config, block, states["student"])
         if "teacher-0" in states:
+            extended = self.extended(block, self.config)[0] if block.index else block
+            pairs = zip(self.members, self.built_on(block, extended), strict=True)
             members = [
-                rebuild(config, block, states[f"teacher-{m}"]) for m, config in enumerate(self.members)
+                rebuild(config, known, states[f"teacher-{m}"]) for m, (config, known) in enumerate(pairs)
             ]
             self.teacher = self.ensemble(members, block)
 
@@ -341,7 +343,7 @@ class Strategy(ABC):
             RunError: If the outcome cannot be saved.
         """
         task = self.stages.task(name, block, config, piece=piece)
-        (model,) = self.stages.run(block, learn, [task], built_on)
+        (model,) = self.stages.run(block, learn, [task], None if built_on is None else [built_on])
         return model
 
     def extended(self, block: Block, config: CCDConfig) -> tuple[Block, Block]:
@@ -424,8 +426,17 @@ class Strategy(ABC):
             return member
 
         extended, _ = self.extended(block, self.config)
-        members = self.stages.run(extended, learn, self.member_tasks(block), built_on=block)
+        members = self.stages.run(extended, learn, self.member_tasks(block), self.built_on(block, extended))
         return self.ensemble(members, block)
+
+    def built_on(self, block: Block, extended: Block) -> list[Block]:
+        """The block that each member is built on, when it learns a block or is taken up again.
+
+        Args:
+            block: the block that has arrived.
+            extended: the same with the rows that are replayed; members that learn from whole rows read them.
+        """
+        return [extended if learns_from_rows(config) else block for config in self.members]
 
     def member_tasks(self, block: Block) -> list[StageTask]:
         """The stages in which the members learn a block."""

@@ -231,7 +231,7 @@ class CCD(Strategy):
         learn = trained(self._member_stage(block, [self._updated_student(block)]))
         # the stage knows what it needs of them
         self.discard_rankings()
-        members = self.stages.run(extended, learn, self.member_tasks(block), built_on=block)
+        members = self.stages.run(extended, learn, self.member_tasks(block), self.built_on(block, extended))
         return self.ensemble(members, block)
 
     def update_mutually(self, block: Block) -> tuple[GeneralRecommender, TeacherEnsemble]:
@@ -245,15 +245,17 @@ class CCD(Strategy):
         Returns:
             The student and the teacher that have learned it.
         """
-        (extended, known), tasks = self.extended(block, self.config), self.member_tasks(block)
+        extended, known = self.extended(block, self.config)
+        tasks, builders = self.member_tasks(block), self.built_on(block, extended)
         n = len(tasks) if self.config["mutual_members"] == "all" else 1
         student, member = self._student_stage(block, self.student, known), self._member_stage(block, [])
         task = self.stages.task("student_update", block, self.config)
         parts = [StageInTurns(task, student, known)]
-        parts += [StageInTurns(task, member, block) for task in tasks[:n]]
+        pairs = zip(tasks[:n], builders[:n], strict=True)
+        parts += [StageInTurns(task, member, builder) for task, builder in pairs]
         self.student, *members = self.stages.run_in_turns(extended, parts, meet_mutually)
         learn = trained(self._member_stage(block, [self._updated_student(block)]))
-        members += self.stages.run(extended, learn, tasks[n:], built_on=block) if tasks[n:] else []
+        members += self.stages.run(extended, learn, tasks[n:], builders[n:]) if tasks[n:] else []
         return self.student, self.ensemble(members, block)
 
     def _member_stage(self, block: Block, students: Sequence[ReplaySource]) -> Prepare:

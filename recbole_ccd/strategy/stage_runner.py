@@ -83,7 +83,7 @@ class StageRunner:
         block: Block,
         learn: Callable[[Stage], GeneralRecommender],
         tasks: Sequence[StageTask],
-        built_on: Block | None = None,
+        built_on: Sequence[Block] | None = None,
     ) -> list[GeneralRecommender]:
         """Makes models in stages that do not need one another, such as the members of a teacher.
 
@@ -92,7 +92,7 @@ class StageRunner:
             learn: makes and trains a model. Where there are several it may be sent to workers, with all that
                 it knows; so it must not know the strategy.
             tasks: the stages.
-            built_on: the block that the models are built on, where it is not the one learned.
+            built_on: the block that each model is built on, where it is not the one learned.
 
         Returns:
             The models, in evaluation mode.
@@ -118,7 +118,8 @@ class StageRunner:
                     # it has been saved
                     state.stop_if_asked()
 
-        parts = [(context, task, built_on or block) for task in tasks]
+        builders = [block] * len(tasks) if built_on is None else built_on
+        parts = [(context, task, builder) for task, builder in zip(tasks, builders, strict=True)]
         return self._made(parts, map(self._found, tasks), train)
 
     def run_in_turns(
@@ -188,7 +189,8 @@ class StageRunner:
                 continue
             left.append(place)
             if chooses(task):
-                tasks[place], chosen[place] = self._with_rate(context, task, chosen.values())
+                beside = [record for _, record, _ in made.values()]
+                tasks[place], chosen[place] = self._with_rate(context, task, beside, chosen.values())
         training_begins()
         try:
             with closing(train([tasks[place] for place in left])) as results:
@@ -211,20 +213,25 @@ class StageRunner:
         return list(models)
 
     def _with_rate(
-        self, context: StageContext, task: StageTask, chosen: Iterable[dict[str, Any] | None]
+        self,
+        context: StageContext,
+        task: StageTask,
+        finished: Iterable[Mapping[str, Any]],
+        chosen: Iterable[dict[str, Any] | None],
     ) -> tuple[StageTask, dict[str, Any] | None]:
         """A stage with the rate of the first of its kind, or with one that is chosen now.
 
         Args:
             context: what the stage has in common with others.
             task: the stage.
-            chosen: what has been chosen for the stages that are trained beside it.
+            finished: the records of the stages beside it that an earlier process has finished.
+            chosen: what has been chosen for those that are trained beside it.
 
         Returns:
             The stage, and what is recorded of the choice; None where it was made before.
         """
         beside = [{**vars(task.name), "chosen_rate": choice} for choice in chosen if choice]
-        rate = known_rate(task, [*self.state.result.stages, *beside])
+        rate = known_rate(task, [*self.state.result.stages, *finished, *beside])
         if rate is not None:
             return with_rate(task, rate), None
         self.state.doing = f"{task.name.label}, learning rate"

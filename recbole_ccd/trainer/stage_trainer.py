@@ -358,6 +358,10 @@ class StageTrainer(ContainedTrainer):
         if isinstance(self.model, LightGCN):
             self.model.shares_propagation = shares
 
+    def _begin_step(self) -> None:
+        if isinstance(self.model, LightGCN):
+            self.model.begin_step()
+
     def _end_fit(self) -> None:
         self._share_propagation(False)
         if self._best_state is not None:
@@ -416,6 +420,7 @@ class StageTrainer(ContainedTrainer):
         summed = isinstance(self.model, SUMMED_LOSS)
 
         def losses(interaction: Interaction) -> Any:
+            self._begin_step()
             for plugin in self.plugins:
                 plugin.before_batch(interaction)
             first = base(interaction)
@@ -434,6 +439,7 @@ class StageTrainer(ContainedTrainer):
                 if shown:
                     batches = self._bar(entry.batches, epoch_idx, f", {entry.name}")
                 for batch in batches:
+                    self._begin_step()
                     self.step(entry.loss(batch))
 
     def _bar(self, batches: Any, epoch_idx: int, what: str = "") -> Iterable:

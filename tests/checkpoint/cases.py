@@ -8,7 +8,7 @@ import torch
 
 from recbole_ccd.checkpoint.file_store import FileStore
 from recbole_ccd.quick_start import resume, run_ccd
-from tests.conftest import SMALL, SMALL_CCD
+from tests.conftest import RATES, SMALL, SMALL_CCD
 from tests.strategy.runs import teachers
 
 QUICK = {
@@ -50,12 +50,11 @@ CASES = {
         "teacher_replay_batch_size": "joint",
     },
     "ccd-auto": {
-        **teachers("BPR"),
+        **teachers("BPR", "BPR"),
         "model": "BPR",
-        **dict.fromkeys(("learning_rate", "train_batch_size", "eval_step"), "auto"),
+        **dict.fromkeys((*RATES, "train_batch_size", "eval_step"), "auto"),
         **dict.fromkeys(("student_replay_batch_size", "teacher_replay_batch_size"), "auto"),
         "student_generation_train_batch_size": "auto",
-        "student_generation_learning_rate": "auto",
         "deployed_student": "better",
     },
     "lwc_kd": {**teachers("BPR"), "strategy": "lwc_kd"},
@@ -64,6 +63,12 @@ CASES = {
     "full_batch-ease": {"strategy": "full_batch", "model": "EASE"},
     "full_batch-random": {"strategy": "full_batch", "model": "Random"},
     "distill_each_block": {**teachers("LightGCN", "BPR"), "strategy": "distill_each_block"},
+    "distill_each_block-reservoir": {
+        **teachers("MultiVAE"),
+        "strategy": "distill_each_block",
+        "replay": "reservoir",
+        "graph": "block",
+    },
     "retrain_distill": {**teachers("LightGCN", "MultiVAE"), "strategy": "retrain_distill", "graph": "block"},
     "distill": {**teachers("BPR"), "strategy": "distill"},
     "replay": {

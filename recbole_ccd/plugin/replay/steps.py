@@ -9,7 +9,7 @@ from recbole.data.interaction import Interaction
 from torch import Tensor
 
 from recbole_ccd.data.dataloader import REPLAY_LABEL, ReplayDataLoader
-from recbole_ccd.data.schedule import AUTO, steps_of
+from recbole_ccd.data.schedule import AUTO
 from recbole_ccd.loss.replay import replay_loss
 from recbole_ccd.model.scoring import score_pairs
 from recbole_ccd.plugin.base import PluginContext, TrainingPass
@@ -84,7 +84,7 @@ class ReplaySteps:
         config, block, scale = self._context.config, self._context.block, self._scaled(weight)
         size, batch_size = self._size, config["train_batch_size"]
         if size == AUTO:
-            size = max(-(-len(pairs[0]) // steps_of(len(block.train), batch_size)), batch_size)
+            size = max(-(-len(pairs[0]) // max(self._context.n_batches(), 1)), batch_size)
 
         def loss(batch: Interaction) -> Tensor:
             batch = batch.to(self._model.device)

@@ -112,3 +112,19 @@ def test_an_auto_encoder_replays_in_its_rows_whatever_the_steps(make_joint):
         each.run(False)
     states = [each.model.state_dict() for each in (trainer, other)]
     assert all(torch.equal(value, states[1][key]) for key, value in states[0].items())
+
+
+def test_auto_makes_as_many_steps_of_its_own_as_the_block_takes(make_joint, learned):
+    # whose batches are users, of whom there are fewer than interactions
+    trainer = make_joint("ENMF", student_replay_batch_size="auto")
+    steps = counted_steps(trainer)
+    trainer.run(False)
+    assert len(learned) > 1 and len(steps) == 2 * len(learned)
+
+
+def test_a_step_that_moves_nothing_is_followed_by_others(make_joint, learned):
+    trainer = make_joint("LightGCN", learner="sgd", student_update_learning_rate=1e-12)
+    before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+    trainer.run(False)
+    assert len(learned) > 1
+    assert all(torch.equal(value, before[name]) for name, value in trainer.model.state_dict().items())
