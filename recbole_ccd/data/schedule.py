@@ -78,15 +78,16 @@ def steps_of(n_rows: int, batch_size: int) -> int:
     return max(math.ceil(n_rows / batch_size), 1)
 
 
-def rows_to_visit(config: CCDConfig, block: Block) -> int:
+def rows_to_visit(config: CCDConfig, block: Block, everybody: bool = False) -> int:
     """What an epoch visits: the train interactions, or the users of a model that learns from whole rows.
 
     Args:
         config: the model's configuration.
         block: the block to learn.
+        everybody: whether such a model visits all known users, and not those of the block alone.
     """
     if learns_from_rows(config):
-        return _n_users(block.train_matrix)
+        return block.n_users - 1 if everybody else _n_users(block.train_matrix)
     return len(block.train)
 
 
@@ -101,7 +102,7 @@ def _n_users(interactions: csr_matrix) -> int:
     return int(np.count_nonzero(interactions.getnnz(axis=1)))
 
 
-def scheduled(config: CCDConfig, block: Block) -> CCDConfig:
+def scheduled(config: CCDConfig, block: Block, everybody: bool = False) -> CCDConfig:
     """A stage's settings with numbers in the place of ``auto``, ``by_batch`` and ``by_size``.
 
     ``train_batch_size`` makes about 20 steps an epoch, ``eval_step`` about 100 between two validations, and
@@ -114,13 +115,14 @@ def scheduled(config: CCDConfig, block: Block) -> CCDConfig:
     Args:
         config: the stage's settings.
         block: the block to learn.
+        everybody: as of :func:`rows_to_visit`.
 
     Returns:
         A copy, or ``config`` itself where nothing is left to the block's size.
     """
     if not {AUTO, BY_BATCH, BY_SIZE} & {config[key] for key in _AUTOMATIC}:
         return config
-    rows, own = rows_to_visit(config, block), copy.deepcopy(config)
+    rows, own = rows_to_visit(config, block, everybody), copy.deepcopy(config)
     values = own.final_config_dict
     if values["train_batch_size"] == AUTO:
         values["train_batch_size"] = batch_size_for(rows)

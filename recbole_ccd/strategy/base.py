@@ -307,8 +307,11 @@ class Strategy(ABC):
         if not drawing:
             return
         for block in blocks:
-            for piece in self.pieces(block):
-                piece.check_negatives()
+            pieces = self.pieces(block)
+            # the members learn it as a whole
+            for piece in [*pieces, block] if len(pieces) > 1 else pieces:
+                learned = self.extended(piece, self.config)[0] if block.index else piece
+                learned.check_negatives()
 
     # stages
 

@@ -71,10 +71,6 @@ class ContinualStrategy(Strategy):
         else:
             self.student = self.update(block)
 
-    def pieces(self, block: Block) -> list[Block]:
-        """The block, with the rows that are replayed."""
-        return [self.extended(block, self.config)[0]] if block.index else [block]
-
     def update(self, block: Block) -> GeneralRecommender:
         """The student grown to a block, after it has learned the block and what is replayed."""
         extended, known = self.extended(block, self.config)

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from recbole_ccd.data.schedule import AUTO, scheduled
-from recbole_ccd.strategy.stage import StageContext, StageTask, run_stage
+from recbole_ccd.data.schedule import AUTO
+from recbole_ccd.strategy.stage import StageContext, StageTask, run_stage, stage_settings
 from recbole_ccd.trainer import LossError
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def tried(context: StageContext, task: StageTask) -> ChosenRate | None:
     Returns:
         The choice; None where there is nothing to validate on, or no rate has a finite loss.
     """
-    staged = scheduled(_staged(task), context.block)
+    staged = stage_settings(task.config, task.name.stage, context.block)
     epochs = min(staged["eval_step"], staged["epochs"])
     bigger: bool = task.config["valid_metric_bigger"]
     scores: list[float | None] = []

@@ -9,12 +9,13 @@ from logging import getLogger
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from recbole.model.abstract_recommender import GeneralRecommender
+from recbole.model.abstract_recommender import AutoEncoderMixin, GeneralRecommender
 from torch import Tensor
 
 from recbole_ccd.data.block import Block
 from recbole_ccd.data.schedule import scheduled
 from recbole_ccd.evaluation.stage_record import stage_record
+from recbole_ccd.plugin.replay import chosen_scheme
 from recbole_ccd.trainer import StageTrainer, make_trainer
 from recbole_ccd.utils.malloc import return_freed_memory
 from recbole_ccd.utils.memory import MemoryWatch
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from recbole_ccd.config import CCDConfig
     from recbole_ccd.utils.signals import InterruptHandler
 
+UPDATES = ("student_update", "teacher_update")
 # no parameter is called so
 _EXTRA = "extra: "
 Prepare = Callable[["Stage"], StageTrainer]
@@ -83,6 +85,21 @@ class StageName:
         return f"block-{self.block}-{self.stage}{suffix}"
 
 
+def stage_settings(config: CCDConfig, stage: str, block: Block) -> CCDConfig:
+    """A stage's settings, with numbers where they are left to the block's size.
+
+    Args:
+        config: the model's configuration.
+        stage: one of the configuration's stages.
+        block: the block learned.
+    """
+    staged = config.for_stage(stage)
+    scheme = chosen_scheme(staged) if stage in UPDATES else None
+    mutual = stage in UPDATES and staged["mutual_learning"] and staged["mutual_weight"]
+    replays = bool(mutual) or (scheme is not None and scheme.visits_everybody)
+    return scheduled(staged, block, replays and issubclass(staged.model_class, AutoEncoderMixin))
+
+
 class Stage:
     """One stage of one block, while it runs.
 
@@ -104,7 +121,7 @@ class Stage:
             task: what it has for itself.
         """
         self.name, self.block, self.old = task.name, context.block, task.old
-        self.config = scheduled(task.config.for_stage(task.name.stage), context.block)
+        self.config = stage_settings(task.config, task.name.stage, context.block)
         self.seed = derive_seed(task.config["seed"], *task.name.purpose)
         self._checkpoints, self._stop, self._last_block = task.checkpoints, task.stop, context.last_block
         self.extra: dict[str, Tensor] = {}

@@ -6,11 +6,13 @@ import pytest
 from recbole_ccd.plugin.replay import ReservoirReplay
 from recbole_ccd.quick_start import create_stream
 from recbole_ccd.strategy import continual
+from recbole_ccd.strategy.ccd import CCD
+from recbole_ccd.strategy.distill_each_block import DistillEachBlock
 from recbole_ccd.strategy.fine_tune import FineTune
 from recbole_ccd.strategy.replay import ExperienceReplay
 from recbole_ccd.trainer import StageTrainer
 from recbole_ccd.utils.errors import ConfigError, DataError
-from tests.strategy.runs import block_rows, follow, matrices, triples, write_files
+from tests.strategy.runs import block_rows, follow, matrices, teachers, triples, write_files
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +122,7 @@ def test_an_update_learns_block_and_reservoir_and_keeps_the_graph(
 def test_negatives_are_neither_of_the_block_nor_of_the_reservoir(stream, make):
     strategy = make(reservoir_size=400)
     block = stream[3]
-    (mixed,) = strategy.pieces(block)
+    mixed, _ = strategy.extended(block, strategy.config)
     feat, kept = stream.dataset.inter_feat, reservoir(strategy, block)
     barred = block.train_matrix.toarray() > 0
     assert not barred[feat["user_id"][kept], feat["item_id"][kept]].all()
@@ -186,3 +188,27 @@ def test_a_user_whose_reservoir_completes_the_catalogue_is_refused(make_config, 
 def test_a_size_that_is_no_count_is_refused(make_config, size):
     with pytest.raises(ConfigError, match="reservoir_size is .* give an integer >= 0"):
         make_config("BPR", strategy="replay", reservoir_size=size)
+
+
+@pytest.mark.parametrize("strategy", [ExperienceReplay, DistillEachBlock, CCD])
+def test_a_user_with_all_items_of_block_and_reservoir_is_refused_before_anything_is_trained(
+    make_config, tmp_path, strategy
+):
+    # the first half of the items in one block, the second in the next
+    half = [[f"i{n}" for n in range(start, start + 15)] for start in (0, 15)]
+    parts = {}
+    for k, items in enumerate(half):
+        others = [(f"u{u}", f"i{(7 * u + n) % 30}") for u in range(1, 40) for n in range(6)]
+        parts[f"b{k}.train"] = [*(("u0", item) for item in items), *others]
+        parts[f"b{k}.valid"] = parts[f"b{k}.test"] = [(f"u{u}", f"i{(7 * u + 6) % 30}") for u in range(1, 40)]
+    keys = {
+        "dataset": "files",
+        "data_path": tmp_path,
+        "benchmark_filename": write_files(tmp_path, "files", parts),
+    }
+    keys |= {"strategy": strategy.name, "replay": "reservoir", **teachers("BPR")}
+    config = make_config("BPR", **keys)
+    stream = create_stream(config)
+    with pytest.raises(DataError, match="user 'u0' has interacted with all 30 items known in block 1"):
+        strategy(config).check(stream)
+    strategy(make_config("BPR", **keys, reservoir_size=0)).check(stream)

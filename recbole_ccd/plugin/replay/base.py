@@ -50,6 +50,9 @@ class ReplayScheme(TrainerPlugin):
     """Keys of the scheme with their defaults; those of ours are in ``properties/`` instead."""
     needs_proxies: ClassVar[bool] = False
     """Whether it replays from proxies, so that a strategy without them cannot have it."""
+    visits_everybody: ClassVar[bool] = False
+    """Whether auto-encoders, which read what is replayed in users' rows, visit others than the block's users;
+    ``auto`` settings of a stage are then those for all who are known."""
 
     def __init__(
         self,

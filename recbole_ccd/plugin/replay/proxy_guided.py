@@ -335,6 +335,7 @@ class ProxyGuidedReplay(ReplayScheme):
     """
 
     needs_proxies = True
+    visits_everybody = True
 
     def bind(self, context: PluginContext) -> None:
         """Finds candidates, and the scale of the labels."""

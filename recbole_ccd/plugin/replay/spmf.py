@@ -50,6 +50,8 @@ class SPMFReplay(ReplayScheme):
         spmf_sharpness: 1.0      # epsilon
     """
 
+    visits_everybody = True
+
     def bind(self, context: PluginContext) -> None:
         """Takes the reservoir, in order of users."""
         super().bind(context)
