@@ -101,7 +101,8 @@ NEAR = {
     },
     "reg_weights": "reg_weight",
     "mip_weight": "piw_weight",
-    "depth": "ensemble_rank_depth",
+    "alpha": "curriculum_alpha",
+    "warm_up": "difficulty_warmup",
     "xgb_model": "model",
 }
 
