@@ -103,5 +103,5 @@ def _part_that_is_not_there(key: str, settings: Mapping[str, Any]) -> str | None
             chosen = settings[part.chosen_by]
             if not {*(chosen if isinstance(chosen, list) else [chosen])} & set(part.readers):
                 readers = " or ".join(part.readers)
-                return f"{part.chosen_by} is {one_line(repr(chosen))}, and {readers} reads it"
+                return f"only {readers} reads it and {part.chosen_by} is {one_line(repr(chosen))}"
     return None

@@ -10,18 +10,24 @@ from recbole_ccd.config.schema import SCHEMA, STAGE_KEYS, Scope
 @pytest.mark.parametrize(
     ("keys", "reason"),
     [
-        ({"strategy": "fine_tune", "ewc_weight": 3.0}, "regularizer is None, and ewc reads it"),
-        ({"strategy": "ccd", "ader_weight": 3.0}, "replay is 'proxy_guided', and ader reads it"),
-        ({"strategy": "replay", "spmf_draws": 3}, "replay is 'reservoir', and spmf reads it"),
-        ({"strategy": "ccd", "reservoir_size": 3}, "'proxy_guided', and reservoir or ader or spmf reads it"),
-        ({"strategy": "lwc_kd", "student_replay_weight": 3.0}, "strategy is 'lwc_kd', and ccd reads it"),
-        ({"strategy": "distill", "proxies": ["stability"]}, "strategy is 'distill', and ccd reads it"),
-        ({"strategy": "ccd", "replay": None, "replay_rank_sample": 7}, "None, and proxy_guided reads it"),
+        ({"strategy": "fine_tune", "ewc_weight": 3.0}, "only ewc reads it and regularizer is None"),
+        ({"strategy": "ccd", "ader_weight": 3.0}, "only ader reads it and replay is 'proxy_guided'"),
+        ({"strategy": "replay", "spmf_draws": 3}, "only spmf reads it and replay is 'reservoir'"),
+        (
+            {"strategy": "ccd", "reservoir_size": 3},
+            "only reservoir or ader or spmf reads it and replay is 'proxy_guided'",
+        ),
+        ({"strategy": "lwc_kd", "student_replay_weight": 3.0}, "only ccd reads it and strategy is 'lwc_kd'"),
+        ({"strategy": "distill", "proxies": ["stability"]}, "only ccd reads it and strategy is 'distill'"),
+        (
+            {"strategy": "ccd", "replay": None, "replay_rank_sample": 7},
+            "only proxy_guided reads it and replay is None",
+        ),
         (
             {"strategy": "ccd", "regularizer": "graphsail", "piw_weight": 3.0},
-            "'graphsail', and lwc_kd reads it",
+            "only lwc_kd reads it and regularizer is 'graphsail'",
         ),
-        ({"strategy": "ewc", "sml_epochs": 3}, "strategy is 'ewc', and sml reads it"),
+        ({"strategy": "ewc", "sml_epochs": 3}, "only sml reads it and strategy is 'ewc'"),
     ],
 )
 def test_keys_of_what_a_run_does_not_have_are_warned_of(keys, reason):
