@@ -35,6 +35,7 @@ METRICS = ("recall@20", "ndcg@20")
 
 # runs of one label differ in the first, and in what is set for other labels beside it
 _NOT_ITS_OWN = ("seed", "strategy_args")
+NEXT_MEAN = "next_mean"
 BOLD = "bold: the best, italics: the second best; ± after the last"
 _PART = re.compile(r"(<!-- (?P<name>[\w-]+): (?P<part>\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -165,15 +166,15 @@ def ablations(file: Path) -> list[str]:
 
 
 def choices(file: Path) -> list[str]:
-    """What each choice adds to ccd's Recall@20 after the last block, and how long it is trained."""
-    return _beside_ccd(file, "what changes with each choice", seconds=True)
+    """What each choice adds to Recall@20 of ccd after the last block, and on blocks before they are learned."""
+    return _beside_ccd(file, "what changes with each choice", tomorrow=True)
 
 
-def _beside_ccd(file: Path, what: str, seconds: bool = False) -> list[str]:
+def _beside_ccd(file: Path, what: str, tomorrow: bool = False) -> list[str]:
     """Differences from ccd after the last block, in the order of its student; - where there is no teacher."""
     comparison = comparison_of(file)
     shown = [(role, quantity) for role in comparison.roles for quantity in ("H", "LA", "RA")]
-    costs = {label: sum(comparison.seconds(label).values()) for label in comparison.labels}
+    shown += [("student", NEXT_MEAN)] if tomorrow else []
 
     def at_end(label: str) -> list[float | None]:
         return [
@@ -189,10 +190,10 @@ def _beside_ccd(file: Path, what: str, seconds: bool = False) -> list[str]:
         pairs = zip(at_end(label), whole, strict=True)
         less = ["-" if value is None else f"{value - of_whole:+.4f}" for value, of_whole in pairs]
         cells = [f"{value:.4f}" for value in whole] if label == "ccd" else less
-        rows.append([label, *cells, *([f"{costs[label] / costs['ccd']:.2f}"] if seconds else [])])
+        rows.append([label, *cells])
     return [
         f"Recall@20 after the last block, {_seeds(comparison)}, and {what}:",
-        pipe_table(rows, ["", *map(" ".join, shown), *(["time : ccd"] if seconds else [])]),
+        pipe_table(rows, ["", *(f"{role} {of.removesuffix('_mean')}" for role, of in shown)]),
     ]
 
 

@@ -109,6 +109,29 @@ def test_ablations_are_shown_as_differences(tmp_path, made):
     ]
 
 
+def test_choices_are_shown_with_what_they_are_worth_tomorrow(tmp_path, made):
+    left(tmp_path / "all", "ccd", [make_run("ccd", 1, (0.2, 0.4), (0.3, 0.3), tomorrow=(0.25,))])
+    left(
+        tmp_path / "all",
+        "kl",
+        [make_run("ccd", 1, (0.2, 0.2), (0.3, 0.5), tomorrow=(0.125,), distill_loss="kl")],
+    )
+    left(tmp_path / "all", "ewc", [make_run("ewc", 1, (0.2, 0.4), tomorrow=(0.5,))])
+    made["add"](tmp_path / "tiny.jsonl", [tmp_path / "all"])
+    text = made["page"]("<!-- tiny: choices -->\n<!-- end -->", tmp_path)
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line[:1] == "|"]
+    assert rows[0] == [
+        "",
+        *(f"{role} {of}" for role in ("student", "teacher") for of in ("H", "LA", "RA")),
+        "student next",
+    ]
+    found = {row[0]: row[1:] for row in rows}
+    assert found["ccd"] == ["0.3429", "0.3000", "0.4000", "0.3000", "0.3000", "0.3000", "0.2500"]
+    assert found["kl"] == ["-0.1429", "-0.1000", "-0.2000", "+0.1444", "+0.1000", "+0.2000", "-0.1250"]
+    # a strategy without a teacher
+    assert found["ewc"] == ["+0.0000"] * 3 + ["-"] * 3 + ["+0.2500"]
+
+
 def test_seeds_of_a_label_have_the_same_settings(tmp_path, made):
     left(tmp_path / "first", "ccd", runs("ccd", [(0.2, 0.3)], epochs=2))
     left(tmp_path / "later", "ccd", runs("ccd", [(0.2, 0.4)], first=2, epochs=3))
