@@ -166,7 +166,7 @@ def ablations(file: Path) -> list[str]:
 
 
 def choices(file: Path) -> list[str]:
-    """What each choice adds to Recall@20 of ccd after the last block, and on blocks before they are learned."""
+    """What each choice adds to ccd: Recall@20 after the last block, and on blocks before they are learned."""
     return _beside_ccd(file, "what changes with each choice", tomorrow=True)
 
 
