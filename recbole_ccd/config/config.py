@@ -10,14 +10,14 @@ from typing import Any
 from recbole_ccd.config.catalogue import class_defaults, class_keys, model_class
 from recbole_ccd.config.loading import LoadedConfig
 from recbole_ccd.config.recorded import DERIVED_KEYS
-from recbole_ccd.config.schema import POWER_MODELS, STAGE_KEYS, STAGES
+from recbole_ccd.config.schema import MEMBER_STAGES, POWER_MODELS, STAGE_KEYS, STAGES, UPDATES
 from recbole_ccd.config.strict import member_keys
 from recbole_ccd.config.unread import without_readers
 from recbole_ccd.config.values import metric_names
 from recbole_ccd.config.yaml_reader import merged, writable
 from recbole_ccd.utils.errors import ConfigError
 
-__all__ = ["DERIVED_KEYS", "STAGES", "STAGE_KEYS", "CCDConfig"]
+__all__ = ["DERIVED_KEYS", "MEMBER_STAGES", "STAGES", "STAGE_KEYS", "UPDATES", "CCDConfig"]
 
 # whose models read no more than is known
 _KNOWN_PACKAGES = ("recbole", "recbole_ccd")

@@ -32,6 +32,10 @@ from recbole_ccd.config.conditions import (
 
 STAGES = ("base", "student_generation", "student_update", "teacher_update")
 """The stages that train, by the prefix of their own keys of training."""
+UPDATES = STAGES[2:]
+"""Those that update the model that there is."""
+MEMBER_STAGES = ("base", "teacher_update")
+"""Those that train members of the teacher."""
 
 STAGE_KEYS = (
     "epochs",
@@ -121,10 +125,8 @@ STRATEGY, RUN, DERIVED = Scope.STRATEGY, Scope.RUN, Scope.DERIVED
 
 _BASE, _GENERATION, _STUDENT, _TEACHER = ((stage,) for stage in STAGES)
 _DATA, _EVALUATION, _RUN = ("data",), ("evaluation",), ("run",)
-_UPDATES = _STUDENT + _TEACHER
-_DISTILLING = _GENERATION + _UPDATES
+_DISTILLING = _GENERATION + UPDATES
 _OF_STUDENTS = _BASE + _GENERATION + _STUDENT
-_OF_MEMBERS = _BASE + _TEACHER
 
 _SIZE = integer(1)
 _COUNT = integer(0)
@@ -274,8 +276,8 @@ _KEYS: dict[str, Key] = {
     "data_cache": Key(_NAME_OR_NONE, RUN, _DATA),
     "checkpoint_every": Key(optional(_SIZE), RUN, STAGES),
     "prepare_update": Key(BOOLEAN, RUN, _GENERATION),
-    "parallel": Key(conditions.PARALLEL, RUN, _OF_MEMBERS),
-    "parallel_workers": Key(optional(_SIZE), RUN, _OF_MEMBERS, idle=(_NOT_PARALLEL,)),
+    "parallel": Key(conditions.PARALLEL, RUN, MEMBER_STAGES),
+    "parallel_workers": Key(optional(_SIZE), RUN, MEMBER_STAGES, idle=(_NOT_PARALLEL,)),
     "gpu_id": Key(conditions.DEVICES, RUN, (*STAGES, *_EVALUATION), decides=True),
     "use_gpu": Key(BOOLEAN, RUN, (*STAGES, *_EVALUATION), decides=True),
     "eval_batch_size": Key(_SIZE, RUN, _EVALUATION),
@@ -409,12 +411,12 @@ _KEYS: dict[str, Key] = {
     "ssl_weight": Key(_WEIGHT, BASE, _OF_STUDENTS, of_models=True),
     "dropout_prob": Key(number(0, 1), BASE, _OF_STUDENTS, of_models=True),
     # roles
-    "teacher_models": Key(list_of(_NAME), BASE, _OF_MEMBERS, decides=True),
-    "teacher_args": Key(optional(_MAPPING), BASE, _OF_MEMBERS, decides=True),
+    "teacher_models": Key(list_of(_NAME), BASE, MEMBER_STAGES, decides=True),
+    "teacher_args": Key(optional(_MAPPING), BASE, MEMBER_STAGES, decides=True),
     "base": Key(choice("distilled", "plain"), BASE, _BASE, decides=True),
     "ensemble_exponent": Key(_POSITIVE, BASE, (*_DISTILLING, *_EVALUATION)),
     "ensemble_rank_depth": Key(optional(_SIZE), BASE, (*_DISTILLING, *_EVALUATION)),
-    "growth": Key(choice("embeddings", "predictions"), BASE, _UPDATES),
+    "growth": Key(choice("embeddings", "predictions"), BASE, UPDATES),
     # stage 1, of the base block too
     "distill_loss": Key(None, BASE, _DISTILLING),
     "distill_loss_weights": Key(optional(list_of(_WEIGHT)), BASE, _DISTILLING),
@@ -475,39 +477,39 @@ _KEYS: dict[str, Key] = {
     "exclude_teacher_negatives": Key(BOOLEAN, STRATEGY, _TEACHER),
     "student_start": Key(choice("fresh", "previous"), STRATEGY, _GENERATION),
     # new users and items
-    "new_entity_initialization": Key(choice("two_hop", "one_hop", "random"), STRATEGY, _UPDATES),
-    "n_popular_neighbors": Key(_COUNT, STRATEGY, _UPDATES),
+    "new_entity_initialization": Key(choice("two_hop", "one_hop", "random"), STRATEGY, UPDATES),
+    "n_popular_neighbors": Key(_COUNT, STRATEGY, UPDATES),
     # replay and regularization
-    "replay": Key(None, STRATEGY, _UPDATES),
-    "reservoir_size": Key(_COUNT, STRATEGY, _UPDATES),
-    "ader_weight": Key(_WEIGHT, STRATEGY, _UPDATES),
-    "ader_adaptive": Key(BOOLEAN, STRATEGY, _UPDATES),
-    "ader_exemplars": Key(_SIZE, STRATEGY, _UPDATES),
-    "spmf_draws": Key(optional(_SIZE), STRATEGY, _UPDATES),
-    "spmf_sharpness": Key(_WEIGHT, STRATEGY, _UPDATES),
-    "regularizer": Key(None, STRATEGY, _UPDATES),
-    "lwc_kd_anchors": Key(optional(_SIZE), STRATEGY, _UPDATES),
-    "lwc_kd_weight": Key(_WEIGHT, STRATEGY, _UPDATES),
-    "lwc_kd_temperature": Key(_POSITIVE, STRATEGY, _UPDATES),
-    "similarity_degree": Key(_POSITIVE, STRATEGY, _UPDATES),
-    "piw": Key(BOOLEAN, STRATEGY, _UPDATES),
-    "piw_clusters": Key(_SIZE, STRATEGY, _UPDATES),
-    "piw_weight": Key(_WEIGHT, STRATEGY, _UPDATES),
-    "output_kl_weight": Key(_WEIGHT, STRATEGY, _UPDATES),
-    "pair_kl_weight": Key(_WEIGHT, STRATEGY, _UPDATES),
-    "graphsail_local_weight": Key(_WEIGHT, STRATEGY, _UPDATES),
-    "graphsail_global_weight": Key(_WEIGHT, STRATEGY, _UPDATES),
-    "graphsail_self_weight": Key(_WEIGHT, STRATEGY, _UPDATES),
-    "graphsail_temperature": Key(_POSITIVE, STRATEGY, _UPDATES),
-    "graphsail_clusters": Key(_SIZE, STRATEGY, _UPDATES),
-    "ewc_weight": Key(_WEIGHT, STRATEGY, _UPDATES),
-    "ewc_decay": Key(number(0, 1), STRATEGY, _UPDATES),
-    "ewc_sample": Key(optional(_SIZE), STRATEGY, _UPDATES),
-    "pisa_weight": Key(_WEIGHT, STRATEGY, _UPDATES),
-    "pisa_temperature": Key(_POSITIVE, STRATEGY, _UPDATES),
-    "pisa_share": Key(number(0, 0.5), STRATEGY, _UPDATES),
-    "pisa_clusters": Key(_SIZE, STRATEGY, _UPDATES),
-    "pisa_item_weight": Key(_WEIGHT, STRATEGY, _UPDATES),
+    "replay": Key(None, STRATEGY, UPDATES),
+    "reservoir_size": Key(_COUNT, STRATEGY, UPDATES),
+    "ader_weight": Key(_WEIGHT, STRATEGY, UPDATES),
+    "ader_adaptive": Key(BOOLEAN, STRATEGY, UPDATES),
+    "ader_exemplars": Key(_SIZE, STRATEGY, UPDATES),
+    "spmf_draws": Key(optional(_SIZE), STRATEGY, UPDATES),
+    "spmf_sharpness": Key(_WEIGHT, STRATEGY, UPDATES),
+    "regularizer": Key(None, STRATEGY, UPDATES),
+    "lwc_kd_anchors": Key(optional(_SIZE), STRATEGY, UPDATES),
+    "lwc_kd_weight": Key(_WEIGHT, STRATEGY, UPDATES),
+    "lwc_kd_temperature": Key(_POSITIVE, STRATEGY, UPDATES),
+    "similarity_degree": Key(_POSITIVE, STRATEGY, UPDATES),
+    "piw": Key(BOOLEAN, STRATEGY, UPDATES),
+    "piw_clusters": Key(_SIZE, STRATEGY, UPDATES),
+    "piw_weight": Key(_WEIGHT, STRATEGY, UPDATES),
+    "output_kl_weight": Key(_WEIGHT, STRATEGY, UPDATES),
+    "pair_kl_weight": Key(_WEIGHT, STRATEGY, UPDATES),
+    "graphsail_local_weight": Key(_WEIGHT, STRATEGY, UPDATES),
+    "graphsail_global_weight": Key(_WEIGHT, STRATEGY, UPDATES),
+    "graphsail_self_weight": Key(_WEIGHT, STRATEGY, UPDATES),
+    "graphsail_temperature": Key(_POSITIVE, STRATEGY, UPDATES),
+    "graphsail_clusters": Key(_SIZE, STRATEGY, UPDATES),
+    "ewc_weight": Key(_WEIGHT, STRATEGY, UPDATES),
+    "ewc_decay": Key(number(0, 1), STRATEGY, UPDATES),
+    "ewc_sample": Key(optional(_SIZE), STRATEGY, UPDATES),
+    "pisa_weight": Key(_WEIGHT, STRATEGY, UPDATES),
+    "pisa_temperature": Key(_POSITIVE, STRATEGY, UPDATES),
+    "pisa_share": Key(number(0, 0.5), STRATEGY, UPDATES),
+    "pisa_clusters": Key(_SIZE, STRATEGY, UPDATES),
+    "pisa_item_weight": Key(_WEIGHT, STRATEGY, UPDATES),
     # sml
     "sml_epochs": Key(_COUNT, STRATEGY, _STUDENT),
     "sml_learning_rate": Key(_POSITIVE, STRATEGY, _STUDENT),
@@ -516,7 +518,7 @@ _KEYS: dict[str, Key] = {
     # ccd
     "deployed_student": Key(choice("updated", "generated", "better"), STRATEGY, _GENERATION + _STUDENT),
     "student_updates_per_block": Key(_SIZE, STRATEGY, _STUDENT),
-    "proxies": Key(conditions.PROXIES, STRATEGY, _UPDATES),
+    "proxies": Key(conditions.PROXIES, STRATEGY, UPDATES),
     "stability_ema": Key(per_block(number(0, 1)), STRATEGY, _STUDENT),
     "plasticity_ema": Key(per_block(number(0, 1)), STRATEGY, _STUDENT),
     "student_replay_candidates": Key(per_block(_SIZE), STRATEGY, _STUDENT),
@@ -527,12 +529,12 @@ _KEYS: dict[str, Key] = {
     "student_replay_batch_size": Key(optional(automatic(_SIZE, "joint")), STRATEGY, _STUDENT),
     "student_replay_labels": Key(choice("source", "matched"), STRATEGY, _STUDENT),
     "student_update_distill": Key(_WEIGHT, STRATEGY, _STUDENT),
-    "replay_temperature": Key(_WEIGHT, STRATEGY, _UPDATES),
-    "replay_rank_sample": Key(optional(_SIZE), STRATEGY, _UPDATES),
-    "replay_redraw": Key(_SIZE, STRATEGY, _UPDATES),
-    "replay_rank_student": Key(choice("current", "distilled"), STRATEGY, _UPDATES),
-    "update_distill_teacher": Key(choice("grown", "previous"), STRATEGY, _UPDATES),
-    "update_distill_users": Key(choice("absent", "all"), STRATEGY, _UPDATES),
+    "replay_temperature": Key(_WEIGHT, STRATEGY, UPDATES),
+    "replay_rank_sample": Key(optional(_SIZE), STRATEGY, UPDATES),
+    "replay_redraw": Key(_SIZE, STRATEGY, UPDATES),
+    "replay_rank_student": Key(choice("current", "distilled"), STRATEGY, UPDATES),
+    "update_distill_teacher": Key(choice("grown", "previous"), STRATEGY, UPDATES),
+    "update_distill_users": Key(choice("absent", "all"), STRATEGY, UPDATES),
     "update_distill_layer": Key(choice("ego", "final"), STRATEGY, _STUDENT),
     "teacher_update_distill": Key(_WEIGHT, STRATEGY, _TEACHER),
     "teacher_replay_candidates": Key(per_block(_SIZE), STRATEGY, _TEACHER),
@@ -543,12 +545,12 @@ _KEYS: dict[str, Key] = {
     "teacher_replay_decay": Key(optional(_POSITIVE), STRATEGY, _TEACHER),
     "teacher_replay_batch_size": Key(optional(automatic(_SIZE, "joint")), STRATEGY, _TEACHER),
     "teacher_replay_labels": Key(choice("source", "matched"), STRATEGY, _TEACHER),
-    "pseudo_interaction_value": Key(_WEIGHT, STRATEGY, _UPDATES),
-    "mutual_learning": Key(BOOLEAN, STRATEGY, _UPDATES),
-    "mutual_weight": Key(_WEIGHT, STRATEGY, _UPDATES, idle=(_NOT_MUTUAL,)),
-    "mutual_draws": Key(_SIZE, STRATEGY, _UPDATES, idle=(_NOT_MUTUAL,)),
-    "mutual_temperature": Key(_POSITIVE, STRATEGY, _UPDATES, idle=(_NOT_MUTUAL,)),
-    "mutual_members": Key(choice("all", "first"), STRATEGY, _UPDATES, idle=(_NOT_MUTUAL,)),
+    "pseudo_interaction_value": Key(_WEIGHT, STRATEGY, UPDATES),
+    "mutual_learning": Key(BOOLEAN, STRATEGY, UPDATES),
+    "mutual_weight": Key(_WEIGHT, STRATEGY, UPDATES, idle=(_NOT_MUTUAL,)),
+    "mutual_draws": Key(_SIZE, STRATEGY, UPDATES, idle=(_NOT_MUTUAL,)),
+    "mutual_temperature": Key(_POSITIVE, STRATEGY, UPDATES, idle=(_NOT_MUTUAL,)),
+    "mutual_members": Key(choice("all", "first"), STRATEGY, UPDATES, idle=(_NOT_MUTUAL,)),
     "mutual_bridge": Key(BOOLEAN, STRATEGY, _GENERATION),
     "mutual_bridge_temperature": Key(_POSITIVE, STRATEGY, _GENERATION, idle=(_NO_BRIDGE,)),
     # what RecBole computes, or the place of a run decides: it is in a Config, and nobody can set it
@@ -567,7 +569,7 @@ _KEYS: dict[str, Key] = {
 
 def _of_stage(stage: str) -> dict[str, Key]:
     """The keys of training of a stage: those without prefix, or None."""
-    scope, found = STRATEGY if stage in _UPDATES else BASE, {}
+    scope, found = STRATEGY if stage in UPDATES else BASE, {}
     for key, row in _KEYS.items():
         if key.partition(".")[0] in STAGE_KEYS:
             check = row.check if "." in key or row.check is None else optional(row.check)

@@ -24,14 +24,12 @@ from recbole_ccd.config.conditions import check_value, like
 from recbole_ccd.config.model_rules import check_together
 from recbole_ccd.config.model_settings import model_checks
 from recbole_ccd.config.recorded import DERIVED_KEYS
-from recbole_ccd.config.schema import STAGE_KEYS, check_of, parts_of
+from recbole_ccd.config.schema import MEMBER_STAGES, STAGE_KEYS, check_of, parts_of
 from recbole_ccd.config.sources import Layer
 from recbole_ccd.registry import COMPARABLE_KINDS, Modules, of_user, user_keys
 from recbole_ccd.utils.commands import GOES_WITH
 from recbole_ccd.utils.errors import ConfigError, nearest, one_line, suggestion
 
-# a teacher is trained on the base block and in stage 3
-_MEMBER_STAGES = ("base", "teacher_update")
 # the strategy that ablations take parts away from
 ABLATED = "ccd"
 
@@ -214,7 +212,7 @@ def check_ablation(
 
 def member_keys(model: type[AbstractRecommender]) -> frozenset[str]:
     """The keys that ``teacher_args`` may set for a member: its model's and those of its training."""
-    staged = {f"{stage}_{key}" for stage in _MEMBER_STAGES for key in STAGE_KEYS}
+    staged = {f"{stage}_{key}" for stage in MEMBER_STAGES for key in STAGE_KEYS}
     return class_keys(model) | frozenset(training_arguments) | staged
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from recbole.model.abstract_recommender import AutoEncoderMixin, GeneralRecommender
 from torch import Tensor
 
+from recbole_ccd.config import UPDATES
 from recbole_ccd.data.block import Block
 from recbole_ccd.data.schedule import scheduled
 from recbole_ccd.evaluation.stage_record import stage_record
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from recbole_ccd.config import CCDConfig
     from recbole_ccd.utils.signals import InterruptHandler
 
-UPDATES = ("student_update", "teacher_update")
 # no parameter is called so
 _EXTRA = "extra: "
 Prepare = Callable[["Stage"], StageTrainer]

@@ -174,7 +174,7 @@ class StageRunner:
             saved: the places of those that are trained though the same has been saved.
         """
         tasks = [task for _, task, _ in parts]
-        chosen: dict[int, dict[str, Any] | None] = {}
+        chosen: dict[int, dict[str, Any]] = {}
         made, left = {}, []
 
         def keep(place: int, result: StageResult, words: str) -> None:
@@ -190,13 +190,15 @@ class StageRunner:
             left.append(place)
             if chooses(task):
                 beside = [record for _, record, _ in made.values()]
-                tasks[place], chosen[place] = self._with_rate(context, task, beside, chosen.values())
+                beside += [{**vars(tasks[at].name), "chosen_rate": choice} for at, choice in chosen.items()]
+                tasks[place], choice = self._with_rate(context, task, beside)
+                chosen |= {place: choice} if choice else {}
         training_begins()
         try:
             with closing(train([tasks[place] for place in left])) as results:
                 for number, result in results if left else ():
                     place, record = left[number], result.record
-                    if chosen.get(place):
+                    if place in chosen:
                         record["chosen_rate"] = chosen[place]
                     if place not in saved:
                         name = tasks[place].name
@@ -216,22 +218,19 @@ class StageRunner:
         self,
         context: StageContext,
         task: StageTask,
-        finished: Iterable[Mapping[str, Any]],
-        chosen: Iterable[dict[str, Any] | None],
+        beside: Sequence[Mapping[str, Any]],
     ) -> tuple[StageTask, dict[str, Any] | None]:
         """A stage with the rate of the first of its kind, or with one that is chosen now.
 
         Args:
             context: what the stage has in common with others.
             task: the stage.
-            finished: the records of the stages beside it that an earlier process has finished.
-            chosen: what has been chosen for those that are trained beside it.
+            beside: records of the stages beside it that are finished, or of which a rate has been chosen.
 
         Returns:
             The stage, and what is recorded of the choice; None where it was made before.
         """
-        beside = [{**vars(task.name), "chosen_rate": choice} for choice in chosen if choice]
-        rate = known_rate(task, [*self.state.result.stages, *finished, *beside])
+        rate = known_rate(task, [*self.state.result.stages, *beside])
         if rate is not None:
             return with_rate(task, rate), None
         self.state.doing = f"{task.name.label}, learning rate"

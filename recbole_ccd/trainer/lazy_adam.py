@@ -12,6 +12,7 @@ from recbole.model.general_recommender import BPR, NeuMF
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from recbole_ccd.config import MEMBER_STAGES
 from recbole_ccd.utils.errors import ModelError
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def check_lazy(config: CCDConfig, role: str) -> None:
             dense gradients.
     """
     stages: tuple[str, ...] = {
-        "teacher": ("base", "teacher_update"),
+        "teacher": MEMBER_STAGES,
         "student": ("student_generation", "student_update"),
     }[role]
     if role == "student" and config["base"] == "plain":

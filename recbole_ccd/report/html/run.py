@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
+from recbole_ccd.config import UPDATES
 from recbole_ccd.config.catalogue import shown_strategy
 from recbole_ccd.evaluation.result import StreamResult
 from recbole_ccd.evaluation.sampling import with_error
@@ -278,7 +279,7 @@ class _Trained:
         curves = self._curves()
         names = list(dict.fromkeys(curve.name for of_title in curves.values() for curve in of_title))
         looks = {name: style.ordered(n, len(names)) for n, name in enumerate(names)}
-        replayed = {name: self._replayed(name) for name in ("student_update", "teacher_update")}
+        replayed = {name: self._replayed(name) for name in UPDATES}
         used = {source for blocks in replayed.values() for counts in blocks.values() for source in counts}
         kinds = [name for name in style.STAGES if any(s["stage"] == name for s in self.result.stages)]
         return {
