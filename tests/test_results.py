@@ -3,6 +3,7 @@
 import json
 import re
 import runpy
+from itertools import product
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -169,3 +170,22 @@ def test_the_figure_is_what_its_script_makes_of_the_runs():
     for file, _ in made["PANELS"]:
         last = {label: line[-1] for label, line in made["harmonic_means"](file).items()}
         assert max(last, key=last.get) == "ccd" and f"**{last['ccd']:.4f}**".replace("0.", ".") in table
+
+
+def test_a_sample_has_all_that_its_users_did(tmp_path):
+    source, target = tmp_path / "large", tmp_path / "small"
+    source.mkdir()
+    rows = [(f"u{user}", f"i{item}") for user in range(20) for item in (0, 1, 2 + user)]
+    for n, (block, part) in enumerate(product(("block0", "block1"), ("train", "valid", "test"))):
+        lines = ["user_id:token\titem_id:token", *("\t".join(row) for row in rows[n::6])]
+        source.joinpath(f"large.{block}.{part}.inter").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    made = runpy.run_path(str(RESULTS / "sample_users.py"))["sample"](source, 0.5, 2, target)
+    assert (len(made), made["user_id:token"].nunique()) == (20, 10)
+    kept = {file.name: file.read_text(encoding="utf-8").splitlines()[1:] for file in sorted(target.iterdir())}
+    assert list(kept) == [name.name.replace("large", "small", 1) for name in sorted(source.iterdir())]
+    users = {line.split("\t")[0] for lines in kept.values() for line in lines}
+    for name, lines in kept.items():
+        block_and_part = name.removeprefix("small.")
+        whole = source.joinpath(f"large.{block_and_part}").read_text(encoding="utf-8").splitlines()[1:]
+        wanted = [line for line in whole if line.split("\t")[0] in users]
+        assert lines == [line for line in wanted if line.endswith(("\ti0", "\ti1"))]

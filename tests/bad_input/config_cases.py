@@ -172,10 +172,18 @@ ON_DATA = {
     "head-without-vectors": ["--model=NeuMF", "--distill_head=auxiliary"],
     "mixup-without-vectors": ["--model=NeuMF", "--distill_augmentation=mixup"],
     "dropout-without-a-graph": ["--model=BPR", "--distill_augmentation=edge_dropout"],
-    "dropout-before-the-graph": ["--model=LightGCN", "--distill_augmentation=edge_dropout"],
+    "dropout-before-the-graph": [
+        "--model=LightGCN",
+        "--distill_layer=ego",
+        "--distill_augmentation=edge_dropout",
+    ],
     "weighting-without-bpr": ["--model=SGL", "--distill_weighting=relative_difficulty"],
     "alignment-without-a-graph": ["--model=BPR", "--distill_gradient_alignment=0.1"],
-    "alignment-before-the-graph": ["--model=LightGCN", "--distill_gradient_alignment=0.1"],
+    "alignment-before-the-graph": [
+        "--model=LightGCN",
+        "--distill_layer=ego",
+        "--distill_gradient_alignment=0.1",
+    ],
     "alignment-without-readers": [
         "--model=LightGCN",
         "--distill_layer=final",
