@@ -54,12 +54,15 @@ def test_what_was_chosen_by_hand_is_what_the_kept_runs_had_whatever_the_defaults
     kept = run["config"].keys() - {"output_kl_weight"}
 
     def effective(settings):
-        """Batches that nobody has set are those of every stage."""
-        batch = "train_batch_size"
-        return {
+        """What nobody has set of a stage, or of its base student, is that of every stage, or of its stage."""
+        batch, bounds = "train_batch_size", ("epochs", "stopping_step")
+        stage = {key: settings[f"student_generation_{key}"] for key in bounds}
+        stage = {key: settings[key] if value is None else value for key, value in stage.items()}
+        every = {
             key: settings[batch] if key.endswith(batch) and settings[key] is None else settings[key]
             for key in kept
         }
+        return every | {"base_student_args": stage | (settings["base_student_args"] or {})}
 
     assert effective(config) == effective(run["config"])
 

@@ -89,6 +89,26 @@ def test_files_of_data_sets_tell_how_they_are_read_and_tune_nothing(file):
     assert yaml_keys(file) <= {"load_col", "benchmark_filename", "normalize_all"}
 
 
+@pytest.mark.parametrize(
+    ("given", "base", "later"),
+    [
+        ({}, (200, 5), (100, 2)),
+        ({"epochs": 3}, (3, 5), (3, 2)),
+        ({"student_generation_epochs": 3}, (3, 5), (3, 2)),
+        ({"student_update_epochs": 3}, (200, 5), (100, 2)),
+        ({"stopping_step": 0, "base_student_args": {"epochs": 4}}, (4, 0), (100, 0)),
+        ({"preset": "paper-yelp"}, (6, 1), (6, 1)),
+    ],
+)
+def test_the_base_student_is_given_time_unless_the_user_sets_how_long(given, base, later):
+    config = CCDConfig(config_dict=given)
+    settings = [c.for_stage("student_generation") for c in (config.for_base_student(), config)]
+    assert [(c["epochs"], c["stopping_step"]) for c in settings] == [base, later]
+    # what is recorded in a run directory is what is read from it
+    again = CCDConfig(config_dict=dict(given, base_student_args=config["base_student_args"]))
+    assert again["base_student_args"] == config["base_student_args"]
+
+
 def test_the_base_student_may_have_settings_of_its_own():
     own = {"distill_layer": "ego", "learning_rate": 0.003}
     config = CCDConfig(config_dict={"distill_layer": "final", "base_student_args": own})
