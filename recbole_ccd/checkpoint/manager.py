@@ -208,7 +208,8 @@ class CheckpointManager:
         Args:
             key: its name.
             epochs: epochs finished.
-            state: nested plain values and tensors, see :func:`~recbole_ccd.checkpoint.serialization.pack`.
+            state: nested plain values and tensors, as
+                :func:`~recbole_ccd.checkpoint.serialization.serialize` takes them.
 
         Raises:
             RunError: If it cannot be saved; what was saved before is still there.

@@ -20,7 +20,7 @@ def serialize(value: Any) -> dict[str, Tensor]:
         value: dictionaries with plain keys, lists, tuples, numbers, text, truth values, None and tensors.
 
     Returns:
-        The tensors; :func:`unpack` makes of them what was given.
+        The tensors; :func:`deserialize` makes of them what was given.
 
     Raises:
         TypeError: If there is anything else in it.
@@ -32,7 +32,7 @@ def serialize(value: Any) -> dict[str, Tensor]:
 
 
 def deserialize(tensors: Mapping[str, Tensor]) -> Any:
-    """What :func:`pack` was given.
+    """What :func:`serialize` was given.
 
     Raises:
         ValueError: If the tensors are not what it returned.

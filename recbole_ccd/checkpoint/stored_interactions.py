@@ -42,7 +42,7 @@ def write_rows(
         given: what the files held that they came from, see :class:`~recbole_ccd.data.given_pairs.Given`.
         block: the block they belong to.
         number: how many files of the block have come before.
-        source: see :class:`~recbole_ccd.checkpoint.manifest.InteractionsRecord`.
+        source: see :class:`~recbole_ccd.checkpoint.manifest_schema.InteractionsRecord`.
 
     Returns:
         The manifest's entry for it.

@@ -86,6 +86,7 @@ def check_together(settings: Mapping[str, Any], source_of: Callable[[str], str],
         _check_block_files,
         _check_columns,
         _check_split,
+        _check_masked,
         _check_candidates,
         _check_metrics,
         _check_depth,
@@ -183,6 +184,14 @@ def _check_metrics(settings: Mapping[str, Any], source_of: Callable[[str], str])
     if settings["valid_metric"].lower() not in names:
         start = f"valid_metric is {one_line(repr(settings['valid_metric']))} ({source_of('valid_metric')})"
         raise ConfigError(f"{start}, which metrics and topk do not give; choose one of: {', '.join(names)}")
+
+
+def _check_masked(settings: Mapping[str, Any], source_of: Callable[[str], str]) -> None:
+    """Where the valid parts are measured, nothing may know the test parts."""
+    key = "valid_mask_test"
+    if settings.get(key) and settings.get("eval_part") == "valid":
+        start = f"{key} is True ({source_of(key)}), by which early stopping knows the test parts"
+        raise ConfigError(f"{start}, and eval_part is valid ({source_of('eval_part')}); set {key} to False")
 
 
 def _check_depth(settings: Mapping[str, Any], source_of: Callable[[str], str]) -> None:

@@ -446,11 +446,11 @@ class Block:
 
     def _piece(self, train: np.ndarray, end: int, known: tuple[int, int], old: tuple[int, int]) -> Block:
         """Some train rows, when the rows before ``end`` have arrived and these ids are known."""
-        valid, arrived = (self._rows[part] for part in (VALID, TRAIN))
+        valid, test, arrived = (self._rows[part] for part in (VALID, TEST, TRAIN))
         rows = {
             TRAIN: train,
             VALID: self._source.only_known(valid[valid < end], known),
-            TEST: self._rows[TEST][:0],
+            TEST: self._source.only_known(test[test < end], known),
         }
         arrived = arrived[arrived <= train[-1]]
         return Block(self._source, self.index, rows, known, old, self.previous, arrived)

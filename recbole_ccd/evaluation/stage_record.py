@@ -26,7 +26,7 @@ def stage_record(
         epochs: epochs run.
         seconds: Wall-clock time.
         learned: what else is recorded: ``loss`` and ``valid_score`` by epoch and, where pairs were
-            replayed, ``replayed`` by source, see the trainers' ``learned``.
+            replayed, ``replayed`` by source, see :attr:`~recbole_ccd.trainer.StageTrainer.history`.
         rss_mb: the largest resident memory of the process while the stage ran, in MB; None if unknown.
     """
     return {

@@ -87,7 +87,7 @@ def teacher_scorer(teacher: TeacherEnsemble) -> ScoreFn:
 def ordering_scorer(model: GeneralRecommender) -> ScoreFn:
     """Scores that put all items in a model's order for each user, found in the cheapest way.
 
-    An ensemble of one orders a user's items as its member does, without ranking them.
+    An ensemble of one that ranks all items orders them as its member does, without ranking them.
 
     Args:
         model: any RecBole general recommender, in eval mode.
@@ -97,7 +97,8 @@ def ordering_scorer(model: GeneralRecommender) -> ScoreFn:
     """
     if not isinstance(model, TeacherEnsemble):
         return row_scorer(model)
-    return row_scorer(model.members[0]) if len(model.members) == 1 else partial(score_rows, model)
+    as_its_member = len(model.members) == 1 and model.depth is None
+    return row_scorer(model.members[0]) if as_its_member else partial(score_rows, model)
 
 
 def mixed_rows(teacher: TeacherEnsemble, pruned: TeacherEnsemble, share: float, users: Tensor) -> Tensor:

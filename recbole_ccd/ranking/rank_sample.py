@@ -63,8 +63,9 @@ def candidates_among(sample: Tensor, users: Tensor, seen: csr_matrix) -> tuple[T
         the device of ``users``.
     """
     owners, columns = (torch.from_numpy(part) for part in csr_rows(seen, users.cpu().numpy()))
-    # the matrix may know fewer items
-    place = torch.full((max(seen.shape[1], int(sample.max()) + 1),), -1)
+    # the matrix may know fewer items, and the sample may be empty
+    highest = int(sample.max()) if len(sample) else 0
+    place = torch.full((max(seen.shape[1], highest + 1),), -1)
     place[sample.cpu()] = torch.arange(len(sample))
     drawn = place[columns] >= 0
     usable = torch.ones(len(users), len(sample), dtype=torch.bool)

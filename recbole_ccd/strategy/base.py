@@ -12,6 +12,7 @@ from recbole.model.abstract_recommender import GeneralRecommender
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
+from recbole_ccd.config import MEMBER_STAGES
 from recbole_ccd.data.block import Block, learns_from_rows
 from recbole_ccd.data.sparse import pairs_matrix
 from recbole_ccd.data.stream import BlockStream
@@ -169,6 +170,12 @@ class Strategy(ABC):
         """Does what :meth:`train_block` of the next block would begin with; nothing where it cannot."""
         return
 
+    @property
+    def student_stages(self) -> tuple[str, ...]:
+        """The stages that train the student; that of the base block if it is not distilled there."""
+        plain = ("base",) if self.config["base"] == "plain" else ()
+        return (*plain, "student_generation", "student_update")
+
     def workload(self, block: Block) -> int:
         """How many interactions are gone through to learn a block, for the time that is left."""
         return len(block.train) + (sum(map(len, block.earlier_train_rows)) if self.learns_everything else 0)
@@ -262,7 +269,7 @@ class Strategy(ABC):
         # members of one model have the same settings
         for config in {config["model"]: config for config in self.members}.values():
             check_growable(config, "teacher")
-            check_lazy(config, "teacher")
+            check_lazy(config, "teacher", MEMBER_STAGES)
             check_buildable(config, stream[0])
         self.check_negatives(stream, self.config, *self.members)
 
@@ -282,7 +289,7 @@ class Strategy(ABC):
             ModelError: If the student has no user and item embeddings, or cannot be built or grown.
         """
         check_growable(self.config, "student")
-        check_lazy(self.config, "student")
+        check_lazy(self.config, "student", self.student_stages)
         student = check_buildable(self.config, stream[0])
         if not embedding_tables(student, stream[0].n_users, stream[0].n_items):
             raise ModelError(

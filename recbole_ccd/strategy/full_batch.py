@@ -52,6 +52,11 @@ class FullBatch(Strategy):
 
     learns_everything = True
 
+    @property
+    def student_stages(self) -> tuple[str, ...]:
+        """That of the base block trains it again on all blocks so far, whatever began it."""
+        return ("base", "student_generation")
+
     def check_models(self, stream: BlockStream) -> None:
         """Refuses models that cannot be trained here, and users for whom no negative can be drawn.
 
@@ -71,7 +76,7 @@ class FullBatch(Strategy):
         if self.config["base"] == "distilled":
             super().check_models(stream)
         else:
-            check_lazy(self.config, "student")
+            check_lazy(self.config, "student", self.student_stages)
             check_buildable(self.config, stream[0])
             self.check_negatives(stream, self.config)
 

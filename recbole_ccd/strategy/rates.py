@@ -58,12 +58,12 @@ def tried(context: StageContext, task: StageTask) -> ChosenRate | None:
         The choice; None where there is nothing to validate on, or no rate has a finite loss.
     """
     staged = stage_settings(task.config, task.name.stage, context.block)
-    epochs = min(staged["eval_step"], staged["epochs"])
+    epochs = min(staged["eval_start"] or staged["eval_step"], staged["epochs"])
     bigger: bool = task.config["valid_metric_bigger"]
     scores: list[float | None] = []
     rates = ladder(task)
     for rate in rates:
-        values = {"eval_step": epochs, "epochs": epochs, _RATE: rate}
+        values = {"eval_step": epochs, "eval_start": epochs, "epochs": epochs, _RATE: rate}
         short = replace(task, config=_with(task, values, _TRIAL), checkpoints=None)
         try:
             record = run_stage(context, short).record

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,6 @@ from recbole.model.general_recommender import BPR, NeuMF
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from recbole_ccd.config import MEMBER_STAGES
 from recbole_ccd.utils.errors import ModelError
 
 if TYPE_CHECKING:
@@ -26,23 +25,18 @@ LAZY_MODELS = (BPR, NeuMF)
 _BETAS, _EPS = (0.9, 0.999), 1e-8
 
 
-def check_lazy(config: CCDConfig, role: str) -> None:
+def check_lazy(config: CCDConfig, role: str, stages: Sequence[str]) -> None:
     """Refuses ``lazy_adam`` where every row has a gradient in every batch, before anything runs.
 
     Args:
         config: the model's configuration.
         role: ``student`` or ``teacher``.
+        stages: those that train a model in this role.
 
     Raises:
-        ModelError: If a stage of the role trains a model by it that it does not fit, or with what reads
+        ModelError: If one of the stages trains a model by it that it does not fit, or with what reads
             dense gradients.
     """
-    stages: tuple[str, ...] = {
-        "teacher": MEMBER_STAGES,
-        "student": ("student_generation", "student_update"),
-    }[role]
-    if role == "student" and config["base"] == "plain":
-        stages = ("base", *stages)
     for stage in stages:
         own = f"{stage}_learner"
         key = "learner" if config[own] is None else own

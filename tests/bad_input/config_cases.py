@@ -95,6 +95,7 @@ VALUES = {
     "integer-beyond-all": [f"--block_boundaries=[{'9' * 400}]"],
 }
 TOGETHER = {
+    "test-parts-known": ["--eval_part=valid", "--valid_mask_test=True"],
     "valid-metric": ["--valid_metric=MRR@20"],
     "rank-depth": ["--ensemble_rank_depth=3"],
     "replay-draws": ["--student_replay_stability=11"],

@@ -220,6 +220,18 @@ def test_validation_can_leave_the_test_items_out(tiny_stream, make_config):
         assert masked > of_users([block.train], loader)
 
 
+def test_validation_of_pieces_leaves_out_the_test_items_that_have_arrived(tiny_stream, make_config):
+    block = tiny_stream[1]
+    config = make_config(valid_mask_test=True, valid_blocks="current")
+    (whole,), last = block.valid_loaders(config), block.parts(3)[-1]
+    (loader,) = last.valid_loaders(config)
+    masked = masked_and_wanted(loader)[0]
+    assert masked == masked_and_wanted(whole)[0] > of_users([block.train], loader)
+    first = block.parts(3)[0]
+    (loader,) = first.valid_loaders(config)
+    assert masked_and_wanted(loader)[0] <= of_users([block.train, block.test], loader)
+
+
 def test_measured_rows_of_new_entities_alone(tiny_stream, make_config):
     block = tiny_stream[1]
     loader = block.measured_loader(make_config(), users_from=block.n_old_users)

@@ -5,7 +5,7 @@ from recbole.data.interaction import Interaction
 from recbole.trainer import Trainer
 
 from recbole_ccd.evaluation.full_sort import FullSortEvaluator
-from recbole_ccd.model.teacher import TeacherEnsemble
+from recbole_ccd.model.teacher import TeacherEnsemble, ordering_scorer
 from tests.model.small_models import all_scores, scatter, small_model
 
 MEMBERS = ["LightGCN", "MultiVAE", "NeuMF", "BPR"]
@@ -97,3 +97,8 @@ def test_the_depth_is_a_setting(tiny_stream, make_config):
     assert ((scores > -torch.inf).sum(dim=1) == 12).all()
     whole = all_scores(TeacherEnsemble(make_config(), block.train, [member]))
     assert torch.equal(scores.topk(12).indices, whole.topk(12).indices)
+    # it is measured by these, of whatever number of members
+    for members in ([member], [member, member]):
+        teacher = TeacherEnsemble(config, block.train, members).eval()
+        rows = ordering_scorer(teacher)(torch.arange(1, 9))
+        assert ((rows > -torch.inf).sum(dim=1) == 12).all()

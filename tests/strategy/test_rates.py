@@ -61,6 +61,14 @@ def test_the_choice_is_that_of_its_trials(run):
         assert list(scores) == list(RATES[: len(RATES) - (record["block"] > 0)])
 
 
+def test_trials_end_at_the_first_validation(make_config, tiny_stream):
+    late = {"eval_start": 2, "eval_step": 1, "epochs": 2}
+    ran = follow(make_config(learning_rate="auto", **PLAIN, **late), FineTune, tiny_stream)
+    for record in choices(ran):
+        first = record["valid_score"][0]
+        assert first == [2, dict(record["chosen_rate"]["trials"])[record["chosen_rate"]["rate"]]]
+
+
 def test_a_stage_is_trained_as_if_its_rate_had_been_given(run, make_config, tiny_stream):
     rates = {}
     for record in choices(run):

@@ -7,6 +7,7 @@ from torch import nn
 from torch.optim import Adam
 
 from recbole_ccd import run_ccd
+from recbole_ccd.config import STAGES
 from recbole_ccd.model.growth import build
 from recbole_ccd.trainer import lazy_adam as lazy_adam_module
 from recbole_ccd.trainer.lazy_adam import LazyAdam, check_lazy
@@ -118,5 +119,13 @@ def test_a_whole_run(tiny_folder, tmp_path):
 )
 def test_refused(make_config, model, keys, words):
     with pytest.raises(ModelError, match=words):
-        check_lazy(make_config(model, **keys), "student")
-    check_lazy(make_config("LightGCN"), "student")
+        check_lazy(make_config(model, **keys), "student", STAGES)
+    check_lazy(make_config("LightGCN"), "student", STAGES)
+
+
+@pytest.mark.parametrize("base", ["distilled", "plain"])
+def test_refused_where_all_blocks_are_learned_plainly(tiny_folder, base):
+    keys = {**SMALL, "data_path": str(tiny_folder), "teacher_models": ["BPR"], "base": base}
+    keys |= {"block_ratios": [0.6, 0.4], "strategy": "full_batch", "base_learner": "lazy_adam"}
+    with pytest.raises(ModelError, match="^base_learner is 'lazy_adam' for the student"):
+        run_ccd("LightGCN", "tiny", config_dict=keys)

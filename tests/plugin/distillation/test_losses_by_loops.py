@@ -144,6 +144,8 @@ def test_comparative_of_users(make_loss):
     assert value == pytest.approx(4 / 7 * expected, rel=1e-4)
     # what all users agree on is no difference, and one user has none
     assert loss.user_loss(USERS[:1]).item() == 0
+    # nor have users without lists one, of whom a batch may consist
+    assert loss.user_loss(torch.tensor([5])).item() == 0
 
 
 def test_logits_and_their_scale(make_loss):
