@@ -135,10 +135,10 @@ def _of_harmonic_mean(a: Error, b: Error, of_a: Weights, of_b: Weights, errors: 
     """By its derivatives ``2 b² / (a + b)²`` and ``2 a² / (a + b)²``."""
     if a is None or b is None:
         return None
-    if not a + b:
-        return 0.0
-    weights = [(place, weight * 2 * b * b / (a + b) ** 2) for place, weight in of_a]
-    return combined([*weights, *((p, weight * 2 * a * a / (a + b) ** 2) for p, weight in of_b)], errors)
+    # of two zeros there is no error, if theirs are known
+    squared = (a + b) ** 2 or 1.0
+    weights = [(place, weight * 2 * b * b / squared) for place, weight in of_a]
+    return combined([*weights, *((p, weight * 2 * a * a / squared) for p, weight in of_b)], errors)
 
 
 def combined(weights: Weights, errors: Errors) -> Error:

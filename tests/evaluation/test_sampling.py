@@ -55,6 +55,13 @@ def test_users_are_drawn_once_for_a_block(tiny_stream, make_config):
     assert [one.population for one in block.valid_loaders(config)] == [None, None]
 
 
+@pytest.mark.parametrize("error", [None, 0.0, 0.1])
+def test_a_harmonic_mean_of_zeros_has_an_error_where_these_have_one(error):
+    found = summary_errors([[0.0], [0.0, 0.0]], [[error], [error, error]])
+    assert found["LA"][1] == (None if error is None else pytest.approx(error / 2**0.5))
+    assert found["H"][1] == (None if error is None else 0.0)
+
+
 def test_errors_of_averages_by_hand():
     R, e = [[0.4], [0.2, 0.6], [0.3, 0.5, 0.8]], [[0.01], [0.02, 0.03], [0.04, 0.05, 0.06]]
     found = summary_errors(R, e)
