@@ -88,7 +88,7 @@ def test_files_of_a_block_are_pieces_of_it(parted):
     assert (one.n_users, one.n_items) == (5, 7) and (two.n_users, two.n_items) == (6, 8)
     assert (two.n_old_users, two.n_old_items) == (5, 7)
     assert one.train_so_far.nnz == 5 and two.train_so_far.nnz == 6
-    assert pairs(parted[1].test) == [(4, 2), (3, 7)] and not pairs(one.test)
+    assert pairs(parted[1].test) == [(4, 2), (3, 7)] == pairs(two.test) and pairs(one.test) == [(4, 2)]
     assert parted[0].parts(1) == [parted[0]]
 
 
