@@ -70,7 +70,7 @@ def follow(folder):
     for language, text, shown in followed():
         command = ["bash", "-e", "-c", text] if language == "bash" else [sys.executable, "-c", text]
         done = subprocess.run(
-            command, cwd=folder, env=environment, capture_output=True, text=True, timeout=1800
+            command, cwd=folder, env=environment, capture_output=True, text=True, timeout=900
         )
         assert done.returncode == 0, (text, done.stderr)
         yield text, shown, done.stdout + done.stderr

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -33,8 +32,9 @@ from recbole_ccd.config.catalogue import (
     strategy_keys,
     yaml_keys,
 )
+from recbole_ccd.config.overruled import without_overruled
 from recbole_ccd.config.problems import Problems, SoundSettings
-from recbole_ccd.config.schema import SCHEMA, STAGE_KEYS, STAGES, known_keys
+from recbole_ccd.config.schema import SCHEMA, known_keys
 from recbole_ccd.config.sources import Layer, read_layers
 from recbole_ccd.config.strict import (
     check_ablated,
@@ -224,7 +224,8 @@ class LoadedConfig(NumpyLeftAlone):
         problems = self._problems
         with problems.noted():
             self._check_known(teachers)
-        settings = merged(self._defaults_beside(self.external_config_dict), self.external_config_dict)
+        defaults = without_overruled(self.internal_config_dict, self.external_config_dict)
+        settings = merged(defaults, self.external_config_dict)
         names, known_as = self._what_is_there()
         known_as = "" if "model" in problems.wrong else known_as
         misnamed = set(problems.wrong)
@@ -244,17 +245,6 @@ class LoadedConfig(NumpyLeftAlone):
             # what is recorded is what is done, also where one file serves other strategies too
             settings["base"] = "distilled"
         return settings
-
-    def _defaults_beside(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """The defaults, but for those of single stages where the user has set the key for more than these."""
-        defaults = copy.deepcopy(self.internal_config_dict)
-        base_student = defaults["base_student_args"] or {}
-        for key in STAGE_KEYS:
-            if key in given:
-                defaults.update({f"{stage}_{key}": None for stage in STAGES})
-            if key in given or f"student_generation_{key}" in given:
-                base_student.pop(key, None)
-        return defaults
 
     def _what_is_there(self) -> tuple[dict[str, dict[str, type[Any]]], str]:
         """Names that may be chosen, by kind, and the name whose keys the student's model has."""

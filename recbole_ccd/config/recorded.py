@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from recbole_ccd.config.schema import STAGE_KEYS, STAGES, Scope, keys_of
+from recbole_ccd.config.overruled import without_overruled
+from recbole_ccd.config.schema import Scope, keys_of
 
 DERIVED_KEYS = frozenset(keys_of(Scope.DERIVED))
 """What RecBole computes, or the place of a run decides; it is in a Config but nobody can set it."""
@@ -25,11 +26,8 @@ def repeatable(values: Mapping[str, Any], later: Sequence[Mapping[str, Any]]) ->
 
     Args:
         values: what the ``config.yaml`` of a run holds.
-        later: the sources that lie over it. A key of training that one of them sets without a stage holds for
-            all stages, as it does over defaults; so what the run had for single stages gives way.
+        later: the sources that lie over it, to which what the run had for single stages gives way as defaults
+            do.
     """
     kept = {key: value for key, value in values.items() if key not in _OF_THE_RUN}
-    for key in STAGE_KEYS:
-        if any(key in source for source in later):
-            kept |= {f"{stage}_{key}": None for stage in STAGES}
-    return kept
+    return without_overruled(kept, {key for source in later for key in source})

@@ -59,6 +59,18 @@ def test_settings_lie_over_it(run):
     refused("unknown key 'learnin_rate'", config_file_list=[file], config_dict={"learnin_rate": 3})
 
 
+@pytest.mark.parametrize("key", ["epochs", "student_generation_epochs"])
+def test_what_is_given_for_more_holds_for_the_base_student_too(key, tmp_path):
+    recorded = CCDConfig(config_dict={"base_student_args": {"epochs": 7, "distill_layer": "ego"}}).to_dict()
+    own = CCDConfig(config_dict=recorded)
+    given = CCDConfig(
+        config_file_list=[write(tmp_path / "config.yaml", yaml.safe_dump(recorded))], argv=[f"--{key}=9"]
+    )
+    found = [c.for_base_student().for_stage("student_generation") for c in (own, given)]
+    read = [(c["epochs"], c["stopping_step"], c["distill_layer"]) for c in found]
+    assert read == [(7, 5, "ego"), (9, 5, "ego")]
+
+
 def test_a_file_of_ones_own_holds_no_derived_keys(run, tmp_path):
     values = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
     alone = write(tmp_path / "a.yaml", yaml.safe_dump({"device": values["device"]}))
